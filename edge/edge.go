@@ -1,0 +1,70 @@
+package edge
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"weir/broker"
+	"weir/edge/hub"
+	"weir/edge/loop"
+)
+
+// Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
+type Config = loop.Config
+
+// Stats are the edge's counters.
+type Stats = loop.Stats
+
+// Source is what the edge needs of the node's broker.
+type Source = hub.Source
+
+// Server is one edge. Its methods may be called from any goroutine.
+type Server struct {
+	hub   *hub.Hub
+	loops *loop.Server
+}
+
+// New returns a Server that takes its topics from src. Nothing runs before [Server.Run].
+func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
+	h, err := hub.New(hub.Config{}, src)
+	if err != nil {
+		return nil, err
+	}
+	l, err := loop.New(cfg, h, log)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{hub: h, loops: l}, nil
+}
+
+// Run listens and serves until ctx ends, then drains over Config.DrainTimeout. It returns nil
+// after a drain, and an error that says what to do if it could not listen.
+func (s *Server) Run(ctx context.Context) error {
+	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(ctx))
+	hubDone := make(chan error, 1)
+	go func() { hubDone <- s.hub.Run(hubCtx) }()
+	err := s.loops.Run(ctx)
+	stopHub()
+	if hubErr := <-hubDone; err == nil {
+		err = hubErr
+	}
+	return err
+}
+
+// Deliver hands the edge events of topics it subscribed to, each topic's in order. It waits
+// while a loop is behind by more than its inbox holds. Called by one goroutine at a time.
+func (s *Server) Deliver(batch []*broker.Event) { s.hub.Deliver(batch) }
+
+// Reset says that continuity of a topic was lost: delivery goes on after head, and
+// subscribers are told recovered=false.
+func (s *Server) Reset(t broker.Topic, head broker.Position) { s.hub.Reset(t, head) }
+
+// Ready is closed once the edge accepts conns.
+func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }
+
+// Addr is the address served; nil before Run found it.
+func (s *Server) Addr() net.Addr { return s.loops.Addr() }
+
+// Stats sums up the counters of all loops.
+func (s *Server) Stats() Stats { return s.loops.Stats() }

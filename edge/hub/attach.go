@@ -1,0 +1,169 @@
+package hub
+
+import "weir/broker"
+
+// maxResumeTries bounds how often one subscriber is sent to the broker while the topic runs
+// ahead of it; after that it is told recovered=false.
+const maxResumeTries = 4
+
+// subState is where a subscriber stands.
+//
+//	opening ──Start──► live                       no since: from now on
+//	   │                 ▲
+//	   └──Start──► resuming ──► late              since: the ring or the broker fills the gap;
+//	                     └───────┘                late if that went past what this loop swept
+type subState uint8
+
+const (
+	subOpening subState = iota
+	subResuming
+	subLate
+	subLive
+	subClosed
+)
+
+// Sub is one conn's subscription of one topic. It belongs to the conn's loop.
+type Sub struct {
+	conn  Conn
+	topic *topic
+	// since is what the subscriber has: the Position it asked to go on from, later that of
+	// the last event written to it. Unused once live.
+	since   broker.Position
+	slot    int32
+	variant Variant
+	state   subState
+	told    bool // whether it knows its place
+	tries   uint8
+}
+
+// Topic is the topic of the subscription. Any goroutine.
+func (s *Sub) Topic() broker.Topic { return s.topic.name }
+
+// Start begins delivery to a subscriber whose topic is open: it is told its place, is sent
+// what it missed if it asked, and then every event. It may close the conn.
+func (s *Shard) Start(sub *Sub) {
+	if sub.state != subOpening {
+		return
+	}
+	if sub.since.IsZero() {
+		if s.tell(sub, Control{Position: sub.topic.position()}) {
+			sub.topic.attach(sub)
+		}
+		return
+	}
+	s.catchUp(sub)
+}
+
+// catchUp brings sub from sub.since to where the topic was swept, by the ring if it reaches
+// back so far, else through the broker, whose answer comes to recovered.
+func (s *Shard) catchUp(sub *Sub) {
+	t := sub.topic
+	if sub.since.Epoch == t.epoch && sub.since.Offset <= t.swept {
+		if msgs, ok := t.ring.after(sub.since.Offset); ok {
+			if s.tell(sub, Control{Position: sub.since, Resumed: true, Recovered: true}) && s.replay(sub, msgs) {
+				t.attach(sub)
+			}
+			return
+		}
+	}
+	sub.state = subResuming
+	sub.tries++
+	if sub.tries > maxResumeTries || s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) != nil {
+		s.giveUp(sub)
+	}
+}
+
+// recovered takes the broker's answer to a resume.
+func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
+	if sub.state != subResuming {
+		return
+	}
+	t := sub.topic
+	if !rec.Recovered || rec.Head.Epoch != t.epoch || payloadBytes(rec.Events) > s.hub.cfg.RecoverBytes {
+		s.giveUp(sub)
+		return
+	}
+	if !s.tell(sub, Control{Position: sub.since, Resumed: true, Recovered: true}) {
+		return
+	}
+	msgs := make([]*Message, len(rec.Events))
+	for i, ev := range rec.Events {
+		msgs[i] = &Message{Event: ev}
+	}
+	if !s.replay(sub, msgs) {
+		return
+	}
+	sub.since = rec.Head
+	if rec.Head.Offset > t.swept {
+		sub.state = subLate
+		t.late = append(t.late, sub)
+		return
+	}
+	s.catchUp(sub)
+}
+
+// settleLate brings those up to the new batch that stood ahead of the last: each has a part
+// of this batch already, and gets the rest.
+func (s *Shard) settleLate(t *topic) {
+	if len(t.late) == 0 {
+		return
+	}
+	late := t.late
+	t.late = nil
+	for _, sub := range late {
+		switch {
+		case sub.state != subLate:
+		case sub.since.Epoch == t.epoch && sub.since.Offset > t.swept:
+			t.late = append(t.late, sub)
+		default:
+			s.catchUp(sub)
+		}
+	}
+}
+
+// giveUp tells sub that a hole cannot be excluded, and goes on live.
+func (s *Shard) giveUp(sub *Sub) {
+	p := sub.topic.position()
+	if sub.told {
+		// It was told recovered=true before: a reset takes that back.
+		sub.conn.Deliver(AppendControl(nil, sub.variant, Control{Topic: sub.topic.name, Position: p}), 0)
+		if sub.state == subClosed {
+			return
+		}
+	} else if !s.tell(sub, Control{Position: p, Resumed: true}) {
+		return
+	}
+	sub.topic.attach(sub)
+}
+
+// tell sends a subscriber its place, once. It reports whether the conn still lives.
+func (s *Shard) tell(sub *Sub, c Control) bool {
+	if sub.told {
+		return true
+	}
+	sub.told = true
+	c.Topic, c.Subscribed = sub.topic.name, true
+	if b := AppendControl(nil, sub.variant, c); len(b) > 0 {
+		sub.conn.Deliver(b, 0)
+	}
+	return sub.state != subClosed
+}
+
+// replay writes msgs to sub in one write. It reports whether the conn still lives.
+func (s *Shard) replay(sub *Sub, msgs []*Message) bool {
+	var b []byte
+	for _, m := range msgs {
+		b = append(b, m.Frame(sub.variant)...)
+	}
+	if len(b) > 0 {
+		sub.conn.Deliver(b, len(msgs))
+	}
+	return sub.state != subClosed
+}
+
+func payloadBytes(events []*broker.Event) (n int) {
+	for _, ev := range events {
+		n += len(ev.Data)
+	}
+	return n
+}

@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/broker"
+)
+
+// Source is what the hub needs of the node's broker.
+type Source interface {
+	// Subscribe makes t live on this node: every event after the position it returns is
+	// handed to [Hub.Deliver]. The hub calls it again only after Unsubscribe.
+	Subscribe(ctx context.Context, t broker.Topic) (broker.Position, error)
+	// Unsubscribe ends that.
+	Unsubscribe(t broker.Topic)
+	// Recover gives the events of t after a position, at most limit, or says that it cannot.
+	Recover(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
+}
+
+// Config configures a [Hub]. The zero value is valid.
+type Config struct {
+	// SliceWrites is how many conns one slice of a sweep writes to before the next topic
+	// and the loop's reads get their turn. 16 to 65536, default 256.
+	SliceWrites int
+	// BatchBytes bounds the payload bytes joined into one write. Bytes, 1 KiB to 16 MiB,
+	// default 64 KiB; one event over it is a batch by itself.
+	BatchBytes int
+	// InboxEvents bounds the events waiting for one loop; at the bound the broker's reader
+	// waits, which shows in weir_edge_inbox_stalls_total. 64 to 1<<20, default 16384.
+	InboxEvents int
+	// RingEvents bounds the recent messages kept per topic and loop for subscribers that
+	// resume. 0 to 65536, default 64.
+	RingEvents int
+	// RingBytes bounds their payload bytes. Bytes, 0 to 64 MiB, default 256 KiB.
+	RingBytes int
+	// RecoverEvents and RecoverBytes bound what one resume may send; past them the
+	// subscriber is told recovered=false. Defaults 4096 events and 512 KiB.
+	RecoverEvents int
+	RecoverBytes  int
+	// Linger is how long a topic without subscribers stays open, so that interest does not
+	// churn. Default 5 s.
+	Linger time.Duration
+	// OpenTimeout bounds one call to the Source. Default 5 s.
+	OpenTimeout time.Duration
+}
+
+// FieldError says which field of a Config is out of range, and what would be right.
+type FieldError struct {
+	Field string
+	Value any
+	Want  string
+}
+
+// Error is "Field is Value: want Want".
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("hub.%s is %v: want %s", e.Field, e.Value, e.Want)
+}
+
+// withDefaults is c with every zero field at its default.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{
+		{&c.SliceWrites, 256},
+		{&c.BatchBytes, 64 << 10},
+		{&c.InboxEvents, 16 << 10},
+		{&c.RingEvents, 64},
+		{&c.RingBytes, 256 << 10},
+		{&c.RecoverEvents, 4096},
+		{&c.RecoverBytes, 512 << 10},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Linger == 0 {
+		c.Linger = 5 * time.Second
+	}
+	if c.OpenTimeout == 0 {
+		c.OpenTimeout = 5 * time.Second
+	}
+	return c
+}
+
+// Validate reports every field that is out of range, joined; nil if all are fine.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	for _, r := range []struct {
+		field     string
+		value     int
+		low, high int
+	}{
+		{"SliceWrites", c.SliceWrites, 16, 65536},
+		{"BatchBytes", c.BatchBytes, 1 << 10, 16 << 20},
+		{"InboxEvents", c.InboxEvents, 64, 1 << 20},
+		{"RingEvents", c.RingEvents, 0, 65536},
+		{"RingBytes", c.RingBytes, 0, 64 << 20},
+		{"RecoverEvents", c.RecoverEvents, 1, 1 << 20},
+		{"RecoverBytes", c.RecoverBytes, 1, 64 << 20},
+		{"Linger", int(c.Linger), 1, int(time.Hour)},
+		{"OpenTimeout", int(c.OpenTimeout), 1, int(time.Minute)},
+	} {
+		if r.value < r.low || r.value > r.high {
+			errs = append(errs, &FieldError{r.field, r.value, fmt.Sprintf("%d to %d", r.low, r.high)})
+		}
+	}
+	return errors.Join(errs...)
+}

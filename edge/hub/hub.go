@@ -1,0 +1,282 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"weir/broker"
+)
+
+// Worker counts: how many calls to the Source may run at once, and how many may wait. A call
+// that finds its queue full fails, which a client sees as 503.
+const (
+	openLanes        = 16
+	openQueue        = 4096
+	recoverWorkers   = 16
+	recoverQueue     = 4096
+	firstFreeEntries = 64
+)
+
+// Errors of this package, to be tested for with [errors.Is].
+var (
+	// ErrBusy says that too many topics are being opened or recovered at once.
+	ErrBusy = errors.New("too many subscriptions are being opened: try again in a second")
+	// ErrClosed says that the hub was closed.
+	ErrClosed = errors.New("the edge is closing")
+)
+
+// Hub is a node's topics and the shards that have subscribers of them. Its methods may be
+// called from any goroutine.
+type Hub struct {
+	cfg  Config
+	src  Source
+	seed maphash.Seed
+
+	mu     sync.RWMutex
+	topics map[broker.Topic]*entry
+	shards []*Shard
+
+	lanes   [openLanes]chan interest
+	resumes chan resume
+	done    chan struct{}
+	once    sync.Once
+}
+
+// entry is one topic as the node sees it.
+type entry struct {
+	mu      sync.Mutex
+	opening bool
+	head    broker.Position // of the last event delivered, or where the topic was opened
+	shards  []*Shard        // those with interest
+}
+
+// interest is a change of one shard's interest in a topic.
+type interest struct {
+	topic broker.Topic
+	shard *Shard
+	add   bool
+}
+
+// resume is a subscriber's request for what it missed.
+type resume struct {
+	shard *Shard
+	sub   *Sub
+	after broker.Position
+}
+
+// New returns a Hub over src. Nothing runs before [Hub.Run].
+func New(cfg Config, src Source) (*Hub, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure hub: %w", err)
+	}
+	h := &Hub{
+		cfg:     cfg.withDefaults(),
+		src:     src,
+		seed:    maphash.MakeSeed(),
+		topics:  make(map[broker.Topic]*entry, firstFreeEntries),
+		resumes: make(chan resume, recoverQueue),
+		done:    make(chan struct{}),
+	}
+	for i := range h.lanes {
+		h.lanes[i] = make(chan interest, openQueue)
+	}
+	return h, nil
+}
+
+// Run serves changes of interest and resumes until ctx ends, then closes the hub: waiting
+// calls of Deliver return, and later ones do nothing.
+func (h *Hub) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, lane := range h.lanes {
+		wg.Go(func() { h.serveLane(ctx, lane) })
+	}
+	for range recoverWorkers {
+		wg.Go(func() { h.serveResumes(ctx) })
+	}
+	<-ctx.Done()
+	h.close()
+	wg.Wait()
+	return nil
+}
+
+func (h *Hub) close() {
+	h.once.Do(func() { close(h.done) })
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, s := range h.shards {
+		s.release()
+	}
+}
+
+// Deliver hands on events of live topics, each topic's in order. It copies nothing: the
+// events must not change any more. It waits while a loop's inbox is full, and is called by
+// one goroutine at a time.
+func (h *Hub) Deliver(batch []*broker.Event) {
+	for _, ev := range batch {
+		h.deliver(&Message{Event: ev})
+	}
+}
+
+// Reset says that continuity of t was lost: delivery goes on after head.
+func (h *Hub) Reset(t broker.Topic, head broker.Position) {
+	h.deliver(&Message{Event: &broker.Event{Topic: t, Position: head}, Reset: true})
+}
+
+func (h *Hub) deliver(m *Message) {
+	h.mu.RLock()
+	e := h.topics[m.Event.Topic]
+	h.mu.RUnlock()
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// While the topic opens nobody was promised anything yet: only its head moves.
+	e.head = m.Event.Position
+	for _, s := range e.shards {
+		s.push(item{msg: m})
+	}
+}
+
+// Topics is the number of topics open on this node.
+func (h *Hub) Topics() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.topics)
+}
+
+// NewShard adds a shard. wake is called from any goroutine when the shard has work; it must
+// make the owning loop call [Shard.Run] soon, and not block. clock is the time in Unix
+// nanoseconds; observe takes the age of an event at its write, in nanoseconds, and the number
+// of conns it was written to. observe is called on the loop.
+func (h *Hub) NewShard(wake func(), clock func() int64, observe func(ageNanos int64, conns uint64)) *Shard {
+	s := &Shard{
+		hub:     h,
+		wake:    wake,
+		clock:   clock,
+		observe: observe,
+		topics:  make(map[broker.Topic]*topic),
+	}
+	s.room.L = &s.inboxMu
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.shards = append(h.shards, s)
+	return s
+}
+
+// post queues a change of interest. Changes of one topic are served in the order posted.
+func (h *Hub) post(c interest) error {
+	lane := h.lanes[maphash.String(h.seed, string(c.topic))%openLanes]
+	select {
+	case <-h.done:
+		return ErrClosed
+	default:
+	}
+	select {
+	case lane <- c:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+func (h *Hub) postResume(r resume) error {
+	select {
+	case h.resumes <- r:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+func (h *Hub) serveLane(ctx context.Context, lane <-chan interest) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-lane:
+			if c.add {
+				h.acquire(ctx, c.topic, c.shard)
+			} else {
+				h.drop(c.topic, c.shard)
+			}
+		}
+	}
+}
+
+// acquire adds a shard to a topic's entry and tells the shard where the topic stands. The
+// entry's lock orders that answer before the first event the shard is given.
+func (h *Hub) acquire(ctx context.Context, t broker.Topic, s *Shard) {
+	h.mu.Lock()
+	e, known := h.topics[t]
+	if !known {
+		e = &entry{opening: true}
+		h.topics[t] = e
+	}
+	h.mu.Unlock()
+	if !known {
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
+		head, err := h.src.Subscribe(ctx, t)
+		cancel()
+		if err != nil {
+			h.forget(t)
+			s.push(item{topic: t, err: fmt.Errorf("subscribe to %s: %w", t, err)})
+			return
+		}
+		e.mu.Lock()
+		e.opening = false
+		if e.head.IsZero() {
+			e.head = head
+		}
+		e.mu.Unlock()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shards = append(e.shards, s)
+	s.push(item{topic: t, head: e.head})
+}
+
+// drop takes a shard off a topic's entry, and closes the topic if it was the last.
+func (h *Hub) drop(t broker.Topic, s *Shard) {
+	h.mu.RLock()
+	e := h.topics[t]
+	h.mu.RUnlock()
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	e.shards = slices.DeleteFunc(e.shards, func(o *Shard) bool { return o == s })
+	last := len(e.shards) == 0
+	e.mu.Unlock()
+	if last {
+		h.forget(t)
+		h.src.Unsubscribe(t)
+	}
+}
+
+func (h *Hub) forget(t broker.Topic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.topics, t)
+}
+
+func (h *Hub) serveResumes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-h.resumes:
+			ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
+			rec, err := h.src.Recover(ctx, r.sub.Topic(), r.after, h.cfg.RecoverEvents)
+			cancel()
+			if err != nil {
+				rec = broker.Recovery{}
+			}
+			r.shard.push(item{sub: r.sub, recovery: &rec})
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package hub
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"weir/broker"
+)
+
+// slicesPerRun bounds the slices of sweeps of one [Shard.Run], so that the loop's reads and
+// accepts get their turn between runs.
+const slicesPerRun = 4
+
+// Conn is what the hub needs of a subscriber's conn. All methods are called on the conn's
+// loop, and may close the conn.
+type Conn interface {
+	// Deliver writes frames, which carry the given number of events (0 for a control). The
+	// bytes are lent until Deliver returns.
+	Deliver(frames []byte, events int)
+	// Opened says that the topic of s is live, so that [Shard.Start] may be called, or why it
+	// could not be opened. It is called at most once, never from within Subscribe.
+	Opened(s *Sub, err error)
+}
+
+// Shard is one loop's subscribers. Its methods are called on that loop alone.
+type Shard struct {
+	hub     *Hub
+	wake    func()
+	clock   func() int64
+	observe func(int64, uint64)
+
+	topics map[broker.Topic]*topic
+	active []*topic // with work, in the order of their turns
+	idle   []*topic // without subscribers since topic.idleSince
+	subs   int
+
+	scheduled atomic.Bool
+	stalls    atomic.Uint64
+
+	inboxMu sync.Mutex
+	room    sync.Cond
+	inbox   []item
+	spare   []item
+	closed  bool
+}
+
+// item is one entry of a shard's inbox: a message, or the answer to what the shard asked.
+type item struct {
+	msg      *Message
+	topic    broker.Topic // opened at head, or not: err
+	head     broker.Position
+	err      error
+	sub      *Sub // its recovery
+	recovery *broker.Recovery
+}
+
+// push adds to the inbox and wakes the loop. A message waits for room; an answer does not.
+func (s *Shard) push(it item) {
+	s.inboxMu.Lock()
+	if it.msg != nil && len(s.inbox) >= s.hub.cfg.InboxEvents && !s.closed {
+		s.stalls.Add(1)
+		for len(s.inbox) >= s.hub.cfg.InboxEvents && !s.closed {
+			s.room.Wait()
+		}
+	}
+	if s.closed {
+		s.inboxMu.Unlock()
+		return
+	}
+	s.inbox = append(s.inbox, it)
+	s.inboxMu.Unlock()
+	s.wakeUp()
+}
+
+// wakeUp posts at most one wake until the next Run begins.
+func (s *Shard) wakeUp() {
+	if !s.scheduled.Swap(true) {
+		s.wake()
+	}
+}
+
+// release ends the shard: a waiting push returns.
+func (s *Shard) release() {
+	s.inboxMu.Lock()
+	defer s.inboxMu.Unlock()
+	s.closed = true
+	s.room.Broadcast()
+}
+
+// Run takes what has come and sweeps some slices. It reports whether work is left: then the
+// loop must call Run again after its other work, and is not woken for it.
+func (s *Shard) Run() (more bool) {
+	s.scheduled.Store(false)
+	s.inboxMu.Lock()
+	items := s.inbox
+	s.inbox = s.spare[:0]
+	s.room.Broadcast()
+	s.inboxMu.Unlock()
+	for i := range items {
+		s.take(&items[i])
+	}
+	clear(items)
+	s.spare = items[:0]
+
+	for range slicesPerRun {
+		if len(s.active) == 0 {
+			return false
+		}
+		t := s.active[0]
+		copy(s.active, s.active[1:])
+		s.active = s.active[:len(s.active)-1]
+		s.slice(t)
+		if t.sweeping || len(t.pending) > 0 {
+			s.active = append(s.active, t)
+		} else {
+			t.queued = false
+		}
+	}
+	if len(s.active) == 0 {
+		return false
+	}
+	s.scheduled.Store(true)
+	return true
+}
+
+func (s *Shard) take(it *item) {
+	switch {
+	case it.msg != nil:
+		t := s.topics[it.msg.Event.Topic]
+		if t == nil || !t.live || !t.accept(it.msg) {
+			return
+		}
+		if !t.queued {
+			t.queued = true
+			s.active = append(s.active, t)
+		}
+	case it.sub != nil:
+		s.recovered(it.sub, it.recovery)
+	default:
+		s.opened(it.topic, it.head, it.err)
+	}
+}
+
+// slice writes the topic's batch to the next conns, making the batch first if none is on its
+// way, and observes how old its events were when they were written.
+func (s *Shard) slice(t *topic) {
+	if !t.sweeping {
+		t.form(s.hub.cfg)
+		s.settleLate(t)
+	}
+	written := t.sweep(s.hub.cfg.SliceWrites)
+	if written > 0 {
+		now := s.clock()
+		for _, m := range t.batch {
+			if origin := m.Event.OriginNanos; origin != 0 {
+				s.observe(max(now-origin, 0), uint64(written))
+			}
+		}
+	}
+	if !t.sweeping {
+		clear(t.batch)
+		t.batch = t.batch[:0]
+	}
+}
+
+// Subscribe registers c for t. If ready the caller goes on with [Shard.Start], else it waits
+// for [Conn.Opened]. The zero since asks for what is published from now on.
+func (s *Shard) Subscribe(c Conn, name broker.Topic, v Variant, since broker.Position) (sub *Sub, ready bool, err error) {
+	t := s.topics[name]
+	if t == nil {
+		if err := s.hub.post(interest{topic: name, shard: s, add: true}); err != nil {
+			return nil, false, err
+		}
+		t = newTopic(name)
+		s.topics[name] = t
+	}
+	sub = &Sub{conn: c, topic: t, since: since, variant: v, slot: noSlot}
+	t.refs++
+	s.subs++
+	if !t.live {
+		t.waiting = append(t.waiting, sub)
+	}
+	return sub, t.live, nil
+}
+
+// Unsubscribe ends sub; nothing is written for it any more. Idempotent.
+func (s *Shard) Unsubscribe(sub *Sub) {
+	if sub.state == subClosed {
+		return
+	}
+	t := sub.topic
+	t.remove(sub)
+	sub.state = subClosed
+	t.refs--
+	s.subs--
+	if t.refs == 0 && t.live {
+		t.idleSince = s.clock()
+		s.idle = append(s.idle, t)
+	}
+}
+
+// opened handles the answer to a topic's first Subscribe.
+func (s *Shard) opened(name broker.Topic, head broker.Position, err error) {
+	t := s.topics[name]
+	if t == nil || t.live {
+		return
+	}
+	waiting := t.waiting
+	t.waiting = nil
+	if err != nil {
+		delete(s.topics, name)
+	} else {
+		t.open(head)
+	}
+	for _, sub := range waiting {
+		if sub.state != subClosed {
+			sub.conn.Opened(sub, err)
+		}
+	}
+	if err == nil && t.refs == 0 {
+		t.idleSince = s.clock()
+		s.idle = append(s.idle, t)
+	}
+}
+
+// Tick closes topics that have had no subscriber for the linger time. To be called about
+// once a second.
+func (s *Shard) Tick() {
+	deadline := s.clock() - int64(s.hub.cfg.Linger)
+	kept := s.idle[:0]
+	for _, t := range s.idle {
+		switch {
+		case t.refs > 0 || s.topics[t.name] != t:
+		case t.idleSince > deadline || t.queued || s.hub.post(interest{topic: t.name, shard: s}) != nil:
+			kept = append(kept, t)
+		default:
+			t.live = false
+			delete(s.topics, t.name)
+		}
+	}
+	clear(s.idle[len(kept):])
+	s.idle = kept
+}
+
+// Subscriptions is the number of subscriptions of this loop.
+func (s *Shard) Subscriptions() int { return s.subs }
+
+// Stalls is how often the broker's reader had to wait for this shard's inbox. Any goroutine.
+func (s *Shard) Stalls() uint64 { return s.stalls.Load() }

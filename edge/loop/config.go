@@ -1,0 +1,140 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
+type Config struct {
+	// Listen is the TCP address to serve, host:port. Port 0 takes a free one. Default
+	// ":8000".
+	Listen string
+	// Loops is the number of event loops, 1 to 256. Default one per CPU.
+	Loops int
+	// MaxConns bounds the conns held at once; past it new ones get 503. 1 to 100 million.
+	// Default: the process's descriptor limit less a reserve, see [DefaultMaxConns].
+	MaxConns int
+	// MaxPendingBytes bounds what one conn may have queued in this process; at the bound it
+	// is closed with [ReasonSlowConsumer]. Bytes, 4 KiB to 64 MiB, default 1 MiB.
+	MaxPendingBytes int
+	// MaxMessageBytes bounds a message from a client, whole and each of its frames. Bytes,
+	// 125 to 64 MiB, default 64 KiB.
+	MaxMessageBytes int
+	// MaxHeadBytes bounds a request head. Bytes, 512 to 1 MiB, default 8 KiB.
+	MaxHeadBytes int
+	// MaxTopics bounds the topics one conn may subscribe to. 1 to 1024, default 64.
+	MaxTopics int
+	// HandshakeTimeout bounds the time from accept to the answer. 100 ms to 2 min, default
+	// 10 s.
+	HandshakeTimeout time.Duration
+	// PingInterval is the time between pings (comments on a server-sent stream). 1 s to 1 h,
+	// default 25 s.
+	PingInterval time.Duration
+	// PongTimeout is how long a client may take to answer a ping before it is closed with
+	// [ReasonPongTimeout]. 100 ms to 10 min, default 10 s.
+	PongTimeout time.Duration
+	// DrainTimeout is the window over which conns are closed at shutdown. 0 to 1 h, default
+	// 5 s.
+	DrainTimeout time.Duration
+	// Echo opens /echo, which answers each message with itself, for conformance suites.
+	Echo bool
+	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also
+	// requests without one. Default ["*"].
+	AllowedOrigins []string
+}
+
+// FieldError says which field of a Config is out of range, and what would be right.
+type FieldError struct {
+	Field string
+	Value any
+	Want  string
+}
+
+// Error is "Field is Value: want Want".
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("edge.%s is %v: want %s", e.Field, e.Value, e.Want)
+}
+
+// Defaults is c with every zero field at its default.
+func (c Config) Defaults() Config {
+	if c.Listen == "" {
+		c.Listen = ":8000"
+	}
+	if c.Loops == 0 {
+		c.Loops = min(runtime.GOMAXPROCS(0), maxLoops)
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = DefaultMaxConns()
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{
+		{&c.MaxPendingBytes, 1 << 20},
+		{&c.MaxMessageBytes, 64 << 10},
+		{&c.MaxHeadBytes, 8 << 10},
+		{&c.MaxTopics, 64},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.HandshakeTimeout, 10 * time.Second},
+		{&c.PingInterval, 25 * time.Second},
+		{&c.PongTimeout, 10 * time.Second},
+		{&c.DrainTimeout, 5 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.AllowedOrigins == nil {
+		c.AllowedOrigins = []string{"*"}
+	}
+	return c
+}
+
+// maxLoops is gnet's own limit.
+const maxLoops = 256
+
+// Validate reports every field that is out of range, joined; nil if all are fine.
+func (c Config) Validate() error {
+	c = c.Defaults()
+	var errs []error
+	for _, r := range []struct {
+		field            string
+		value, low, high int
+	}{
+		{"Loops", c.Loops, 1, maxLoops},
+		{"MaxConns", c.MaxConns, 1, 100_000_000},
+		{"MaxPendingBytes", c.MaxPendingBytes, 4 << 10, 64 << 20},
+		{"MaxMessageBytes", c.MaxMessageBytes, 125, 64 << 20},
+		{"MaxHeadBytes", c.MaxHeadBytes, 512, 1 << 20},
+		{"MaxTopics", c.MaxTopics, 1, 1024},
+	} {
+		if r.value < r.low || r.value > r.high {
+			errs = append(errs, &FieldError{r.field, r.value, fmt.Sprintf("%d to %d", r.low, r.high)})
+		}
+	}
+	for _, r := range []struct {
+		field            string
+		value, low, high time.Duration
+	}{
+		{"HandshakeTimeout", c.HandshakeTimeout, 100 * time.Millisecond, 2 * time.Minute},
+		{"PingInterval", c.PingInterval, time.Second, time.Hour},
+		{"PongTimeout", c.PongTimeout, 100 * time.Millisecond, 10 * time.Minute},
+		{"DrainTimeout", c.DrainTimeout, 0, time.Hour},
+	} {
+		if r.value < r.low || r.value > r.high {
+			errs = append(errs, &FieldError{r.field, r.value, fmt.Sprintf("%v to %v", r.low, r.high)})
+		}
+	}
+	return errors.Join(errs...)
+}

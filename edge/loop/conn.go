@@ -1,0 +1,187 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"weir/edge/hub"
+	"weir/edge/ws"
+)
+
+// closeLinger bounds the time between our last byte and the client's end of the connection.
+const closeLinger = 2 * time.Second
+
+// connState is what a conn is doing.
+//
+//	head ──► opening ──► messages | stream ──► closing ──► closed
+//	  └──────────┴──────────────────────────────┘
+type connState uint8
+
+const (
+	stateHead     connState = iota // its request head is not complete
+	stateOpening                   // its topics are being opened
+	stateMessages                  // WebSocket
+	stateStream                    // server-sent events
+	stateClosing                   // the last byte is written; what comes in is dropped
+	stateClosed                    // gone: gc must not be touched
+)
+
+// conn is one client's connection. It belongs to its loop.
+type conn struct {
+	gc   gnet.Conn
+	loop *loop
+	// sub is the conn's subscription, more those after the first.
+	sub  *hub.Sub
+	more []*hub.Sub
+	// open is the request while its topics are opened, else nil.
+	open *opening
+	// echo is the message being put together on /echo; nil on other doors.
+	echo *echo
+
+	prev, next *conn // in the wheel
+	deadline   uint32
+	need       uint32 // bytes that must be buffered before it is worth looking again
+	decoder    ws.Decoder
+
+	state    connState
+	reason   CloseReason
+	armed    bool
+	pinged   bool // a ping is on its way and nothing came since
+	refused  bool // counted among the loop's lingering refusals
+	reasoned bool // reason is set
+}
+
+// onTraffic looks at what has come. Called by gnet on the loop.
+func (c *conn) onTraffic() {
+	switch c.state {
+	case stateHead:
+		c.readHead()
+	case stateOpening:
+		if c.gc.InboundBuffered() > c.loop.cfg.MaxMessageBytes {
+			c.respondError(ReasonTooLarge, errTooEager)
+		}
+	case stateMessages:
+		c.readFrames()
+	case stateStream, stateClosing:
+		// A stream's client has nothing to say, a closing one is not listened to.
+		if n := c.gc.InboundBuffered(); n > 0 {
+			_, _ = c.gc.Discard(n)
+		}
+	case stateClosed:
+	}
+}
+
+// Deliver implements [hub.Conn].
+func (c *conn) Deliver(frames []byte, events int) {
+	if c.state != stateMessages && c.state != stateStream {
+		return
+	}
+	if pending := c.gc.OutboundBuffered(); pending > 0 && pending+len(frames) > c.loop.cfg.MaxPendingBytes {
+		c.closeSlow()
+		return
+	}
+	c.loop.stats.writes.Add(1)
+	c.loop.stats.deliveries.Add(uint64(events)) //nolint:gosec // a count, never negative
+	c.loop.stats.sentBytes.Add(uint64(len(frames)))
+	c.write(frames)
+}
+
+// write sends b, or queues it if the kernel has no room. The conn may be closed when it
+// returns.
+func (c *conn) write(b []byte) {
+	if c.state != stateClosed {
+		_, _ = c.gc.Write(b) // a failing write has closed the conn, by onClose
+	}
+}
+
+// endWith notes why the conn ends; the first reason stands.
+func (c *conn) endWith(r CloseReason) {
+	if !c.reasoned {
+		c.reason, c.reasoned = r, true
+	}
+}
+
+// finish lets the client read what was written, then ends the conn: our side of it is shut,
+// what still comes in is dropped (unread bytes would make the kernel send a reset, which
+// takes the last frame from the client), and at the client's end or the deadline it closes.
+func (c *conn) finish(r CloseReason) {
+	c.endWith(r)
+	if c.state == stateClosed {
+		return
+	}
+	c.unsubscribe()
+	c.open, c.echo = nil, nil
+	c.state = stateClosing
+	c.loop.wheel.arm(c, closeLinger)
+	if n := c.gc.InboundBuffered(); n > 0 {
+		_, _ = c.gc.Discard(n)
+	}
+	if c.gc.OutboundBuffered() == 0 {
+		shutdownWrite(c.gc.Fd())
+	}
+}
+
+// closeWith ends a WebSocket conn with a close frame, any other by itself.
+func (c *conn) closeWith(r CloseReason, code uint16, text string) {
+	if c.state == stateMessages {
+		c.loop.scratch = ws.AppendClose(c.loop.scratch[:0], code, text)
+		c.write(c.loop.scratch)
+	}
+	c.finish(r)
+}
+
+// closeSlow ends a conn whose client does not read. Its close frame stands behind all that
+// is queued, so it has until the deadline to read that.
+func (c *conn) closeSlow() {
+	c.closeWith(ReasonSlowConsumer, closeTryLater, "slow consumer: read faster, or resume with since=")
+}
+
+// abort ends the conn at once.
+func (c *conn) abort(r CloseReason) {
+	c.endWith(r)
+	if c.state != stateClosed {
+		_ = c.gc.EventLoop().Close(c.gc)
+	}
+}
+
+func (c *conn) unsubscribe() {
+	for _, s := range c.more {
+		c.loop.shard.Unsubscribe(s)
+	}
+	if c.sub != nil {
+		c.loop.shard.Unsubscribe(c.sub)
+	}
+	c.sub, c.more = nil, nil
+}
+
+// expired is called when the conn's deadline has come.
+func (c *conn) expired() {
+	cfg := &c.loop.cfg
+	switch c.state {
+	case stateHead, stateOpening:
+		c.respondError(ReasonHandshakeTimeout, errHandshakeTimeout)
+	case stateMessages:
+		if c.pinged {
+			c.closeWith(ReasonPongTimeout, closeGoingAway, "ping not answered")
+			return
+		}
+		c.pinged = true
+		c.loop.wheel.arm(c, cfg.PongTimeout)
+		c.write(pingFrame)
+	case stateStream:
+		c.loop.wheel.arm(c, cfg.PingInterval)
+		c.Deliver(streamComment, 0)
+	case stateClosing:
+		c.abort(c.reason)
+	case stateClosed:
+	}
+}
+
+// heard notes that the client lives: its next ping is a full interval away.
+func (c *conn) heard() {
+	if c.pinged {
+		c.pinged = false
+		c.loop.wheel.arm(c, c.loop.cfg.PingInterval)
+	}
+}

@@ -1,0 +1,25 @@
+// Package loop runs the edge's connections on gnet's event loops. It is the only importer of
+// gnet.
+//
+// Each event loop owns its conns, its [hub.Shard], a timing wheel and its counters; a conn
+// belongs to one loop for life and nothing of it is touched elsewhere. A conn has no
+// goroutine, timer or channel: its deadline sits in the wheel, its bytes stay in gnet's
+// buffers until a whole request head or frame is there.
+//
+// A conn's way: accepted and counted against the descriptor limit; its request head parsed
+// by edge/http1 and routed to a front door; its topics opened by the hub; then WebSocket
+// frames by edge/ws, or server-sent events. Whatever ends it is one [CloseReason].
+//
+// # What gnet does, and what is done about it
+//
+//   - An event loop runs its queued tasks until the queue is empty, so a task that queues
+//     itself again keeps the loop from its sockets. Slices of a sweep after the first are
+//     therefore started through a socket pair, which takes its turn among the other sockets.
+//   - Discard(0) discards everything, and Peek copies what spans gnet's two buffers: it is
+//     asked only when the bytes that the next frame needs are there.
+//   - A failing Write closes the conn before it returns; nothing of a conn is touched after
+//     a write without looking at its state.
+//   - Its outbound buffer has no bound: [Config.MaxPendingBytes] is checked before a write.
+//   - An accept that fails for want of descriptors stops the engine: conns are refused while
+//     there are still some left.
+package loop

@@ -1,0 +1,161 @@
+package loop
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"weir/edge/http1"
+	"weir/edge/hub"
+	"weir/edge/ws"
+)
+
+// maxLingering bounds the refused conns of one loop that are given time to read their 503;
+// past it they are closed at once, so that refusing never uses up the reserve.
+const maxLingering = 16
+
+// loop is one event loop: its conns and all that serves them. Everything but stats, el and
+// the shard's inbox is touched on the loop alone.
+type loop struct {
+	server     *Server
+	cfg        Config
+	limits     ws.Limits
+	headLimits http1.Limits
+	el         gnet.EventLoop
+	shard      *hub.Shard
+	stats      *stats
+	wheel      wheel
+	kick       *kick
+	kickReady  atomic.Bool
+	conns      int
+	lingering  int
+	draining   bool
+	drainTicks int
+
+	// Scratch of one callback at a time.
+	request http1.Request
+	echoKey []byte
+	scratch []byte
+	pong    []byte
+	sinceUp int // ticks since the shard's last Tick
+}
+
+// newLoop is called on the loop el itself, at its first conn.
+func newLoop(s *Server, el gnet.EventLoop) *loop {
+	l := &loop{
+		server:     s,
+		cfg:        s.cfg,
+		limits:     ws.Limits{MaxFrameBytes: s.cfg.MaxMessageBytes, MaxMessageBytes: s.cfg.MaxMessageBytes, RequireMask: true},
+		headLimits: http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: maxHeadFields},
+		el:         el,
+		stats:      &stats{},
+		pong:       make([]byte, 0, 125),
+	}
+	l.shard = s.hub.NewShard(l.wake, func() int64 { return time.Now().UnixNano() }, l.stats.latency.RecordN)
+	return l
+}
+
+// maxHeadFields bounds the header fields of a request; browsers send about twenty.
+const maxHeadFields = 64
+
+// wake makes the loop run its shard soon. Any goroutine.
+func (l *loop) wake() {
+	// After the engine's end there is nothing to run it, nor to be run.
+	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		l.run()
+		return nil
+	}))
+}
+
+// run serves the shard. What is left starts again through the kick, see the package comment.
+func (l *loop) run() {
+	if !l.shard.Run() {
+		return
+	}
+	if l.kickReady.Load() {
+		l.kick.again()
+		return
+	}
+	l.wake()
+}
+
+// onOpen takes in a new conn, or refuses it.
+func (l *loop) onOpen(gc gnet.Conn) *conn {
+	c := &conn{gc: gc, loop: l}
+	gc.SetContext(c)
+	l.conns++
+	limitUnsent(gc.Fd(), notSentLowatBytes)
+	held := l.server.conns.Add(1)
+	if held > int64(l.cfg.MaxConns) || gc.Fd() >= l.server.maxFD {
+		l.refuse(c)
+		return c
+	}
+	l.wheel.arm(c, l.cfg.HandshakeTimeout)
+	return c
+}
+
+// notSentLowatBytes is the unsent data a socket may hold before the kernel takes no more:
+// what waits longer waits here, where it is counted.
+const notSentLowatBytes = 128 << 10
+
+func (l *loop) refuse(c *conn) {
+	if l.lingering >= maxLingering {
+		c.abort(ReasonRefusedFull)
+		return
+	}
+	l.lingering++
+	c.refused = true
+	c.respondError(ReasonRefusedFull, errFull)
+}
+
+// onClose is the end of every conn, whatever closed it.
+func (l *loop) onClose(c *conn) {
+	c.endWith(ReasonPeerGone)
+	c.unsubscribe()
+	l.wheel.disarm(c)
+	c.state = stateClosed
+	c.open, c.echo = nil, nil
+	if c.refused {
+		l.lingering--
+	}
+	l.conns--
+	l.server.conns.Add(-1)
+	l.stats.closed[c.reason].Add(1)
+}
+
+// onTick is called every tick.
+func (l *loop) onTick() {
+	l.wheel.advance((*conn).expired)
+	if l.sinceUp++; l.sinceUp >= int(time.Second/tick) {
+		l.sinceUp = 0
+		l.shard.Tick()
+		l.stats.conns.Store(int64(l.conns))
+		l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))
+		l.stats.stalls.Store(l.shard.Stalls())
+	}
+	if l.draining {
+		l.drain()
+	}
+}
+
+// drain closes this tick's share of the conns, so that all are closed within the window.
+func (l *loop) drain() {
+	share := l.conns
+	if l.drainTicks > 1 {
+		share = (l.conns + l.drainTicks - 1) / l.drainTicks
+		l.drainTicks--
+	}
+	for _, c := range l.wheel.pick(share, func(c *conn) bool { return c.state < stateClosing }) {
+		switch {
+		case c.state == stateHead || c.state == stateOpening:
+			c.respondError(ReasonDraining, errDraining)
+		case c.state == stateStream:
+			c.write([]byte("retry: 1000\n\n"))
+			c.finish(ReasonDraining)
+		default:
+			c.closeWith(ReasonDraining, closeServiceRestart, "the edge is shutting down: connect again")
+		}
+	}
+}

@@ -1,0 +1,279 @@
+package loop
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"weir/broker"
+	"weir/edge/http1"
+	"weir/edge/hub"
+	"weir/edge/ws"
+)
+
+// httpError is an answer other than a subscription.
+type httpError struct {
+	status int
+	text   string
+	header []http1.Field
+}
+
+func (e *httpError) Error() string { return e.text }
+
+var (
+	errHandshakeTimeout = &httpError{status: http.StatusRequestTimeout, text: "the request was not complete in time: send it at once"}
+	errTooEager         = &httpError{status: http.StatusBadRequest, text: "too much was sent before the handshake was answered: wait for the answer"}
+	errFull             = &httpError{status: http.StatusServiceUnavailable, text: "this edge holds all the connections it may: try again later, or another edge", header: retryAfter("5")}
+	errDraining         = &httpError{status: http.StatusServiceUnavailable, text: "this edge is shutting down: connect again, to another one", header: retryAfter("1")}
+	errOrigin           = &httpError{status: http.StatusForbidden, text: "this origin is not allowed: add it to edge.allowed_origins"}
+	errEchoOff          = &httpError{status: http.StatusNotFound, text: "/echo is off: start weir with --echo"}
+	errNoTopic          = &httpError{status: http.StatusBadRequest, text: "no topic: ask for /ws/{topic} or /ws?topic=a&topic=b"}
+	errMethod           = &httpError{status: http.StatusMethodNotAllowed, text: "only GET is served here: publish with POST /api/publish on the admin address", header: []http1.Field{{Name: []byte("Allow"), Value: []byte("GET")}}}
+	errNotFound         = &httpError{status: http.StatusNotFound, text: "no such path: subscribe at /ws/{topic}, /ws?topic=a&topic=b or /sse/{topic}"}
+)
+
+func retryAfter(seconds string) []http1.Field {
+	return []http1.Field{{Name: []byte("Retry-After"), Value: []byte(seconds)}}
+}
+
+// opening is a request whose topics are being opened. It outlives the request's bytes.
+type opening struct {
+	variant hub.Variant
+	stream  bool   // server-sent events
+	key     []byte // Sec-WebSocket-Key
+	origin  string // to be allowed by name in the answer
+	topics  []broker.Topic
+	since   []broker.Position // one a topic, or none at all
+	waiting int               // topics not open yet
+}
+
+// readHead parses the request once its head is complete, and routes it.
+func (c *conn) readHead() {
+	if n := c.gc.InboundBuffered(); n == 0 {
+		return
+	}
+	b, err := c.gc.Peek(-1)
+	if err != nil {
+		return
+	}
+	r := &c.loop.request
+	n, err := r.Parse(b, c.loop.headLimits)
+	if errors.Is(err, http1.ErrShort) {
+		return
+	}
+	if err != nil {
+		c.respondError(ReasonBadRequest, &httpError{status: http1.StatusOf(err), text: err.Error()})
+		return
+	}
+	o, err := c.loop.route(r)
+	if err != nil {
+		c.respondRefusal(err)
+		return
+	}
+	_, _ = c.gc.Discard(n) // r and what aliases it is dead from here on
+	if o == nil {
+		c.startEcho()
+		return
+	}
+	c.subscribe(o)
+}
+
+// respondRefusal answers with what route found wrong, under the reason that fits.
+func (c *conn) respondRefusal(err error) {
+	reason := ReasonBadRequest
+	var he *httpError
+	if !errors.As(err, &he) {
+		he = &httpError{status: http.StatusBadRequest, text: err.Error()}
+	}
+	switch {
+	case he == errOrigin:
+		reason = ReasonRefusedOrigin
+	case he == errDraining:
+		reason = ReasonDraining
+	case he.status == http.StatusNotFound || he.status == http.StatusMethodNotAllowed:
+		reason = ReasonResponded
+	}
+	c.respondError(reason, he)
+}
+
+// respondError answers with e as a JSON body and ends the conn.
+func (c *conn) respondError(reason CloseReason, e *httpError) {
+	body := fmt.Appendf(nil, "{\"error\":{\"status\":%d,\"message\":%s}}\n", e.status, quoteJSON(e.text))
+	c.loop.scratch = http1.AppendResponse(c.loop.scratch[:0], e.status, "application/json", e.header, body)
+	c.write(c.loop.scratch)
+	c.finish(reason)
+}
+
+// route decides what a request asks for: an opening to be subscribed, nil for /echo (whose
+// key it leaves in l.echoKey), or an error.
+func (l *loop) route(r *http1.Request) (*opening, error) {
+	if l.draining {
+		return nil, errDraining
+	}
+	path := string(r.Path)
+	name, isWS := strings.CutPrefix(path, "/ws/")
+	isWS = isWS || path == "/ws"
+	stream, isSSE := strings.CutPrefix(path, "/sse/")
+	switch {
+	case path == "/echo" && !l.cfg.Echo:
+		return nil, errEchoOff
+	case !isWS && !isSSE && path != "/echo":
+		return nil, errNotFound
+	case string(r.Method) != http.MethodGet:
+		return nil, errMethod
+	}
+	origin, err := l.checkOrigin(r)
+	if err != nil {
+		return nil, err
+	}
+	if isSSE {
+		return l.routeStream(r, stream, origin)
+	}
+	key, err := checkHandshake(r)
+	if err != nil {
+		return nil, err
+	}
+	if path == "/echo" {
+		l.echoKey = append(l.echoKey[:0], key...)
+		return nil, nil
+	}
+	o := &opening{key: bytes.Clone(key), origin: origin}
+	if path != "/ws" {
+		if err := o.addTopic(name); err != nil {
+			return nil, err
+		}
+	}
+	return o, l.readQuery(o, r)
+}
+
+// routeStream is route for /sse/{topic}.
+func (l *loop) routeStream(r *http1.Request, name, origin string) (*opening, error) {
+	if r.ContentLength > 0 || r.Chunked {
+		return nil, &httpError{status: http.StatusBadRequest, text: "a GET of a stream has no body: send none"}
+	}
+	o := &opening{stream: true, variant: hub.SSE, origin: origin}
+	if err := o.addTopic(name); err != nil {
+		return nil, err
+	}
+	if err := l.readQuery(o, r); err != nil {
+		return nil, err
+	}
+	if len(o.topics) != 1 {
+		return nil, &httpError{status: http.StatusBadRequest, text: "a stream has one topic: use /ws?topic=a&topic=b for several"}
+	}
+	// A browser that connects again sends the last id it saw: newer than the URL's since.
+	if id, ok := r.Get("Last-Event-ID"); ok && len(id) > 0 {
+		p, err := broker.ParsePosition(string(id))
+		if err != nil {
+			return nil, err
+		}
+		o.since = []broker.Position{p}
+	}
+	return o, nil
+}
+
+// checkHandshake is RFC 6455 section 4.2.1; it returns the request's key.
+func checkHandshake(r *http1.Request) ([]byte, error) {
+	get := func(name string) []byte {
+		v, _ := r.Get(name)
+		return v
+	}
+	h := ws.Handshake{
+		Method:     r.Method,
+		Connection: get("Connection"),
+		Upgrade:    get("Upgrade"),
+		Version:    get("Sec-WebSocket-Version"),
+		Key:        get("Sec-WebSocket-Key"),
+	}
+	if err := ws.CheckHandshake(h); err != nil {
+		he := &httpError{status: http.StatusBadRequest, text: err.Error()}
+		var bad *ws.HandshakeError
+		if errors.As(err, &bad) {
+			he.status = bad.Status()
+		}
+		if he.status == http.StatusUpgradeRequired {
+			he.header = []http1.Field{
+				{Name: []byte("Upgrade"), Value: []byte("websocket")},
+				{Name: []byte("Sec-WebSocket-Version"), Value: []byte("13")},
+			}
+		}
+		return nil, he
+	}
+	if r.ContentLength > 0 || r.Chunked {
+		return nil, &httpError{status: http.StatusBadRequest, text: "a WebSocket handshake has no body: send none"}
+	}
+	return h.Key, nil
+}
+
+// checkOrigin returns the origin to allow by name in the answer, if the request has one.
+func (l *loop) checkOrigin(r *http1.Request) (string, error) {
+	origin, has := r.Get("Origin")
+	for _, a := range l.cfg.AllowedOrigins {
+		if a == "*" || has && a == string(origin) {
+			return string(origin), nil
+		}
+	}
+	return "", errOrigin
+}
+
+// readQuery reads topic=, since= and format=. What else is in a query is not ours.
+func (l *loop) readQuery(o *opening, r *http1.Request) error {
+	format := "raw"
+	var failed error
+	err := http1.QueryValues(r.RawQuery, func(k, v []byte) bool {
+		switch string(k) {
+		case "topic":
+			failed = o.addTopic(string(v))
+		case "since":
+			var p broker.Position
+			if len(v) > 0 { // an empty one resumes nothing
+				p, failed = broker.ParsePosition(string(v))
+			}
+			o.since = append(o.since, p)
+		case "format":
+			format = string(v)
+		}
+		return failed == nil
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	switch {
+	case len(o.topics) == 0:
+		return errNoTopic
+	case len(o.topics) > l.cfg.MaxTopics:
+		return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("%d topics: one connection may have %d: open another", len(o.topics), l.cfg.MaxTopics)}
+	case len(o.since) > 0 && len(o.since) != len(o.topics):
+		return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("%d since= for %d topics: give one for each, in order, or none", len(o.since), len(o.topics))}
+	case o.stream:
+		return nil
+	}
+	switch format {
+	case "raw":
+		o.variant = hub.RawWS
+		if len(o.since) > 0 {
+			o.variant = hub.ResumedRawWS
+		}
+	case "json":
+		o.variant = hub.JSONWS
+	default:
+		return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("format %q: want raw or json", format)}
+	}
+	return nil
+}
+
+func (o *opening) addTopic(name string) error {
+	t, err := broker.ParseTopic(name)
+	if err != nil {
+		return err
+	}
+	for _, have := range o.topics {
+		if have == t {
+			return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("topic %q is asked for twice: name it once", name)}
+		}
+	}
+	o.topics = append(o.topics, t)
+	return nil
+}

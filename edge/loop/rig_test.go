@@ -1,0 +1,291 @@
+package loop
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"weir/broker"
+	"weir/edge/hub"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// gnet keeps one pool of workers for the process, which outlives its engines.
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
+	)
+}
+
+// waitFor bounds every wait of these tests.
+const waitFor = 10 * time.Second
+
+// source opens every topic at offset 0 unless told otherwise.
+type source struct {
+	mu   sync.Mutex
+	fail error
+	hold chan struct{} // Subscribe waits for it, if set
+}
+
+func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {
+	s.mu.Lock()
+	fail, hold := s.fail, s.hold
+	s.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return broker.Position{}, ctx.Err()
+		}
+	}
+	return broker.Position{Epoch: 0xabc}, fail
+}
+
+func (s *source) Unsubscribe(broker.Topic) {}
+
+func (s *source) Recover(context.Context, broker.Topic, broker.Position, int) (broker.Recovery, error) {
+	return broker.Recovery{}, nil
+}
+
+// rig is a running server.
+type rig struct {
+	t      *testing.T
+	src    *source
+	hub    *hub.Hub
+	srv    *Server
+	offset uint64
+	stop   func() // drains and waits for the end
+}
+
+func start(t *testing.T, cfg Config) *rig {
+	t.Helper()
+	r := &rig{t: t, src: &source{}}
+	var err error
+	if r.hub, err = hub.New(hub.Config{}, r.src); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = tick
+	}
+	if r.srv, err = New(cfg, r.hub, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	hubCtx, cancelHub := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = r.hub.Run(hubCtx) })
+	wg.Go(func() {
+		if err := r.srv.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	var once sync.Once
+	r.stop = func() {
+		once.Do(func() {
+			cancel()
+			time.AfterFunc(0, func() {}) // lets the race detector see the order of cancels
+			wg2 := make(chan struct{})
+			go func() { defer close(wg2); waitConns(r.srv) }()
+			<-wg2
+			cancelHub()
+			wg.Wait()
+		})
+	}
+	t.Cleanup(r.stop)
+	select {
+	case <-r.srv.Ready():
+	case <-time.After(waitFor):
+		t.Fatal("not ready")
+	}
+	return r
+}
+
+// waitConns waits until the server holds no conn.
+func waitConns(s *Server) {
+	deadline := time.Now().Add(waitFor)
+	for s.Conns() > 0 && time.Now().Before(deadline) {
+		<-time.After(time.Millisecond)
+	}
+}
+
+func (r *rig) publish(topic broker.Topic, data string) {
+	r.offset++
+	r.hub.Deliver([]*broker.Event{{
+		Topic:       topic,
+		Position:    broker.Position{Epoch: 0xabc, Offset: r.offset},
+		Prev:        r.offset - 1,
+		OriginNanos: time.Now().UnixNano(),
+		Data:        []byte(data),
+	}})
+}
+
+// wantClosed waits until the counter of the reason is n.
+func (r *rig) wantClosed(reason CloseReason, n uint64) {
+	r.t.Helper()
+	deadline := time.Now().Add(waitFor)
+	for {
+		got := r.srv.Stats().Closed
+		if got[reason] == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("closed by %v: %d, want %d (all: %v)", reason, got[reason], n, got)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// client is a plain TCP client that speaks what it is told.
+type client struct {
+	t *testing.T
+	net.Conn
+	r *bufio.Reader
+}
+
+func (r *rig) dial() *client {
+	r.t.Helper()
+	nc, err := net.Dial("tcp", r.srv.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(waitFor))
+	r.t.Cleanup(func() { _ = nc.Close() })
+	return &client{t: r.t, Conn: nc, r: bufio.NewReader(nc)}
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+const handshake = "GET %s HTTP/1.1\r\nHost: edge\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n"
+
+func upgrade(target string, extra ...string) string {
+	return fmt.Sprintf(handshake, target, strings.Join(extra, ""))
+}
+
+// head reads an answer's head and body.
+func (c *client) head() (*http.Response, string) {
+	c.t.Helper()
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.t.Fatalf("read the answer: %v", err)
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols || res.Header.Get("Content-Type") != "application/json" {
+		return res, ""
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+// open subscribes, and fails the test unless that works.
+func (r *rig) open(target string, extra ...string) *client {
+	r.t.Helper()
+	c := r.dial()
+	c.send(upgrade(target, extra...))
+	res, body := c.head()
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		r.t.Fatalf("%s: %s %s", target, res.Status, body)
+	}
+	if got := res.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		r.t.Fatalf("accept key %q", got)
+	}
+	return c
+}
+
+// frame reads one server frame.
+func (c *client) frame() (op byte, payload string) {
+	c.t.Helper()
+	var h [2]byte
+	if _, err := io.ReadFull(c.r, h[:]); err != nil {
+		c.t.Fatalf("read a frame: %v", err)
+	}
+	n := int(h[1] & 0x7f)
+	if h[1]&0x80 != 0 || h[0]&0x80 == 0 {
+		c.t.Fatalf("a server's frame must be final and unmasked: % x", h)
+	}
+	switch n {
+	case 126:
+		var l [2]byte
+		_, _ = io.ReadFull(c.r, l[:])
+		n = int(binary.BigEndian.Uint16(l[:]))
+	case 127:
+		var l [8]byte
+		_, _ = io.ReadFull(c.r, l[:])
+		n = int(binary.BigEndian.Uint64(l[:])) //nolint:gosec // our own server's length
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.r, b); err != nil {
+		c.t.Fatalf("read a frame's payload: %v", err)
+	}
+	return h[0] & 0x0f, string(b)
+}
+
+func (c *client) wantFrame(op byte, payload string) {
+	c.t.Helper()
+	if gotOp, got := c.frame(); gotOp != op || got != payload {
+		c.t.Fatalf("got opcode %d %q, want %d %q", gotOp, got, op, payload)
+	}
+}
+
+// wantClose reads a close frame with the code, then the end.
+func (c *client) wantClose(code uint16) (reason string) {
+	c.t.Helper()
+	op, p := c.frame()
+	if op != 8 || len(p) < 2 || binary.BigEndian.Uint16([]byte(p)) != code {
+		c.t.Fatalf("got opcode %d %q, want close %d", op, p, code)
+	}
+	c.wantEnd()
+	return p[2:]
+}
+
+// wantEnd reads the end of the connection: a FIN, not a reset.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	if b, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		c.t.Fatalf("got %q, %v, want the end", b, err)
+	}
+}
+
+// masked is a client's frame: first byte as given, then length and payload.
+func masked(first byte, payload string) string {
+	mask := [4]byte{1, 2, 3, 4}
+	b := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = append(b, 0x80|126)
+		b = binary.BigEndian.AppendUint16(b, uint16(n))
+	default:
+		b = append(b, 0x80|127)
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	b = append(b, mask[:]...)
+	for i := range len(payload) {
+		b = append(b, payload[i]^mask[i%4])
+	}
+	return string(b)
+}

@@ -1,0 +1,57 @@
+package loop
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptorLimit is the process's limit of open descriptors.
+func descriptorLimit() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return 1024
+	}
+	return int(min(r.Cur, math.MaxInt32)) //nolint:gosec // bounded by the min
+}
+
+// limitUnsent sets TCP_NOTSENT_LOWAT (tcp(7)). A socket without it only queues more.
+func limitUnsent(fd, bytes int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+}
+
+// shutdownWrite ends our side of a connection. One that is gone already closes by itself.
+func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
+
+// kick lets a loop call itself back after its other sockets had their turn: a byte through a
+// socket pair, whose one end is a conn of the loop.
+type kick struct {
+	fd  int // our end, non-blocking
+	end net.Conn
+}
+
+func newKick() (*kick, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket pair for an event loop: %w", err)
+	}
+	f := os.NewFile(uintptr(fds[1]), "kick")
+	end, err := net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		_ = unix.Close(fds[0])
+		return nil, fmt.Errorf("make a conn of a socket pair: %w", err)
+	}
+	return &kick{fd: fds[0], end: end}, nil
+}
+
+// again makes the loop's end readable. A full buffer does so already.
+func (k *kick) again() {
+	one := [1]byte{1}
+	_, _ = unix.Write(k.fd, one[:])
+}
+
+func (k *kick) close() { _ = unix.Close(k.fd) }

@@ -1,0 +1,27 @@
+//go:build !linux
+
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// descriptorLimit is a guess that every system meets.
+func descriptorLimit() int { return 256 }
+
+func limitUnsent(int, int) {}
+
+func shutdownWrite(int) {}
+
+// kick is not there: slices of sweeps go on as tasks.
+type kick struct{ end net.Conn }
+
+func newKick() (*kick, error) {
+	return nil, fmt.Errorf("make a socket pair for an event loop: %w", errors.ErrUnsupported)
+}
+
+func (k *kick) again() {}
+
+func (k *kick) close() {}

@@ -1,0 +1,69 @@
+package loop
+
+import (
+	"sync/atomic"
+
+	"weir/internal/hist"
+)
+
+// stats are one loop's counters, written by the loop and read by anyone.
+type stats struct {
+	_             [64]byte // keeps loops' counters on lines of their own
+	conns         atomic.Int64
+	subscriptions atomic.Int64
+	accepted      atomic.Uint64
+	writes        atomic.Uint64
+	deliveries    atomic.Uint64
+	sentBytes     atomic.Uint64
+	pings         atomic.Uint64
+	stalls        atomic.Uint64
+	closed        [reasons]atomic.Uint64
+	latency       hist.Histogram
+}
+
+// Stats are the edge's counters since its start, over all loops.
+type Stats struct {
+	// Conns are the conns held now, Subscriptions theirs, Topics those open on this node.
+	Conns, Subscriptions, Topics int
+	// Accepted counts handshakes answered with a subscription.
+	Accepted uint64
+	// Writes counts calls that sent events or controls, Deliveries the events in them.
+	Writes, Deliveries uint64
+	// SentBytes counts bytes handed to the kernel or queued for it.
+	SentBytes uint64
+	// InboxStalls counts how often the broker's reader waited for a loop.
+	InboxStalls uint64
+	// Closed counts conns that ended, by reason.
+	Closed [reasons]uint64
+	// Latency is the age of events at their write: from the publisher's weir to ours.
+	Latency hist.Snapshot
+}
+
+// Stats sums up all loops.
+func (s *Server) Stats() Stats {
+	var total Stats
+	s.StatsInto(&total)
+	return total
+}
+
+// StatsInto is Stats into memory that the caller reuses.
+func (s *Server) StatsInto(total *Stats) {
+	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var snap hist.Snapshot
+	for _, l := range s.loops {
+		st := l.stats
+		total.Subscriptions += int(st.subscriptions.Load())
+		total.Accepted += st.accepted.Load()
+		total.Writes += st.writes.Load()
+		total.Deliveries += st.deliveries.Load()
+		total.SentBytes += st.sentBytes.Load()
+		total.InboxStalls += st.stalls.Load()
+		for r := range st.closed {
+			total.Closed[r] += st.closed[r].Load()
+		}
+		st.latency.SnapshotInto(&snap)
+		total.Latency.Merge(&snap)
+	}
+}

@@ -1,0 +1,58 @@
+package edge
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/edge/loop"
+)
+
+var (
+	descConns         = prometheus.NewDesc("weir_edge_conns", "Conns held now.", nil, nil)
+	descSubscriptions = prometheus.NewDesc("weir_edge_subscriptions", "Subscriptions held now.", nil, nil)
+	descTopics        = prometheus.NewDesc("weir_edge_topics", "Topics open on this node.", nil, nil)
+	descAccepted      = prometheus.NewDesc("weir_edge_accepted_total", "Handshakes answered with a subscription.", nil, nil)
+	descWrites        = prometheus.NewDesc("weir_edge_writes_total", "Writes that carried events or controls.", nil, nil)
+	descDeliveries    = prometheus.NewDesc("weir_edge_deliveries_total", "Events written to conns.", nil, nil)
+	descSentBytes     = prometheus.NewDesc("weir_edge_sent_bytes_total", "Bytes of frames handed to the kernel or queued for it.", nil, nil)
+	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
+	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
+	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
+)
+
+// latencyBounds are the buckets of weir_edge_delivery_seconds.
+var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5}
+
+// Describe implements [prometheus.Collector].
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descConns, descSubscriptions, descTopics, descAccepted, descWrites,
+		descDeliveries, descSentBytes, descStalls, descClosed, descLatency,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	st := s.Stats()
+	for _, m := range []struct {
+		desc  *prometheus.Desc
+		kind  prometheus.ValueType
+		value float64
+	}{
+		{descConns, prometheus.GaugeValue, float64(st.Conns)},
+		{descSubscriptions, prometheus.GaugeValue, float64(st.Subscriptions)},
+		{descTopics, prometheus.GaugeValue, float64(st.Topics)},
+		{descAccepted, prometheus.CounterValue, float64(st.Accepted)},
+		{descWrites, prometheus.CounterValue, float64(st.Writes)},
+		{descDeliveries, prometheus.CounterValue, float64(st.Deliveries)},
+		{descSentBytes, prometheus.CounterValue, float64(st.SentBytes)},
+		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
+	} {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)
+	}
+	for _, r := range loop.Reasons() {
+		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(st.Closed[r]), r.String())
+	}
+	ch <- prometheus.MustNewConstHistogram(descLatency, st.Latency.Count(), float64(st.Latency.Sum())/1e9, st.Latency.Buckets(latencyBounds))
+}
