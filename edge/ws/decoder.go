@@ -1,0 +1,92 @@
+package ws
+
+import gobwas "github.com/gobwas/ws"
+
+// Limits bound what a peer may send. They are shared by all conns of a kind.
+type Limits struct {
+	// MaxFrameBytes bounds one frame's payload, MaxMessageBytes that of all fragments of a
+	// message. Bytes, above 0.
+	MaxFrameBytes, MaxMessageBytes int
+	// RequireMask is true on a server: its clients must mask. On a client it is false: its
+	// server must not.
+	RequireMask bool
+}
+
+// Frame is one frame with its payload unmasked. The payload aliases the bytes given to
+// [Decoder.Next] and lives as long as they do.
+type Frame struct {
+	OpCode  OpCode
+	Fin     bool
+	Payload []byte
+}
+
+// Decoder is what has to be remembered between the frames of one direction of a conn. The
+// zero value is ready.
+type Decoder struct {
+	message int64 // bytes of the open message so far
+	open    bool  // a message was begun and not ended
+}
+
+// Next takes the next whole frame from the start of b and unmasks its payload in place; n is
+// how many bytes the frame took. It returns [ErrShort], with nothing changed, while b holds
+// less than a frame. Any other error ends the conn: it comes as soon as the header shows it,
+// before the payload is there, and costs no memory whatever length was declared.
+func (d *Decoder) Next(b []byte, lim *Limits) (f Frame, n int, err error) {
+	h, n, err := ParseHeader(b)
+	if err != nil {
+		return Frame{}, 0, err
+	}
+	if err := d.check(h, lim); err != nil {
+		return Frame{}, 0, err
+	}
+	end := n + int(h.Length)
+	if len(b) < end {
+		return Frame{}, 0, ErrShort
+	}
+	payload := b[n:end:end]
+	if h.Masked {
+		gobwas.Cipher(payload, h.Mask, 0)
+	}
+	if !h.OpCode.IsControl() {
+		d.message += h.Length
+		d.open = !h.Fin
+		if h.Fin {
+			d.message = 0
+		}
+	}
+	return Frame{OpCode: h.OpCode, Fin: h.Fin, Payload: payload}, end, nil
+}
+
+// check judges a header by RFC 6455 sections 5.1 to 5.5 and by the limits.
+func (d *Decoder) check(h Header, lim *Limits) error {
+	switch {
+	case h.Rsv != 0:
+		return ErrReservedBits
+	case h.OpCode.IsReserved():
+		return ErrReservedOpCode
+	case lim.RequireMask && !h.Masked:
+		return ErrNotMasked
+	case !lim.RequireMask && h.Masked:
+		return ErrMasked
+	}
+	if h.OpCode.IsControl() {
+		switch {
+		case h.Length > MaxControlBytes:
+			return ErrControlLong
+		case !h.Fin:
+			return ErrControlPart
+		}
+		return nil
+	}
+	switch {
+	case h.OpCode == OpContinuation && !d.open:
+		return ErrContinuation
+	case h.OpCode != OpContinuation && d.open:
+		return ErrInterrupted
+	case h.Length > int64(lim.MaxFrameBytes):
+		return ErrFrameTooLarge
+	case d.message+h.Length > int64(lim.MaxMessageBytes):
+		return ErrTooLarge
+	}
+	return nil
+}
