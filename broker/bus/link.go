@@ -1,0 +1,164 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"weir/broker"
+)
+
+const (
+	// linkEvents bounds the events that wait for a link's reader; what comes then is lost to
+	// the link, which shows as a gap, and is read from the stream.
+	linkEvents = 1 << 16
+	// linkBatch bounds the events handed on at once.
+	linkBatch = 256
+)
+
+// Link is one receiver's live events. Add, Remove, Head and Replay may be called from any
+// goroutine, Run once.
+type Link struct {
+	bus  *Bus
+	nc   *nats.Conn
+	msgs chan *nats.Msg
+	lost chan struct{} // one token when events may have been lost
+
+	mu   sync.Mutex
+	subs map[broker.Topic]*nats.Subscription
+}
+
+// NewLink opens a link. Close ends it.
+func (b *Bus) NewLink() (*Link, error) {
+	l := &Link{
+		bus:  b,
+		msgs: make(chan *nats.Msg, linkEvents),
+		lost: make(chan struct{}, 1),
+		subs: make(map[broker.Topic]*nats.Subscription),
+	}
+	nc, err := b.connect("weir-link",
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				l.noteLoss()
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { l.noteLoss() }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	l.nc = nc
+	return l, nil
+}
+
+func (l *Link) noteLoss() {
+	l.bus.counts.lost.Inc()
+	select {
+	case l.lost <- struct{}{}:
+	default: // one is enough
+	}
+}
+
+// Add makes a topic live: when it returns, every event stored from then on comes to Run.
+func (l *Link) Add(ctx context.Context, t broker.Topic) error {
+	if _, err := l.bus.shardOf(ctx, t); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.subs[t] != nil {
+		return nil
+	}
+	sub, err := l.nc.ChanSubscribe(liveSubject(t), l.msgs)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
+	}
+	if err := l.nc.FlushWithContext(ctx); err != nil {
+		_ = sub.Unsubscribe() // the conn is gone, and the subscription with it
+		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
+	}
+	l.subs[t] = sub
+	return nil
+}
+
+// Remove ends that. Events on their way may still come to Run.
+func (l *Link) Remove(t broker.Topic) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sub := l.subs[t]; sub != nil {
+		delete(l.subs, t)
+		if err := sub.Unsubscribe(); err != nil {
+			l.bus.log.Debug("unsubscribe", "topic", t, "err", err)
+		}
+	}
+}
+
+// Run hands on events until ctx ends, from the calling goroutine: events with what has come,
+// in order, at most 256 at once; lost when some may be missing. The batch's array is lent,
+// the events are not.
+func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func()) error {
+	batch := make([]*broker.Event, 0, linkBatch)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.lost:
+			lost()
+		case m := <-l.msgs:
+			batch = l.gather(batch[:0], m)
+			events(batch)
+			clear(batch)
+		}
+	}
+}
+
+// gather adds m and what else is there.
+func (l *Link) gather(batch []*broker.Event, m *nats.Msg) []*broker.Event {
+	for {
+		if ev := l.bus.decode(m.Subject, livePrefix, m.Header, m.Data); ev != nil {
+			batch = append(batch, ev)
+		}
+		if len(batch) == linkBatch {
+			return batch
+		}
+		select {
+		case m = <-l.msgs:
+		default:
+			return batch
+		}
+	}
+}
+
+// Close ends the link. Idempotent.
+func (l *Link) Close() { l.nc.Close() }
+
+// decode makes an event of a stored or republished message; nil if it is neither.
+func (b *Bus) decode(subject, prefix string, h nats.Header, data []byte) *broker.Event {
+	shard, t, ok := topicOf(subject, prefix)
+	if !ok {
+		return nil
+	}
+	offset := headerNumber(h, "Nats-Sequence")
+	if offset == 0 {
+		return nil
+	}
+	return &broker.Event{
+		Topic:       t,
+		Position:    broker.Position{Epoch: b.epochOf(shard), Offset: offset},
+		Prev:        headerNumber(h, "Nats-Last-Sequence"),
+		OriginNanos: int64(headerNumber(h, headerOrigin)), //nolint:gosec // as it was written
+		Data:        data,
+	}
+}
+
+func headerNumber(h nats.Header, name string) uint64 {
+	v, err := strconv.ParseUint(h.Get(name), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}

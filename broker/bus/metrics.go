@@ -1,0 +1,83 @@
+package bus
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/broker"
+)
+
+// counts are the bus's metrics.
+type counts struct {
+	published prometheus.Counter
+	errors    *prometheus.CounterVec
+	seconds   prometheus.Histogram
+	lost      prometheus.Counter
+}
+
+// Reasons of weir_bus_publish_errors_total.
+const (
+	reasonTooLarge    = "too_large"
+	reasonUnavailable = "unavailable"
+	reasonBadTopic    = "bad_topic"
+)
+
+var (
+	descShards = prometheus.NewDesc("weir_bus_shards", "Shards in use.", nil, nil)
+	descMemory = prometheus.NewDesc("weir_bus_stored_bytes", "Bytes stored, by storage.", []string{"storage"}, nil)
+)
+
+func (c *counts) init() {
+	c.published = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_published_total", Help: "Events stored and acknowledged."})
+	c.errors = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_bus_publish_errors_total", Help: "Events not stored, by reason."}, []string{"reason"})
+	for _, r := range []string{reasonTooLarge, reasonUnavailable, reasonBadTopic} {
+		c.errors.WithLabelValues(r)
+	}
+	c.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_bus_publish_seconds", Help: "Time from publish to acknowledgment.", Buckets: prometheus.ExponentialBuckets(25e-6, 2, 16)})
+	c.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_link_losses_total", Help: "Times a link fell behind or reconnected, so that events may be missing from it."})
+}
+
+func (c *counts) failed(err error) {
+	reason := reasonUnavailable
+	switch {
+	case errors.Is(err, broker.ErrTooLarge):
+		reason = reasonTooLarge
+	case errors.Is(err, broker.ErrBadTopic):
+		reason = reasonBadTopic
+	}
+	c.errors.WithLabelValues(reason).Inc()
+}
+
+// Describe implements [prometheus.Collector].
+func (b *Bus) Describe(ch chan<- *prometheus.Desc) {
+	b.counts.published.Describe(ch)
+	b.counts.errors.Describe(ch)
+	b.counts.seconds.Describe(ch)
+	b.counts.lost.Describe(ch)
+	ch <- descShards
+	ch <- descMemory
+}
+
+// Collect implements [prometheus.Collector].
+func (b *Bus) Collect(ch chan<- prometheus.Metric) {
+	b.counts.published.Collect(ch)
+	b.counts.errors.Collect(ch)
+	b.counts.seconds.Collect(ch)
+	b.counts.lost.Collect(ch)
+	used := 0
+	for i := range b.shards {
+		if b.shards[i].state.Load() != nil {
+			used++
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(descShards, prometheus.GaugeValue, float64(used))
+	var memory, file float64
+	if js := b.srv.JetStreamConfig(); js != nil {
+		if z, err := b.srv.Jsz(nil); err == nil {
+			memory, file = float64(z.Memory), float64(z.Store)
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, memory, string(Memory))
+	ch <- prometheus.MustNewConstMetric(descMemory, prometheus.GaugeValue, file, string(File))
+}

@@ -1,0 +1,257 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/broker"
+)
+
+const (
+	startTimeout = 10 * time.Second
+	// maxInFlight bounds the publishes that wait for their acknowledgment.
+	maxInFlight = 4096
+	// clientPendingBytes bounds what the server queues for one client before it cuts it off.
+	clientPendingBytes = 64 << 20
+	clientDeadline     = 2 * time.Second
+)
+
+// Bus is a running bus. Its methods may be called from any goroutine.
+type Bus struct {
+	cfg    Config
+	log    *slog.Logger
+	srv    *server.Server
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	secret string // of the process's own clients
+	failed chan error
+	shards [broker.Shards]shard
+	ingest *ingest
+	counts counts
+
+	scratch string   // a directory to remove at the end
+	lock    *os.File // of Dir
+
+	closeOnce sync.Once
+}
+
+// shard is one stream, once it is made.
+type shard struct {
+	mu    sync.Mutex
+	state atomic.Pointer[shardState]
+}
+
+type shardState struct {
+	stream jetstream.Stream
+	epoch  broker.Epoch
+	// fewest is the least HistoryEvents this stream was ever kept at: see Link.Replay.
+	fewest int64
+}
+
+// Open starts a bus. It returns when the bus can be published to, or with an error that says
+// what to do.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (b *Bus, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure bus: %w", err)
+	}
+	b = &Bus{cfg: cfg.Defaults(), log: log, secret: rand.Text(), failed: make(chan error, 1)}
+	b.counts.init()
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	dir, err := b.takeDir()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := b.options(dir)
+	if err != nil {
+		return nil, err
+	}
+	if b.srv, err = server.NewServer(opts); err != nil {
+		return nil, fmt.Errorf("start bus: %w", err)
+	}
+	b.srv.SetLoggerV2(&serverLog{log: log, failed: b.failed}, false, false, false)
+	b.srv.Start()
+	if !b.srv.ReadyForConnections(startTimeout) {
+		select {
+		case err = <-b.failed:
+		default:
+			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
+		}
+		return nil, err
+	}
+	if b.nc, err = b.connect("weir"); err != nil {
+		return nil, err
+	}
+	if b.js, err = jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(maxInFlight)); err != nil {
+		return nil, fmt.Errorf("open bus's streams: %w", err)
+	}
+	if err := b.adopt(ctx); err != nil {
+		return nil, err
+	}
+	if b.ingest, err = b.startIngest(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// takeDir is the server's directory: ours by a lock, or a scratch one for memory.
+func (b *Bus) takeDir() (string, error) {
+	if b.cfg.Storage == Memory {
+		dir, err := os.MkdirTemp("", "weir-bus-")
+		if err != nil {
+			return "", fmt.Errorf("make the bus's scratch directory: %w", err)
+		}
+		b.scratch = dir
+		return dir, nil
+	}
+	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
+		return "", fmt.Errorf("make bus.data %s: %w", b.cfg.Dir, err)
+	}
+	lock, err := lockFile(filepath.Join(b.cfg.Dir, "weir.lock"))
+	if err != nil {
+		return "", fmt.Errorf("lock bus.data %s: another weir uses it: stop that one or set bus.data to another directory: %w", b.cfg.Dir, err)
+	}
+	b.lock = lock
+	return b.cfg.Dir, nil
+}
+
+func (b *Bus) options(dir string) (*server.Options, error) {
+	own := &server.User{Username: "weir", Password: b.secret}
+	guest := &server.User{Username: "guest", Permissions: &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{publishPrefix + ">"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{livePrefix + ">", "_INBOX.>"}},
+	}}
+	opts := &server.Options{
+		ServerName:          "weir",
+		DontListen:          b.cfg.Listen == "",
+		NoSigs:              true,
+		JetStream:           true,
+		StoreDir:            dir,
+		JetStreamMaxMemory:  b.cfg.MaxBytes,
+		JetStreamMaxStore:   b.cfg.MaxBytes,
+		SyncAlways:          b.cfg.Sync == SyncAlways,
+		SyncInterval:        b.cfg.SyncInterval,
+		MaxPayload:          int32(b.cfg.MaxEventBytes + eventOverheadBytes), //nolint:gosec // Validate bounds it at 8 MiB
+		MaxPending:          clientPendingBytes,
+		WriteDeadline:       clientDeadline,
+		NoFastProducerStall: true,
+		Users:               []*server.User{own, guest},
+		NoAuthUser:          guest.Username,
+	}
+	if b.cfg.Listen == "" {
+		return opts, nil
+	}
+	host, port, err := net.SplitHostPort(b.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("read bus.listen %s: %w", b.cfg.Listen, err)
+	}
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return nil, fmt.Errorf("read bus.listen %s: the port is not a number: %w", b.cfg.Listen, err)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	opts.Host = host
+	// The server reports a busy port by Fatalf alone: find out first.
+	ln, err := net.Listen("tcp", b.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for NATS clients on %s: free the port (ss -ltnp) or set bus.listen to another: %w", b.cfg.Listen, err)
+	}
+	return opts, ln.Close()
+}
+
+// connect makes an in-process client with all rights.
+func (b *Bus) connect(name string, opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(b.srv),
+		nats.Name(name),
+		nats.UserInfo("weir", b.secret),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(50 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded bus: %w", err)
+	}
+	return nc, nil
+}
+
+// Failed gives the error that ended the bus from within, if that happens.
+func (b *Bus) Failed() <-chan error { return b.failed }
+
+// ListenAddr is where NATS clients connect, nil without a listener.
+func (b *Bus) ListenAddr() net.Addr {
+	if b.cfg.Listen == "" {
+		return nil
+	}
+	return b.srv.Addr()
+}
+
+// Config is the effective configuration.
+func (b *Bus) Config() Config { return b.cfg }
+
+// Close ends the bus and joins its goroutines. Idempotent.
+func (b *Bus) Close() {
+	b.closeOnce.Do(func() {
+		if b.ingest != nil {
+			b.ingest.stop()
+		}
+		if b.nc != nil {
+			b.nc.Close()
+		}
+		if b.srv != nil {
+			b.srv.Shutdown()
+			b.srv.WaitForShutdown()
+		}
+		if b.scratch != "" {
+			if err := os.RemoveAll(b.scratch); err != nil {
+				b.log.Warn("scratch directory not removed", "dir", b.scratch, "err", err)
+			}
+		}
+		if b.lock != nil {
+			_ = b.lock.Close() // gives up the lock
+		}
+	})
+}
+
+// serverLog hands the server's log to ours.
+type serverLog struct {
+	log    *slog.Logger
+	failed chan error
+}
+
+func (l *serverLog) Noticef(format string, v ...any) {
+	l.log.Debug("bus", "text", fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.log.Warn("bus", "text", fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log.Error("bus", "text", fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Debugf(string, ...any) {}
+func (l *serverLog) Tracef(string, ...any) {}
+
+// Fatalf must not end the process: the error goes to whoever waits for the bus.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	select {
+	case l.failed <- errors.New(fmt.Sprintf(format, v...)):
+	default: // the first one stands
+	}
+}
