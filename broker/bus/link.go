@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -18,6 +19,8 @@ const (
 	linkEvents = 1 << 16
 	// linkBatch bounds the events handed on at once.
 	linkBatch = 256
+	// callTimeout bounds one call to the server, whatever its caller allows.
+	callTimeout = 5 * time.Second
 )
 
 // Link is one receiver's live events. Add, Remove, Head and Replay may be called from any
@@ -65,6 +68,8 @@ func (l *Link) noteLoss() {
 
 // Add makes a topic live: when it returns, every event stored from then on comes to Run.
 func (l *Link) Add(ctx context.Context, t broker.Topic) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if _, err := l.bus.shardOf(ctx, t); err != nil {
 		return err
 	}

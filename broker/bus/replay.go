@@ -16,6 +16,8 @@ const replayBatch = 256
 
 // Head is a position of t after which everything is new: its shard's last sequence.
 func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	st, err := l.bus.shardOf(ctx, t)
 	if err != nil {
 		return broker.Position{}, err
@@ -37,6 +39,8 @@ func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error
 // Else, with the stream's first sequence at or before the next one, none was dropped from the
 // head; and with fewer events of the topic than it was ever limited to, none by number.
 func (l *Link) Replay(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	st, err := l.bus.shardOf(ctx, t)
 	if err != nil {
 		return broker.Recovery{}, err

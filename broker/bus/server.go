@@ -64,29 +64,32 @@ type shardState struct {
 
 // Open starts a bus. It returns when the bus can be published to, or with an error that says
 // what to do.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (b *Bus, err error) {
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
-	b = &Bus{cfg: cfg.Defaults(), log: log, secret: rand.Text(), failed: make(chan error, 1)}
+	b := &Bus{cfg: cfg.Defaults(), log: log, secret: rand.Text(), failed: make(chan error, 1)}
 	b.counts.init()
-	defer func() {
-		if err != nil {
-			b.Close()
-		}
-	}()
+	if err := b.start(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) start(ctx context.Context) error {
 	dir, err := b.takeDir()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	opts, err := b.options(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if b.srv, err = server.NewServer(opts); err != nil {
-		return nil, fmt.Errorf("start bus: %w", err)
+		return fmt.Errorf("start bus: %w", err)
 	}
-	b.srv.SetLoggerV2(&serverLog{log: log, failed: b.failed}, false, false, false)
+	b.srv.SetLoggerV2(&serverLog{log: b.log, failed: b.failed}, false, false, false)
 	b.srv.Start()
 	if !b.srv.ReadyForConnections(startTimeout) {
 		select {
@@ -94,21 +97,21 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (b *Bus, err error)
 		default:
 			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
 		}
-		return nil, err
+		return err
 	}
 	if b.nc, err = b.connect("weir"); err != nil {
-		return nil, err
+		return err
 	}
 	if b.js, err = jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(maxInFlight)); err != nil {
-		return nil, fmt.Errorf("open bus's streams: %w", err)
+		return fmt.Errorf("open bus's streams: %w", err)
 	}
 	if err := b.adopt(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if b.ingest, err = b.startIngest(); err != nil {
-		return nil, err
+		return err
 	}
-	return b, nil
+	return nil
 }
 
 // takeDir is the server's directory: ours by a lock, or a scratch one for memory.

@@ -1,0 +1,18 @@
+// Package region is one node's view of the bus: which topics it wants, in which order their
+// events come, and what to do when one is missing. It speaks to the bus through [Source] and
+// hands on to a [Sink].
+//
+// # Gaps
+//
+// Each event says which of its topic came before it. If that one was not seen, the events
+// between are read from the stream while later ones of the topic are held; other topics go
+// on. When the source says that it may have lost something, every topic is looked up in the
+// stream, since the last event of a topic has no successor that could tell of its loss. What
+// cannot be proven whole becomes a Reset.
+//
+// # Locks
+//
+// Node.sinkMu orders calls of the sink and is held during them; Node.mu guards the topics.
+// Order: sinkMu, then mu. Subscribe and Unsubscribe take mu alone, so that a sink which waits
+// does not hold them up, except for the moment in which a topic opens.
+package region

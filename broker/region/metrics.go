@@ -1,0 +1,61 @@
+package region
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Values of the label outcome.
+const (
+	outcomeRecovered = "recovered"
+	outcomeHole      = "hole"
+	outcomeFailed    = "failed"
+	outcomeRefused   = "refused"
+)
+
+// counts are the node's metrics.
+type counts struct {
+	events     prometheus.Counter
+	duplicates prometheus.Counter
+	repaired   prometheus.Counter
+	gaps       *prometheus.CounterVec
+	recoveries *prometheus.CounterVec
+}
+
+var descTopics = prometheus.NewDesc("weir_broker_topics", "Topics subscribed to.", nil, nil)
+
+func (c *counts) init() {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	c.events = counter("weir_broker_events_total", "Events handed to the edge.")
+	c.duplicates = counter("weir_broker_duplicates_total", "Events that came twice and were dropped.")
+	c.repaired = counter("weir_broker_repaired_events_total", "Events read from the stream because they did not come live.")
+	c.gaps = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_gaps_total", Help: "Gaps, by what became of them."}, []string{"outcome"})
+	c.recoveries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_recoveries_total", Help: "Resumes asked of the stream, by outcome."}, []string{"outcome"})
+	for _, o := range []string{outcomeRecovered, outcomeHole, outcomeFailed} {
+		c.gaps.WithLabelValues(o)
+		c.recoveries.WithLabelValues(o)
+	}
+	c.recoveries.WithLabelValues(outcomeRefused)
+}
+
+func (n *Node) collectors() []prometheus.Collector {
+	return []prometheus.Collector{n.counts.events, n.counts.duplicates, n.counts.repaired, n.counts.gaps, n.counts.recoveries}
+}
+
+// Describe implements [prometheus.Collector].
+func (n *Node) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range n.collectors() {
+		c.Describe(ch)
+	}
+	ch <- descTopics
+}
+
+// Collect implements [prometheus.Collector].
+func (n *Node) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range n.collectors() {
+		c.Collect(ch)
+	}
+	n.mu.Lock()
+	topics := len(n.topics)
+	n.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(descTopics, prometheus.GaugeValue, float64(topics))
+}
