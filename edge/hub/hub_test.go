@@ -371,7 +371,7 @@ func TestResetIsToldToWhoCanRead(t *testing.T) {
 	if sse.got != wantSSE {
 		t.Errorf("sse got %q, want %q", sse.got, wantSSE)
 	}
-	if json.events != 3 || json.writes != 3 {
+	if json.events != 3 || json.writes != 4 {
 		t.Errorf("json got %d events in %d writes: %q", json.events, json.writes, json.got)
 	}
 }

@@ -141,7 +141,7 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 	}
 	o := &opening{key: bytes.Clone(key), origin: origin}
 	if path != "/ws" {
-		if err := o.addTopic(name); err != nil {
+		if err := o.addPathTopic(name); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +154,7 @@ func (l *loop) routeStream(r *http1.Request, name, origin string) (*opening, err
 		return nil, &httpError{status: http.StatusBadRequest, text: "a GET of a stream has no body: send none"}
 	}
 	o := &opening{stream: true, variant: hub.SSE, origin: origin}
-	if err := o.addTopic(name); err != nil {
+	if err := o.addPathTopic(name); err != nil {
 		return nil, err
 	}
 	if err := l.readQuery(o, r); err != nil {
@@ -262,6 +262,15 @@ func (l *loop) readQuery(o *opening, r *http1.Request) error {
 		return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("format %q: want raw or json", format)}
 	}
 	return nil
+}
+
+// addPathTopic is addTopic for a name as it stands in a path.
+func (o *opening) addPathTopic(escaped string) error {
+	name, err := http1.PathUnescape(nil, []byte(escaped))
+	if err != nil {
+		return err
+	}
+	return o.addTopic(string(name))
 }
 
 func (o *opening) addTopic(name string) error {

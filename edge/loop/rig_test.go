@@ -88,25 +88,19 @@ func start(t *testing.T, cfg Config) *rig {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	hubCtx, cancelHub := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
+	var wg, served sync.WaitGroup
 	wg.Go(func() { _ = r.hub.Run(hubCtx) })
-	wg.Go(func() {
+	served.Go(func() {
 		if err := r.srv.Run(ctx); err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
-	var once sync.Once
-	r.stop = func() {
-		once.Do(func() {
-			cancel()
-			time.AfterFunc(0, func() {}) // lets the race detector see the order of cancels
-			wg2 := make(chan struct{})
-			go func() { defer close(wg2); waitConns(r.srv) }()
-			<-wg2
-			cancelHub()
-			wg.Wait()
-		})
-	}
+	r.stop = sync.OnceFunc(func() {
+		cancel() // drains; the hub goes after the loops
+		served.Wait()
+		cancelHub()
+		wg.Wait()
+	})
 	t.Cleanup(r.stop)
 	select {
 	case <-r.srv.Ready():
@@ -114,14 +108,6 @@ func start(t *testing.T, cfg Config) *rig {
 		t.Fatal("not ready")
 	}
 	return r
-}
-
-// waitConns waits until the server holds no conn.
-func waitConns(s *Server) {
-	deadline := time.Now().Add(waitFor)
-	for s.Conns() > 0 && time.Now().Before(deadline) {
-		<-time.After(time.Millisecond)
-	}
 }
 
 func (r *rig) publish(topic broker.Topic, data string) {
@@ -267,6 +253,7 @@ func (c *client) wantEnd() {
 	if b, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 		c.t.Fatalf("got %q, %v, want the end", b, err)
 	}
+	_ = c.Close()
 }
 
 // masked is a client's frame: first byte as given, then length and payload.
