@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -10,7 +11,8 @@ import (
 
 // counts are the bus's metrics.
 type counts struct {
-	published prometheus.Counter
+	stored    atomic.Uint64
+	published prometheus.CounterFunc
 	errors    *prometheus.CounterVec
 	seconds   prometheus.Histogram
 	lost      prometheus.Counter
@@ -29,7 +31,8 @@ var (
 )
 
 func (c *counts) init() {
-	c.published = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_published_total", Help: "Events stored and acknowledged."})
+	c.published = prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weir_bus_published_total", Help: "Events stored and acknowledged."},
+		func() float64 { return float64(c.stored.Load()) })
 	c.errors = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_bus_publish_errors_total", Help: "Events not stored, by reason."}, []string{"reason"})
 	for _, r := range []string{reasonTooLarge, reasonUnavailable, reasonBadTopic} {
 		c.errors.WithLabelValues(r)
@@ -48,6 +51,9 @@ func (c *counts) failed(err error) {
 	}
 	c.errors.WithLabelValues(reason).Inc()
 }
+
+// Published is the number of events stored since the start.
+func (b *Bus) Published() uint64 { return b.counts.stored.Load() }
 
 // Describe implements [prometheus.Collector].
 func (b *Bus) Describe(ch chan<- *prometheus.Desc) {

@@ -38,7 +38,7 @@ func (b *Bus) Publish(ctx context.Context, t broker.Topic, data []byte, opts Pub
 	}
 	select {
 	case ack := <-future.Ok():
-		b.counts.published.Inc()
+		b.counts.stored.Add(1)
 		b.counts.seconds.Observe(time.Since(start).Seconds())
 		return broker.Position{Epoch: st.epoch, Offset: ack.Sequence}, nil
 	case err := <-future.Err():
@@ -127,7 +127,7 @@ func (in *ingest) run() {
 			select {
 			case ack := <-a.future.Ok():
 				pos = broker.Position{Epoch: a.shard.epoch, Offset: ack.Sequence}
-				in.bus.counts.published.Inc()
+				in.bus.counts.stored.Add(1)
 			case err := <-a.future.Err():
 				a.err = fmt.Errorf("publish: %w: %w", broker.ErrUnavailable, err)
 			}

@@ -1,0 +1,250 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"weir/broker"
+)
+
+// Error codes of Centrifugo's server API, which this one is shaped after.
+const (
+	codeInternal     = 100
+	codeUnauthorized = 101
+	codeNotFound     = 104
+	codeBadRequest   = 107
+	codeNotAvailable = 108
+)
+
+// statusOf is the HTTP status of a code, where a client asks for one.
+var statusOf = map[int]int{
+	codeInternal:     http.StatusInternalServerError,
+	codeUnauthorized: http.StatusUnauthorized,
+	codeNotFound:     http.StatusNotFound,
+	codeBadRequest:   http.StatusBadRequest,
+	codeNotAvailable: http.StatusServiceUnavailable,
+}
+
+type apiError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+type reply struct {
+	Result any       `json:"result,omitempty"`
+	Error  *apiError `json:"error,omitempty"`
+}
+
+// publishRequest is one publish. Data is any JSON value, published as it stands; B64Data is
+// for what is not JSON.
+type publishRequest struct {
+	Channel        string          `json:"channel"`
+	Data           json.RawMessage `json:"data"`
+	B64Data        []byte          `json:"b64data"`
+	IdempotencyKey string          `json:"idempotency_key"`
+}
+
+type publishResult struct {
+	Offset uint64 `json:"offset"`
+	Epoch  string `json:"epoch"`
+}
+
+// payload is what is to be published, or what is wrong with the request.
+func (p *publishRequest) payload() ([]byte, error) {
+	switch {
+	case p.Data != nil && p.B64Data != nil:
+		return nil, errors.New("both data and b64data are given: send one")
+	case p.B64Data != nil:
+		return p.B64Data, nil
+	case p.Data != nil:
+		return p.Data, nil
+	}
+	return nil, errors.New("data is missing: send any JSON value, or b64data")
+}
+
+func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
+	var req publishRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	result, e := s.publishOne(r.Context(), req.Channel, &req)
+	writeReply(w, r, reply{Result: orNil(result), Error: e})
+}
+
+func orNil(r *publishResult) any {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+func (s *Server) publishOne(ctx context.Context, channel string, req *publishRequest) (*publishResult, *apiError) {
+	topic, err := broker.ParseTopic(channel)
+	if channel == "" {
+		err = errors.New("channel is missing: name the topic to publish to")
+	}
+	if err != nil {
+		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
+	}
+	data, err := req.payload()
+	if err != nil {
+		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
+	}
+	p, err := s.deps.Publisher.Publish(ctx, topic, data, req.IdempotencyKey)
+	switch {
+	case err == nil:
+		return &publishResult{Offset: p.Offset, Epoch: p.Epoch.String()}, nil
+	case errors.Is(err, broker.ErrTooLarge):
+		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
+	case errors.Is(err, broker.ErrUnavailable):
+		return nil, &apiError{codeNotAvailable, err.Error()}
+	default:
+		return nil, &apiError{codeInternal, err.Error()}
+	}
+}
+
+// broadcastRequest publishes the same to several topics.
+type broadcastRequest struct {
+	Channels []string `json:"channels"`
+	publishRequest
+}
+
+func (s *Server) broadcast(w http.ResponseWriter, r *http.Request) {
+	var req broadcastRequest
+	if !decode(w, r, &req) {
+		return
+	}
+	if len(req.Channels) == 0 {
+		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: channels is missing: list the topics to publish to"}})
+		return
+	}
+	responses := make([]reply, len(req.Channels))
+	for i, c := range req.Channels {
+		result, e := s.publishOne(r.Context(), c, &req.publishRequest)
+		responses[i] = reply{Result: orNil(result), Error: e}
+	}
+	writeReply(w, r, reply{Result: map[string]any{"responses": responses}})
+}
+
+func (s *Server) info(w http.ResponseWriter, r *http.Request) {
+	writeReply(w, r, reply{Result: s.deps.Numbers()})
+}
+
+func (s *Server) quota(w http.ResponseWriter, r *http.Request) {
+	if s.deps.Quotas == nil {
+		writeReply(w, r, reply{Result: map[string]any{"enabled": false, "reason": s.deps.QuotasOff}})
+		return
+	}
+	shown, err := s.deps.Quotas.Show()
+	if err != nil {
+		writeReply(w, r, reply{Error: &apiError{codeInternal, err.Error()}})
+		return
+	}
+	writeReply(w, r, reply{Result: shown})
+}
+
+func (s *Server) quotaMode(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Mode string `json:"mode"`
+	}
+	if !decode(w, r, &req) {
+		return
+	}
+	if s.deps.Quotas == nil {
+		writeReply(w, r, reply{Error: &apiError{codeNotAvailable, "XDP is off: " + s.deps.QuotasOff}})
+		return
+	}
+	if err := s.deps.Quotas.SetMode(req.Mode); err != nil {
+		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
+		return
+	}
+	writeReply(w, r, reply{Result: map[string]string{"mode": req.Mode}})
+}
+
+func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/api/publish", "/api/broadcast", "/api/quota/mode":
+		w.Header().Set("Allow", http.MethodPost)
+		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
+	default:
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, quota and quota/mode")
+	}
+}
+
+// decode reads a JSON body, and answers what is wrong with it.
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		writeError(w, r, http.StatusRequestEntityTooLarge, codeBadRequest, fmt.Sprintf("bad request: the body is over %d bytes", maxBodyBytes))
+		return false
+	}
+	if err == nil {
+		err = json.Unmarshal(body, into)
+	}
+	if err != nil {
+		writeError(w, r, http.StatusBadRequest, codeBadRequest, "bad request: the body is not the JSON object wanted: "+err.Error())
+		return false
+	}
+	return true
+}
+
+// writeReply answers as Centrifugo does: status 200 also for an error of the call itself,
+// unless the client asks for HTTP statuses.
+func writeReply(w http.ResponseWriter, r *http.Request, v reply) {
+	status := http.StatusOK
+	if v.Error != nil && r.Header.Get("X-Centrifugo-Error-Mode") == "transport" {
+		status = statusOf[v.Error.Code]
+	}
+	writeJSON(w, status, v)
+}
+
+// writeError answers a request that is no call.
+func writeError(w http.ResponseWriter, _ *http.Request, status, code int, message string) {
+	writeJSON(w, status, reply{Error: &apiError{code, message}})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":{"code":100,"message":"internal server error"}}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // a client that went needs no answer
+}
+
+// streamInterval is the pace of the page's numbers.
+const streamInterval = time.Second
+
+// stream sends the numbers as server-sent events until the client goes.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	out := http.NewResponseController(w)
+	t := time.NewTicker(streamInterval)
+	defer t.Stop()
+	for {
+		b, err := json.Marshal(s.deps.Numbers())
+		if err != nil {
+			s.log.Error("numbers do not marshal", "err", err)
+			return
+		}
+		_ = out.SetWriteDeadline(time.Now().Add(headTimeout)) // without one the write itself tells
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", b); err != nil || out.Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-s.done:
+			return
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,7 @@
+// Package xdp loads xdp_weir, the XDP program that charges every packet to its source and
+// drops what is over the quota, and speaks to its maps. It is a leaf: it imports nothing of
+// weir's.
+//
+// [Spec] is the same on every machine; [Load] is the only step that depends on the kernel.
+// The program is attached by an unpinned link: when the process dies, it is gone.
+package xdp

@@ -1,0 +1,20 @@
+package xdp
+
+import "errors"
+
+// Errors of this package, to be tested for with [errors.Is]. Each comes wrapped in a sentence
+// that says what to do.
+var (
+	// ErrNotPermitted: the process lacks CAP_BPF and CAP_NET_ADMIN.
+	ErrNotPermitted = errors.New("not permitted")
+	// ErrNoInterface: there is no interface of that name.
+	ErrNoInterface = errors.New("no such interface")
+	// ErrBusy: another XDP program is on the interface.
+	ErrBusy = errors.New("interface has an XDP program already")
+	// ErrNoNative: the driver cannot run the program.
+	ErrNoNative = errors.New("driver has no native XDP")
+	// ErrKernel: the kernel lacks a feature that the program needs.
+	ErrKernel = errors.New("kernel cannot load xdp_weir")
+	// ErrListFull: the allow list holds as many prefixes as it can.
+	ErrListFull = errors.New("the allow list is full")
+)

@@ -1,0 +1,250 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setting is one key: where it lives, what it means, how it is read and written.
+type setting struct {
+	key string // section.name
+	// field is the package's name for it in its own errors, such as edge.MaxConns.
+	field string
+	doc   string
+	list  bool
+	set   func(c *Config, values []string) error
+	get   func(c *Config) string
+}
+
+// settings are all keys, in the order they are printed.
+func settings() []setting {
+	return []setting{
+		text("edge.listen", "edge.Listen", "address of the edge, host:port", func(c *Config) *string { return &c.Edge.Listen }),
+		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
+		number("edge.max_conns", "edge.MaxConns", "connections held at once; 0: by the descriptor limit", func(c *Config) *int { return &c.Edge.MaxConns }),
+		size("edge.max_pending", "edge.MaxPendingBytes", "bytes one connection may have queued before it is closed as a slow consumer", func(c *Config) *int { return &c.Edge.MaxPendingBytes }),
+		size("edge.max_message", "edge.MaxMessageBytes", "largest message from a client", func(c *Config) *int { return &c.Edge.MaxMessageBytes }),
+		size("edge.max_head", "edge.MaxHeadBytes", "largest request head", func(c *Config) *int { return &c.Edge.MaxHeadBytes }),
+		number("edge.max_topics", "edge.MaxTopics", "topics of one connection", func(c *Config) *int { return &c.Edge.MaxTopics }),
+		duration("edge.handshake_timeout", "edge.HandshakeTimeout", "time from accept to answer", func(c *Config) *time.Duration { return &c.Edge.HandshakeTimeout }),
+		duration("edge.ping_interval", "edge.PingInterval", "time between pings", func(c *Config) *time.Duration { return &c.Edge.PingInterval }),
+		duration("edge.pong_timeout", "edge.PongTimeout", "time to answer one", func(c *Config) *time.Duration { return &c.Edge.PongTimeout }),
+		duration("edge.drain_timeout", "edge.DrainTimeout", "window over which connections are closed at shutdown", func(c *Config) *time.Duration { return &c.Edge.DrainTimeout }),
+		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),
+		texts("edge.allowed_origins", "edge.AllowedOrigins", "values of the Origin header let in; * for all", func(c *Config) *[]string { return &c.Edge.AllowedOrigins }),
+		text("admin.listen", "admin.Listen", "address of the admin page and API", func(c *Config) *string { return &c.Admin.Listen }),
+		text("admin.api_key", "admin.APIKey", "key that the API asks for; needed unless listen is a loopback address", func(c *Config) *string { return &c.Admin.APIKey }),
+		text("bus.data", "bus.Dir", "directory of stored events; empty: in memory", func(c *Config) *string { return &c.Bus.Dir }),
+		text("bus.storage", "bus.Storage", "memory or file; default by data", func(c *Config) *string { return (*string)(&c.Bus.Storage) }),
+		text("bus.sync", "bus.Sync", "interval (power loss may lose acknowledged events since the last sync) or always", func(c *Config) *string { return (*string)(&c.Bus.Sync) }),
+		duration("bus.sync_interval", "bus.SyncInterval", "time between syncs", func(c *Config) *time.Duration { return &c.Bus.SyncInterval }),
+		size("bus.max_bytes", "bus.MaxBytes", "stored over all shards", func(c *Config) *int64 { return &c.Bus.MaxBytes }),
+		size("bus.max_event", "bus.MaxEventBytes", "largest payload", func(c *Config) *int { return &c.Bus.MaxEventBytes }),
+		number("bus.history_events", "bus.HistoryEvents", "events kept of a topic", func(c *Config) *int64 { return &c.Bus.HistoryEvents }),
+		duration("bus.history_age", "bus.HistoryAge", "time an event is kept", func(c *Config) *time.Duration { return &c.Bus.HistoryAge }),
+		text("bus.listen", "bus.Listen", "address for NATS clients; empty: none", func(c *Config) *string { return &c.Bus.Listen }),
+		oneOf("xdp.enabled", "quotas in XDP: auto (where the kernel and our rights allow it), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Enabled }),
+		text("xdp.interface", "xdp.interface", "network interface they guard", func(c *Config) *string { return &c.XDP.Interface }),
+		oneOf("xdp.attach", "native, generic, or auto: native where the driver has it", []string{"auto", "native", "generic"}, func(c *Config) *string { return &c.XDP.Attach }),
+		oneOf("xdp.mode", "off, shadow (count what would be dropped) or enforce", []string{"off", "shadow", "enforce"}, func(c *Config) *string { return &c.XDP.Mode }),
+		number("xdp.slots", "xdp.slots", "clients the table holds, a power of two; 64 bytes each", func(c *Config) *int { return &c.XDP.Slots }),
+		number("xdp.ipv4_prefix", "xdp.ipv4_prefix", "bits of an IPv4 address that make a client", func(c *Config) *int { return &c.XDP.IPv4Prefix }),
+		number("xdp.ipv6_prefix", "xdp.ipv6_prefix", "bits of an IPv6 address that make a client", func(c *Config) *int { return &c.XDP.IPv6Prefix }),
+		prefixes("xdp.allow", "prefixes that no quota holds for", func(c *Config) *[]netip.Prefix { return &c.XDP.Allow }),
+		text("xdp.packets", "xdp.packets", "packets of one client, such as 5000/s, 100/min, 1/10s", func(c *Config) *string { return &c.XDP.Packets }),
+		number("xdp.burst", "xdp.burst", "packets it may send at once", func(c *Config) *int { return &c.XDP.Burst }),
+		text("xdp.total", "xdp.total", "packets of all clients for whom the table has no room", func(c *Config) *string { return &c.XDP.Total }),
+		oneOf("log.level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.Log.Level }),
+		oneOf("log.format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.Log.Format }),
+	}
+}
+
+func scalar(values []string, want string) (string, error) {
+	if len(values) != 1 {
+		return "", fmt.Errorf("is a list: want %s", want)
+	}
+	return values[0], nil
+}
+
+func text(key, field, doc string, at func(*Config) *string) setting {
+	return setting{key: key, field: field, doc: doc,
+		get: func(c *Config) string { return strconv.Quote(*at(c)) },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "a text")
+			if err == nil {
+				*at(c) = v
+			}
+			return err
+		}}
+}
+
+func texts(key, field, doc string, at func(*Config) *[]string) setting {
+	return setting{key: key, field: field, doc: doc, list: true,
+		get: func(c *Config) string { return quoteList(*at(c)) },
+		set: func(c *Config, values []string) error {
+			*at(c) = values
+			return nil
+		}}
+}
+
+func quoteList(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = strconv.Quote(v)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func prefixes(key, doc string, at func(*Config) *[]netip.Prefix) setting {
+	return setting{key: key, doc: doc, list: true,
+		get: func(c *Config) string {
+			var values []string
+			for _, p := range *at(c) {
+				values = append(values, p.String())
+			}
+			return quoteList(values)
+		},
+		set: func(c *Config, values []string) error {
+			list := make([]netip.Prefix, 0, len(values))
+			for _, v := range values {
+				p, err := ParsePrefix(v)
+				if err != nil {
+					return err
+				}
+				list = append(list, p)
+			}
+			*at(c) = list
+			return nil
+		}}
+}
+
+// ParsePrefix reads a prefix, or an address as the prefix of its own.
+func ParsePrefix(v string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(v); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(v)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("is %q: want a prefix such as 192.0.2.0/24 or 2001:db8::/32", v)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func oneOf(key, doc string, allowed []string, at func(*Config) *string) setting {
+	return setting{key: key, doc: doc,
+		get: func(c *Config) string { return *at(c) },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, strings.Join(allowed, ", "))
+			if err != nil {
+				return err
+			}
+			for _, a := range allowed {
+				if v == a {
+					*at(c) = v
+					return nil
+				}
+			}
+			return fmt.Errorf("is %q: want %s%s", v, strings.Join(allowed, ", "), suggestion(v, allowed))
+		}}
+}
+
+func boolean(key, field, doc string, at func(*Config) *bool) setting {
+	return setting{key: key, field: field, doc: doc,
+		get: func(c *Config) string { return strconv.FormatBool(*at(c)) },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "true or false")
+			if err != nil {
+				return err
+			}
+			switch v {
+			case "true", "false":
+				*at(c) = v == "true"
+				return nil
+			}
+			return fmt.Errorf("is %q: want true or false", v)
+		}}
+}
+
+func number[T int | int64](key, field, doc string, at func(*Config) *T) setting {
+	return setting{key: key, field: field, doc: doc,
+		get: func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "a number")
+			if err != nil {
+				return err
+			}
+			n, err := strconv.ParseInt(strings.ReplaceAll(v, "_", ""), 10, 64)
+			if err != nil {
+				return fmt.Errorf("is %q: want a whole number", v)
+			}
+			*at(c) = T(n)
+			return nil
+		}}
+}
+
+func duration(key, field, doc string, at func(*Config) *time.Duration) setting {
+	return setting{key: key, field: field, doc: doc,
+		get: func(c *Config) string { return at(c).String() },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "a duration")
+			if err != nil {
+				return err
+			}
+			d, err := time.ParseDuration(v)
+			if err != nil {
+				return fmt.Errorf("is %q: want a number with a unit (ms, s, m, h), such as 10s", v)
+			}
+			*at(c) = d
+			return nil
+		}}
+}
+
+// units of sizes, the longest names first.
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}}
+
+func size[T int | int64](key, field, doc string, at func(*Config) *T) setting {
+	return setting{key: key, field: field, doc: doc,
+		get: func(c *Config) string { return formatSize(int64(*at(c))) },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "a size")
+			if err != nil {
+				return err
+			}
+			n, err := parseSize(v)
+			if err != nil {
+				return err
+			}
+			*at(c) = T(n)
+			return nil
+		}}
+}
+
+func parseSize(v string) (int64, error) {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(v, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > (1<<62)/u.bytes {
+			break
+		}
+		return n * u.bytes, nil
+	}
+	return 0, fmt.Errorf("is %q: want a size in B, KiB, MiB or GiB, such as 64KiB", v)
+}
+
+func formatSize(n int64) string {
+	for i := len(units) - 3; i >= 0; i-- {
+		if u := units[i]; n >= u.bytes && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}

@@ -1,0 +1,106 @@
+// Command weir pushes live events to WebSocket clients and keeps abusive clients off the host
+// in XDP. Run `weir --help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// cli is the command line.
+type cli struct {
+	Serve     serveCmd     `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
+	Publish   publishCmd   `cmd:"" help:"Publish events to a topic."`
+	Subscribe subscribeCmd `cmd:"" help:"Print the events of topics as they come."`
+	Quota     quotaCmd     `cmd:"" help:"Show the quotas in XDP."`
+	Doctor    doctorCmd    `cmd:"" help:"Look at this host and say what to mend."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+}
+
+// usageError is a mistake on the command line: exit code 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// app is what the commands need of the process.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], &app{os.Stdin, os.Stdout, os.Stderr, os.Environ()}))
+}
+
+// run is main with its surroundings as arguments.
+func run(args []string, a *app) int {
+	ctx, stop := interruptible()
+	defer stop()
+	exited := -1
+	parser, err := kong.New(&cli{},
+		kong.Name("weir"),
+		kong.Description("An edge data plane: pushes live events to WebSocket clients, and drops abusive clients' packets in XDP."),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(a),
+	)
+	if err != nil { // the tags of cli are wrong
+		panic(err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(a.stderr, "weir: %v: see weir --help\n", err)
+		return exitUsage
+	}
+	err = parsed.Run()
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(a.stderr, "weir: %v\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(a.stderr, "weir: %v\n", err)
+		return exitFailed
+	}
+}
+
+// interruptible ends its context at the first SIGINT or SIGTERM, and the process at the
+// second.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitFailed)
+	}()
+	return ctx, cancel
+}
