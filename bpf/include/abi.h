@@ -57,7 +57,8 @@ struct policy {
 };
 
 /* Writer: user space. Reader: the program. One per class. */
-struct class {
+struct class
+{
 	__u64 interval; /* ticks between two packets of one client at its rate */
 	__u64 tolerance; /* ticks a client may be ahead of its rate: (burst - 1) * interval */
 	__u64 total_interval; /* the same for all clients that have no slot */

@@ -1,4 +1,4 @@
-//go:build ignore
+// go:build ignore
 
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* xdp_weir charges every packet to its source prefix and drops what is over the quota. */
@@ -15,7 +15,7 @@
 #define FRAGMENT6_OFFSET 0xfff8
 
 /* Set before load. */
-const volatile __u64 hash_seed[2] = { 0, 0 };
+const volatile __u64 hash_seed[2] = {0, 0};
 const volatile __u32 set_mask = 0; /* number of sets - 1, a power of two less one */
 const volatile __u32 ipv4_bits = 32;
 const volatile __u32 ipv6_bits = 64;
@@ -115,7 +115,7 @@ static __always_inline __u64 hash(const struct client *c)
 
 static __always_inline void addr_of(__u8 *addr, const struct client *c)
 {
-	__be64 half[2] = { bpf_cpu_to_be64(c->hi), bpf_cpu_to_be64(c->lo) };
+	__be64 half[2] = {bpf_cpu_to_be64(c->hi), bpf_cpu_to_be64(c->lo)};
 
 	__builtin_memcpy(addr, half, 16);
 }
@@ -123,7 +123,7 @@ static __always_inline void addr_of(__u8 *addr, const struct client *c)
 /* look_up asks the lists about the slot's owner. */
 static __always_inline void look_up(struct slot *s, const struct client *c, __u32 epoch)
 {
-	struct prefix key = { .bits = 128 };
+	struct prefix key = {.bits = 128};
 	struct listed *l;
 
 	addr_of(key.addr, c);
@@ -294,7 +294,7 @@ static __always_inline int is_vlan(__be16 proto)
 /* parse finds the client, or says what stands in the way. */
 static __always_inline __u32 parse(struct xdp_md *ctx, struct client *c)
 {
-	struct cursor cur = { (void *)(long)ctx->data, (void *)(long)ctx->data_end };
+	struct cursor cur = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
 	struct ethhdr *eth = cursor_eth(&cur);
 	__be16 proto;
 
@@ -320,7 +320,7 @@ static __always_inline __u32 parse(struct xdp_md *ctx, struct client *c)
 SEC("xdp")
 int xdp_weir(struct xdp_md *ctx)
 {
-	struct client c = { 0, 0 };
+	struct client c = {0, 0};
 	struct policy *p;
 	__u32 zero = 0, reason;
 

@@ -14,7 +14,7 @@ const (
 // DefaultMaxConns is the descriptor limit less a reserve of an eighth, which is at least 64
 // and at most 2048.
 func DefaultMaxConns() int {
-	limit := descriptorLimit()
+	limit := DescriptorLimit()
 	reserve := min(max(limit/8, minReserve), maxReserve)
 	return max(limit-reserve-spareDescriptors, 1)
 }

@@ -42,7 +42,7 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		cfg:   cfg.Defaults(),
 		hub:   h,
 		log:   log,
-		maxFD: descriptorLimit() - spareDescriptors,
+		maxFD: DescriptorLimit() - spareDescriptors,
 		ready: make(chan struct{}),
 		loops: make(map[gnet.EventLoop]*loop),
 	}, nil
@@ -55,15 +55,16 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	proto := "tcp://"
-	if addr.IP.To4() != nil {
-		proto = "tcp4://"
+	// gnet takes [::] for IPv6 alone, and no host for both.
+	at := addr.String()
+	if addr.IP.IsUnspecified() && addr.IP.To4() == nil {
+		at = fmt.Sprintf(":%d", addr.Port)
 	}
 	ticks, stopTicks := context.WithCancel(context.Background())
 	defer stopTicks()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- gnet.Run(&handler{s}, proto+addr.String(),
+		ended <- gnet.Run(&handler{s}, "tcp://"+at,
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
 			gnet.WithLogger(gnetLog{s.log}),

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptorLimit is the process's limit of open descriptors.
-func descriptorLimit() int {
+// DescriptorLimit is the process's limit of open descriptors.
+func DescriptorLimit() int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 1024

@@ -8,8 +8,8 @@ import (
 	"net"
 )
 
-// descriptorLimit is a guess that every system meets.
-func descriptorLimit() int { return 256 }
+// DescriptorLimit is a guess that every system meets.
+func DescriptorLimit() int { return 256 }
 
 func limitUnsent(int, int) {}
 
