@@ -23,12 +23,14 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Serve     serveCmd     `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
-	Publish   publishCmd   `cmd:"" help:"Publish events to a topic."`
-	Subscribe subscribeCmd `cmd:"" help:"Print the events of topics as they come."`
-	Quota     quotaCmd     `cmd:"" help:"Show the quotas in XDP."`
-	Doctor    doctorCmd    `cmd:"" help:"Look at this host and say what to mend."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Serve     serveCmd       `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
+	Publish   publishCmd     `cmd:"" help:"Publish events to a topic."`
+	Subscribe subscribeCmd   `cmd:"" help:"Print the events of topics as they come."`
+	Quota     quotaCmd       `cmd:"" help:"Show the quotas in XDP."`
+	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
+	Version   versionCmd     `cmd:"" help:"Print the version."`
+	Bench     benchCmd       `cmd:"" help:"Measure weir on this host."`
+	Worker    benchWorkerCmd `cmd:"" name:"bench-worker" hidden:""`
 }
 
 // usageError is a mistake on the command line: exit code 2.

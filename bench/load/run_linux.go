@@ -1,0 +1,355 @@
+package load
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"weir/edge/ws"
+)
+
+// Config is what a worker is told, the first line of its input.
+type Config struct {
+	// Edge is the address of the server, Target the path and query of the handshake.
+	Edge   netip.AddrPort `json:"edge"`
+	Target string         `json:"target"`
+	// Conns are to be held, from the Sources in turn; an empty list leaves it to the kernel.
+	Conns   int          `json:"conns"`
+	Sources []netip.Addr `json:"sources"`
+}
+
+// Report is what a worker says, a line each: when all conns are open, and after "stop".
+type Report struct {
+	Connected      int     `json:"connected"`
+	ConnectSeconds float64 `json:"connect_seconds"`
+	Deliveries     uint64  `json:"deliveries"`
+	Last           uint64  `json:"last"`    // the newest event's number
+	Behind         int     `json:"behind"`  // conns that have not got it
+	Latency        []byte  `json:"latency"` // histogram, HdrHistogram V2 compressed
+	Faults         Faults  `json:"faults"`
+	Error          string  `json:"error,omitempty"`
+}
+
+// Bounds of the worker.
+const (
+	connecting  = 256 // handshakes on their way at once
+	readBytes   = 256 << 10
+	maxLatency  = int64(60 * time.Second)
+	connectTime = 2 * time.Minute
+)
+
+// Commands, a line each on the worker's input.
+const (
+	// CommandReset begins a measurement: what was counted so far is forgotten. It is answered
+	// with an empty report.
+	CommandReset = "reset"
+	// CommandReport asks for a report.
+	CommandReport = "report"
+	// CommandStop asks for the last one.
+	CommandStop = "stop"
+)
+
+type worker struct {
+	cfg    Config
+	epoll  int
+	conns  []*conn // by descriptor
+	open   int
+	buf    []byte
+	hist   *hdrhistogram.Histogram
+	report Report
+	key    string
+	head   []byte
+}
+
+type conn struct {
+	fd    int
+	check Check
+	rest  []byte
+	state uint8
+}
+
+const (
+	stateConnecting = iota
+	stateShaking
+	stateOpen
+)
+
+// Run is a worker: it reads its Config and commands from in and writes Reports to out, until
+// it is told to stop or in ends.
+func Run(in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	if !lines.Scan() {
+		return errors.New("a worker is started by weir bench, not by hand")
+	}
+	w := &worker{buf: make([]byte, readBytes), key: "d2VpciBiZW5jaCBsb2FkLg=="}
+	if err := json.Unmarshal(lines.Bytes(), &w.cfg); err != nil {
+		return fmt.Errorf("read the worker's configuration: %w", err)
+	}
+	commands := make(chan string, 4)
+	go func() {
+		defer close(commands)
+		for lines.Scan() {
+			commands <- lines.Text()
+		}
+	}()
+	answer := json.NewEncoder(out)
+	if err := w.connect(); err != nil {
+		w.report.Error = err.Error()
+	}
+	if err := answer.Encode(w.report); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return w.serve(commands, answer)
+}
+
+// serve reads events until told to stop.
+func (w *worker) serve(commands <-chan string, answer *json.Encoder) error {
+	for {
+		if err := w.poll(5 * time.Millisecond); err != nil {
+			return err
+		}
+		select {
+		case c, ok := <-commands:
+			switch {
+			case !ok:
+				return nil
+			case c == CommandReset:
+				w.report = Report{Connected: w.open}
+				w.hist.Reset()
+			}
+			if err := w.answer(answer); err != nil || c == CommandStop {
+				return err
+			}
+		default:
+		}
+	}
+}
+
+func (w *worker) answer(answer *json.Encoder) error {
+	w.report.Behind = 0
+	for _, c := range w.conns {
+		if c != nil && c.check.last != w.report.Last {
+			w.report.Behind++
+		}
+	}
+	w.report.Connected = w.open
+	latency, err := w.hist.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		return fmt.Errorf("encode latencies: %w", err)
+	}
+	w.report.Latency = latency
+	if err := answer.Encode(w.report); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// connect opens all conns, some at a time.
+func (w *worker) connect() (err error) {
+	w.hist = hdrhistogram.New(1000, maxLatency, 3)
+	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("make an epoll: %w", err)
+	}
+	start := time.Now()
+	for started := 0; w.open < w.cfg.Conns; {
+		for started < w.cfg.Conns && started-w.open < connecting {
+			if err := w.dial(started); err != nil {
+				return fmt.Errorf("connection %d: %w", started, err)
+			}
+			started++
+		}
+		if err := w.poll(100 * time.Millisecond); err != nil {
+			return err
+		}
+		if w.report.Faults.Closed > 0 {
+			return fmt.Errorf("the edge refused connection %d", w.open)
+		}
+		if time.Since(start) > connectTime {
+			return fmt.Errorf("%d of %d connections after %v", w.open, w.cfg.Conns, connectTime)
+		}
+	}
+	w.report.Connected = w.open
+	w.report.ConnectSeconds = time.Since(start).Seconds()
+	return nil
+}
+
+func (w *worker) dial(i int) error {
+	family := unix.AF_INET
+	if w.cfg.Edge.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	if n := len(w.cfg.Sources); n > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) // the port is chosen by the 4-tuple
+		if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(w.cfg.Sources[i%n], 0))); err != nil {
+			return fmt.Errorf("bind to %v: %w", w.cfg.Sources[i%n], err)
+		}
+	}
+	if err := unix.Connect(fd, sockaddr(w.cfg.Edge)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return fmt.Errorf("connect: %w", err)
+	}
+	for len(w.conns) <= fd {
+		w.conns = append(w.conns, nil)
+	}
+	w.conns[fd] = &conn{fd: fd}
+	ev := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(fd)} //nolint:gosec // descriptors are small
+	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &ev)
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
+
+// poll waits for events of sockets and handles them.
+func (w *worker) poll(wait time.Duration) error {
+	var events [512]unix.EpollEvent
+	n, err := unix.EpollWait(w.epoll, events[:], int(wait.Milliseconds()))
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wait for sockets: %w", err)
+	}
+	for _, ev := range events[:n] {
+		c := w.conns[ev.Fd]
+		if c == nil {
+			continue
+		}
+		if c.state == stateConnecting {
+			w.shake(c)
+			continue
+		}
+		w.read(c)
+	}
+	return nil
+}
+
+// shake sends the handshake of a conn that is connected.
+func (w *worker) shake(c *conn) {
+	w.head = ws.AppendClientHandshake(w.head[:0], w.cfg.Edge.String(), w.cfg.Target, w.key)
+	if _, err := unix.Write(c.fd, w.head); err != nil {
+		w.drop(c)
+		return
+	}
+	c.state = stateShaking
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.fd)} //nolint:gosec // descriptors are small
+	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_MOD, c.fd, &ev); err != nil {
+		w.drop(c)
+	}
+}
+
+func (w *worker) drop(c *conn) {
+	_ = unix.Close(c.fd)
+	w.conns[c.fd] = nil
+	if c.state == stateOpen {
+		w.open--
+	}
+	w.report.Faults.Closed++
+}
+
+// read takes what a conn has, once.
+func (w *worker) read(c *conn) {
+	n := copy(w.buf, c.rest)
+	m, err := unix.Read(c.fd, w.buf[n:])
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+		return
+	}
+	if err != nil || m == 0 {
+		w.drop(c)
+		return
+	}
+	b := w.buf[:n+m]
+	if c.state == stateShaking {
+		end := headEnd(b)
+		if end == 0 {
+			c.rest = append(c.rest[:0], b...)
+			return
+		}
+		if ws.CheckServerHandshake(b[:end], w.key) != nil {
+			w.drop(c)
+			return
+		}
+		c.state = stateOpen
+		w.open++
+		b = b[end:]
+	}
+	used := w.frames(c, b)
+	if w.conns[c.fd] != c {
+		return
+	}
+	if used == len(b) {
+		c.rest = nil
+	} else {
+		c.rest = append([]byte(nil), b[used:]...)
+	}
+}
+
+func headEnd(b []byte) int {
+	for i := 3; i < len(b); i++ {
+		if b[i] == '\n' && b[i-1] == '\r' && b[i-2] == '\n' && b[i-3] == '\r' {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// frames takes the whole frames of b and returns their length.
+func (w *worker) frames(c *conn, b []byte) (used int) {
+	now := monotonic()
+	for {
+		h, n, err := ws.ParseHeader(b[used:])
+		if err != nil || len(b)-used < n+int(h.Length) {
+			return used
+		}
+		payload := b[used+n : used+n+int(h.Length)]
+		used += n + int(h.Length)
+		switch h.OpCode {
+		case ws.OpPing:
+			w.head = ws.AppendMaskedFrame(w.head[:0], ws.OpPong, true, [4]byte{}, payload)
+			_, _ = unix.Write(c.fd, w.head) // a conn that fails shows at its next read
+		case ws.OpClose:
+			w.drop(c)
+			return used
+		case ws.OpText, ws.OpBinary:
+			w.event(c, payload, now)
+		}
+	}
+}
+
+func (w *worker) event(c *conn, payload []byte, now int64) {
+	seq, due, err := ParsePayload(payload)
+	if err != nil {
+		w.report.Faults.Garbage++
+		return
+	}
+	c.check.See(seq, &w.report.Faults)
+	w.report.Deliveries++
+	w.report.Last = max(w.report.Last, seq)
+	_ = w.hist.RecordValue(min(max(now-due, 1000), maxLatency)) // in range by the min and max
+}
+
+// monotonic is CLOCK_MONOTONIC, which all processes of a host share.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil { // there is one
+		panic(err)
+	}
+	return ts.Nano()
+}
+
+// Monotonic is the clock of a payload's due time.
+func Monotonic() int64 { return monotonic() }

@@ -1,0 +1,187 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"weir/bench/load"
+)
+
+// Process is a child of ours.
+type Process struct {
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	exited chan error
+}
+
+// StartProcess starts this binary with args. In is its standard input, out its output; either
+// may be nil.
+func StartProcess(args []string, in io.Reader, out io.Writer) (*Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this binary: %w", err)
+	}
+	p := &Process{cmd: exec.Command(self, args...), exited: make(chan error, 1)} //nolint:gosec // our own binary
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
+	p.cmd.SysProcAttr = childAttr()
+	p.cmd.WaitDelay = time.Second
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start weir %s: %w", args[0], err)
+	}
+	go func() { p.exited <- p.cmd.Wait() }()
+	return p, nil
+}
+
+// Pid is the child's.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Stop ends the child, with SIGKILL after the time given.
+func (p *Process) Stop(grace time.Duration) {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // one that is gone needs none
+	select {
+	case <-p.exited:
+	case <-time.After(grace):
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+	}
+	p.exited <- nil // a second Stop finds it gone
+}
+
+// WaitReady waits until the weir at the admin URL says it is ready.
+func (p *Process) WaitReady(ctx context.Context, client *http.Client, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case err := <-p.exited:
+			p.exited <- err
+			return fmt.Errorf("weir serve ended: %w: %s", err, strings.TrimSpace(p.stderr.String()))
+		case <-ctx.Done():
+			return fmt.Errorf("weir serve is not ready: %w", ctx.Err())
+		case <-poll.C:
+			res, err := client.Get(admin + "/readyz")
+			if err != nil {
+				continue
+			}
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+	}
+}
+
+// FreePort is a port that nobody listens on now.
+func FreePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer ln.Close() //nolint:errcheck // it was never used
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, errors.New("find a free port: not a TCP address")
+	}
+	return addr.Port, nil
+}
+
+// Worker is a load generator in its own process.
+type Worker struct {
+	*Process
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// StartWorker starts one and gives it its configuration. The first Report comes when its conns
+// are open.
+func StartWorker(start func(args []string, in io.Reader, out io.Writer) (*Process, error), cfg load.Config) (*Worker, error) {
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a worker's pipe: %w", err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make a worker's pipe: %w", err), inR.Close(), inW.Close())
+	}
+	p, err := start([]string{"bench-worker"}, inR, outW)
+	_ = inR.Close() // the child has its own
+	_ = outW.Close()
+	if err != nil {
+		return nil, errors.Join(err, inW.Close(), outR.Close())
+	}
+	w := &Worker{Process: p, in: inW, out: bufio.NewReaderSize(outR, 1<<20)}
+	return w, json.NewEncoder(inW).Encode(cfg)
+}
+
+// Command sends one of load's commands.
+func (w *Worker) Command(c string) error {
+	if _, err := io.WriteString(w.in, c+"\n"); err != nil {
+		return fmt.Errorf("tell a worker: %w: %s", err, strings.TrimSpace(w.stderr.String()))
+	}
+	return nil
+}
+
+// Report reads the worker's next one.
+func (w *Worker) Report() (r load.Report, err error) {
+	line, err := w.out.ReadBytes('\n')
+	if err != nil {
+		return r, fmt.Errorf("hear from a worker: %w: %s", err, strings.TrimSpace(w.stderr.String()))
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("understand a worker: %w", err)
+	}
+	if r.Error != "" {
+		return r, errors.New(r.Error)
+	}
+	return r, nil
+}
+
+// cpuSeconds is what a process has used, in user and kernel mode (proc(5), stat).
+func cpuSeconds(pid int) (float64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read CPU time: %w", err)
+	}
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	const utime, stime, ticksPerSecond = 11, 12, 100
+	var sum float64
+	for _, i := range []int{utime, stime} {
+		n, err := strconv.ParseUint(fields[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time: %w", err)
+		}
+		sum += float64(n)
+	}
+	return sum / ticksPerSecond, nil
+}
+
+// rssBytes is a process's resident memory (proc(5), status).
+func rssBytes(pid int) (uint64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, fmt.Errorf("read memory: %w", err)
+	}
+	_, rest, ok := strings.Cut(string(b), "VmRSS:")
+	if !ok {
+		return 0, errors.New("read memory: no VmRSS")
+	}
+	var kib uint64
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		return 0, fmt.Errorf("read memory: %w", err)
+	}
+	return kib << 10, nil
+}
