@@ -179,8 +179,7 @@ func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 // decode reads a JSON body, and answers what is wrong with it.
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		writeError(w, r, http.StatusRequestEntityTooLarge, codeBadRequest, fmt.Sprintf("bad request: the body is over %d bytes", maxBodyBytes))
 		return false
 	}

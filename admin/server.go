@@ -16,10 +16,10 @@ import (
 	"syscall"
 	"time"
 
+	"weir/broker"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"weir/broker"
 )
 
 // Bounds of the server.
@@ -110,7 +110,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := srv.Shutdown(stop); err != nil {
 		_ = srv.Close() // whoever is still connected had its time
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve admin: %w", err)
+	}
 	return nil
 }
 

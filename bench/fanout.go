@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"weir/bench/load"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // FanoutConfig configures [RunFanout]. Zero fields take the defaults.
@@ -378,8 +378,7 @@ func (f *fanout) stop() {
 		f.pub.Close()
 	}
 	for _, w := range f.workers {
-		_ = w.in.Close() // ends it
-		w.Stop(2 * time.Second)
+		w.End()
 	}
 	if f.server != nil {
 		f.server.Stop(15 * time.Second)

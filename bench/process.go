@@ -23,7 +23,8 @@ import (
 type Process struct {
 	cmd    *exec.Cmd
 	stderr strings.Builder
-	exited chan error
+	exited chan struct{}
+	err    error // valid once exited is closed
 }
 
 // StartProcess starts this binary with args. In is its standard input, out its output; either
@@ -33,14 +34,17 @@ func StartProcess(args []string, in io.Reader, out io.Writer) (*Process, error) 
 	if err != nil {
 		return nil, fmt.Errorf("find this binary: %w", err)
 	}
-	p := &Process{cmd: exec.Command(self, args...), exited: make(chan error, 1)} //nolint:gosec // our own binary
+	p := &Process{cmd: exec.Command(self, args...), exited: make(chan struct{})} //nolint:gosec // our own binary
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
 	p.cmd.SysProcAttr = childAttr()
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start weir %s: %w", args[0], err)
 	}
-	go func() { p.exited <- p.cmd.Wait() }()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
 	return p, nil
 }
 
@@ -56,7 +60,6 @@ func (p *Process) Stop(grace time.Duration) {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 	}
-	p.exited <- nil // a second Stop finds it gone
 }
 
 // WaitReady waits until the weir at the admin URL says it is ready.
@@ -67,9 +70,8 @@ func (p *Process) WaitReady(ctx context.Context, client *http.Client, admin stri
 	defer poll.Stop()
 	for {
 		select {
-		case err := <-p.exited:
-			p.exited <- err
-			return fmt.Errorf("weir serve ended: %w: %s", err, strings.TrimSpace(p.stderr.String()))
+		case <-p.exited:
+			return fmt.Errorf("weir serve ended: %w: %s", p.err, strings.TrimSpace(p.stderr.String()))
 		case <-ctx.Done():
 			return fmt.Errorf("weir serve is not ready: %w", ctx.Err())
 		case <-poll.C:
@@ -125,6 +127,12 @@ func StartWorker(start func(args []string, in io.Reader, out io.Writer) (*Proces
 	}
 	w := &Worker{Process: p, in: inW, out: bufio.NewReaderSize(outR, 1<<20)}
 	return w, json.NewEncoder(inW).Encode(cfg)
+}
+
+// End ends the worker.
+func (w *Worker) End() {
+	_ = w.in.Close() // ends it
+	w.Stop(2 * time.Second)
 }
 
 // Command sends one of load's commands.

@@ -1,9 +1,9 @@
 package edge
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"weir/edge/loop"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 var (

@@ -112,9 +112,11 @@ func (h Host) privileges() Finding {
 	if h.Privileged {
 		return Finding{Check: "privileges", Level: OK, Found: "BPF programs can be loaded"}
 	}
-	return Finding{Check: "privileges", Level: Warn, Found: "BPF programs cannot be loaded",
+	return Finding{
+		Check: "privileges", Level: Warn, Found: "BPF programs cannot be loaded",
 		Why:  "weir serves without quotas in XDP",
-		Mend: "run as root, or: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v weir)"}
+		Mend: "run as root, or: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v weir)",
+	}
 }
 
 func (h Host) iface() Finding {

@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"time"
 
+	"weir/edge/ws"
+
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
-
-	"weir/edge/ws"
 )
 
 // Config is what a worker is told, the first line of its input.
@@ -47,8 +47,7 @@ const (
 
 // Commands, a line each on the worker's input.
 const (
-	// CommandReset begins a measurement: what was counted so far is forgotten. It is answered
-	// with an empty report.
+	// CommandReset asks for a report, and then begins a new one.
 	CommandReset = "reset"
 	// CommandReport asks for a report.
 	CommandReport = "report"
@@ -118,15 +117,15 @@ func (w *worker) serve(commands <-chan string, answer *json.Encoder) error {
 		}
 		select {
 		case c, ok := <-commands:
-			switch {
-			case !ok:
+			if !ok {
 				return nil
-			case c == CommandReset:
-				w.report = Report{Connected: w.open}
-				w.hist.Reset()
 			}
 			if err := w.answer(answer); err != nil || c == CommandStop {
 				return err
+			}
+			if c == CommandReset {
+				w.report = Report{Connected: w.open}
+				w.hist.Reset()
 			}
 		default:
 		}

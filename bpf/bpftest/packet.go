@@ -5,6 +5,7 @@ package bpftest
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // MinPacket is the least a test run of an XDP program takes: an Ethernet header.
@@ -64,11 +65,11 @@ func (h IPv6) Packet(next byte, payload []byte) []byte {
 // payload.
 func (h IPv6) WithExts(next byte, payload []byte, kinds ...byte) []byte {
 	body := payload
-	for i := len(kinds) - 1; i >= 0; i-- {
+	for _, kind := range slices.Backward(kinds) {
 		ext := make([]byte, 8)
 		ext[0] = next
 		body = append(ext, body...)
-		next = kinds[i]
+		next = kind
 	}
 	return h.Packet(next, body)
 }

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"weir/broker"
+
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
-
-	"weir/broker"
 )
 
 func TestMain(m *testing.M) {

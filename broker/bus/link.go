@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"weir/broker"
+
+	"github.com/nats-io/nats.go"
 )
 
 const (

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"weir/broker"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // counts are the bus's metrics.

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"weir/broker"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"weir/broker"
 )
 
 // headerOrigin carries when the publisher's weir took the event, nanoseconds of Unix time.

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"weir/broker"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"weir/broker"
 )
 
 // replayBatch is how many events one direct get asks for.

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,11 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weir/broker"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"weir/broker"
 )
 
 const (
@@ -243,12 +242,14 @@ type serverLog struct {
 func (l *serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("bus", "text", fmt.Sprintf(format, v...))
 }
+
 func (l *serverLog) Warnf(format string, v ...any) {
 	if strings.HasPrefix(format, "Plaintext passwords") {
 		return // the password is made anew in each process, and never leaves it
 	}
 	l.log.Warn("bus", "text", fmt.Sprintf(format, v...))
 }
+
 func (l *serverLog) Errorf(format string, v ...any) {
 	l.log.Error("bus", "text", fmt.Sprintf(format, v...))
 }
@@ -258,7 +259,7 @@ func (l *serverLog) Tracef(string, ...any) {}
 // Fatalf must not end the process: the error goes to whoever waits for the bus.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	select {
-	case l.failed <- errors.New(fmt.Sprintf(format, v...)):
+	case l.failed <- fmt.Errorf(format, v...):
 	default: // the first one stands
 	}
 }

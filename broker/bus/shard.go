@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"weir/broker"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (

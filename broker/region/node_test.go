@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"weir/broker"
+
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
-
-	"weir/broker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

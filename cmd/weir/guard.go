@@ -7,13 +7,13 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"weir/admin"
 	"weir/bpf/xdp"
 	"weir/cmd/weir/config"
 	"weir/ratelimit"
 	"weir/ratelimit/kernel"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // topClients is how many of the busiest clients are shown.

@@ -30,6 +30,7 @@ type cli struct {
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
 	Version   versionCmd     `cmd:"" help:"Print the version."`
 	Bench     benchCmd       `cmd:"" help:"Measure weir on this host."`
+	Demo      demoCmd        `cmd:"" help:"Show a flood held off, in two network namespaces (root)."`
 	Worker    benchWorkerCmd `cmd:"" name:"bench-worker" hidden:""`
 }
 

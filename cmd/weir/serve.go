@@ -10,9 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"weir/admin"
 	"weir/bench/feed"
 	"weir/broker"
@@ -20,6 +17,9 @@ import (
 	"weir/broker/region"
 	"weir/cmd/weir/config"
 	"weir/edge"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 type serveCmd struct {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func more(conn net.Conn, buf []byte) ([]byte, error) {
 	part := make([]byte, 64<<10)
 	n, err := conn.Read(part)
 	if n > 0 {
-		return append(buf[:len(buf):len(buf)], part[:n]...), nil
+		return append(slices.Clip(buf), part[:n]...), nil
 	}
 	return buf, err
 }

@@ -3,10 +3,10 @@ package loop
 import (
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"weir/edge/hub"
 	"weir/edge/ws"
+
+	"github.com/panjf2000/gnet/v2"
 )
 
 // closeLinger bounds the time between our last byte and the client's end of the connection.

@@ -12,12 +12,15 @@ type gnetLog struct{ log *slog.Logger }
 func (g gnetLog) Debugf(format string, args ...any) {
 	g.log.Debug("gnet", "text", fmt.Sprintf(format, args...))
 }
+
 func (g gnetLog) Infof(format string, args ...any) {
 	g.log.Debug("gnet", "text", fmt.Sprintf(format, args...))
 }
+
 func (g gnetLog) Warnf(format string, args ...any) {
 	g.log.Warn("gnet", "text", fmt.Sprintf(format, args...))
 }
+
 func (g gnetLog) Errorf(format string, args ...any) {
 	g.log.Error("gnet", "text", fmt.Sprintf(format, args...))
 }

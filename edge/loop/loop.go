@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"weir/edge/http1"
 	"weir/edge/hub"
 	"weir/edge/ws"
+
+	"github.com/panjf2000/gnet/v2"
 )
 
 // maxLingering bounds the refused conns of one loop that are given time to read their 503;
@@ -148,10 +148,10 @@ func (l *loop) drain() {
 		l.drainTicks--
 	}
 	for _, c := range l.wheel.pick(share, func(c *conn) bool { return c.state < stateClosing }) {
-		switch {
-		case c.state == stateHead || c.state == stateOpening:
+		switch c.state {
+		case stateHead, stateOpening:
 			c.respondError(ReasonDraining, errDraining)
-		case c.state == stateStream:
+		case stateStream:
 			c.write([]byte("retry: 1000\n\n"))
 			c.finish(ReasonDraining)
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"weir/broker"
@@ -189,8 +190,7 @@ func checkHandshake(r *http1.Request) ([]byte, error) {
 	}
 	if err := ws.CheckHandshake(h); err != nil {
 		he := &httpError{status: http.StatusBadRequest, text: err.Error()}
-		var bad *ws.HandshakeError
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*ws.HandshakeError](err); ok {
 			he.status = bad.Status()
 		}
 		if he.status == http.StatusUpgradeRequired {
@@ -278,10 +278,8 @@ func (o *opening) addTopic(name string) error {
 	if err != nil {
 		return err
 	}
-	for _, have := range o.topics {
-		if have == t {
-			return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("topic %q is asked for twice: name it once", name)}
-		}
+	if slices.Contains(o.topics, t) {
+		return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf("topic %q is asked for twice: name it once", name)}
 	}
 	o.topics = append(o.topics, t)
 	return nil

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"weir/broker"
 	"weir/edge/hub"
+
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"weir/edge/hub"
+
+	"github.com/panjf2000/gnet/v2"
 )
 
 // Server runs the event loops. Its exported methods may be called from any goroutine.

@@ -12,12 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-
 	"weir/admin"
 	"weir/broker/bus"
 	"weir/edge"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // Config is all that weir can be told.
@@ -286,8 +286,7 @@ func (l *loader) check() {
 }
 
 func lineOf(err error) int {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Line
 	}
 	return 0

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,7 +71,8 @@ func scalar(values []string, want string) (string, error) {
 }
 
 func text(key, field, doc string, at func(*Config) *string) setting {
-	return setting{key: key, field: field, doc: doc,
+	return setting{
+		key: key, field: field, doc: doc,
 		get: func(c *Config) string { return strconv.Quote(*at(c)) },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, "a text")
@@ -78,16 +80,19 @@ func text(key, field, doc string, at func(*Config) *string) setting {
 				*at(c) = v
 			}
 			return err
-		}}
+		},
+	}
 }
 
 func texts(key, field, doc string, at func(*Config) *[]string) setting {
-	return setting{key: key, field: field, doc: doc, list: true,
+	return setting{
+		key: key, field: field, doc: doc, list: true,
 		get: func(c *Config) string { return quoteList(*at(c)) },
 		set: func(c *Config, values []string) error {
 			*at(c) = values
 			return nil
-		}}
+		},
+	}
 }
 
 func quoteList(values []string) string {
@@ -99,7 +104,8 @@ func quoteList(values []string) string {
 }
 
 func prefixes(key, doc string, at func(*Config) *[]netip.Prefix) setting {
-	return setting{key: key, doc: doc, list: true,
+	return setting{
+		key: key, doc: doc, list: true,
 		get: func(c *Config) string {
 			var values []string
 			for _, p := range *at(c) {
@@ -118,7 +124,8 @@ func prefixes(key, doc string, at func(*Config) *[]netip.Prefix) setting {
 			}
 			*at(c) = list
 			return nil
-		}}
+		},
+	}
 }
 
 // ParsePrefix reads a prefix, or an address as the prefix of its own.
@@ -134,25 +141,26 @@ func ParsePrefix(v string) (netip.Prefix, error) {
 }
 
 func oneOf(key, doc string, allowed []string, at func(*Config) *string) setting {
-	return setting{key: key, doc: doc,
+	return setting{
+		key: key, doc: doc,
 		get: func(c *Config) string { return *at(c) },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, strings.Join(allowed, ", "))
 			if err != nil {
 				return err
 			}
-			for _, a := range allowed {
-				if v == a {
-					*at(c) = v
-					return nil
-				}
+			if slices.Contains(allowed, v) {
+				*at(c) = v
+				return nil
 			}
 			return fmt.Errorf("is %q: want %s%s", v, strings.Join(allowed, ", "), suggestion(v, allowed))
-		}}
+		},
+	}
 }
 
 func boolean(key, field, doc string, at func(*Config) *bool) setting {
-	return setting{key: key, field: field, doc: doc,
+	return setting{
+		key: key, field: field, doc: doc,
 		get: func(c *Config) string { return strconv.FormatBool(*at(c)) },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, "true or false")
@@ -165,11 +173,13 @@ func boolean(key, field, doc string, at func(*Config) *bool) setting {
 				return nil
 			}
 			return fmt.Errorf("is %q: want true or false", v)
-		}}
+		},
+	}
 }
 
 func number[T int | int64](key, field, doc string, at func(*Config) *T) setting {
-	return setting{key: key, field: field, doc: doc,
+	return setting{
+		key: key, field: field, doc: doc,
 		get: func(c *Config) string { return strconv.FormatInt(int64(*at(c)), 10) },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, "a number")
@@ -182,11 +192,13 @@ func number[T int | int64](key, field, doc string, at func(*Config) *T) setting 
 			}
 			*at(c) = T(n)
 			return nil
-		}}
+		},
+	}
 }
 
 func duration(key, field, doc string, at func(*Config) *time.Duration) setting {
-	return setting{key: key, field: field, doc: doc,
+	return setting{
+		key: key, field: field, doc: doc,
 		get: func(c *Config) string { return at(c).String() },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, "a duration")
@@ -199,7 +211,8 @@ func duration(key, field, doc string, at func(*Config) *time.Duration) setting {
 			}
 			*at(c) = d
 			return nil
-		}}
+		},
+	}
 }
 
 // units of sizes, the longest names first.
@@ -209,7 +222,8 @@ var units = []struct {
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1}}
 
 func size[T int | int64](key, field, doc string, at func(*Config) *T) setting {
-	return setting{key: key, field: field, doc: doc,
+	return setting{
+		key: key, field: field, doc: doc,
 		get: func(c *Config) string { return formatSize(int64(*at(c))) },
 		set: func(c *Config, values []string) error {
 			v, err := scalar(values, "a size")
@@ -222,7 +236,8 @@ func size[T int | int64](key, field, doc string, at func(*Config) *T) setting {
 			}
 			*at(c) = T(n)
 			return nil
-		}}
+		},
+	}
 }
 
 func parseSize(v string) (int64, error) {

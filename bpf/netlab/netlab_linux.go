@@ -1,0 +1,194 @@
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// namedDir is where named namespaces are mounted, as `ip netns` has them.
+const namedDir = "/run/netns"
+
+// Namespace is a network namespace. Its methods may be called from any goroutine.
+type Namespace struct {
+	Name   string
+	handle netns.NsHandle
+}
+
+// New makes a named namespace with its loopback interface up.
+func New(name string) (*Namespace, error) {
+	n := &Namespace{Name: name}
+	err := onThread(func() (err error) {
+		if n.handle, err = netns.NewNamed(name); err != nil {
+			return fmt.Errorf("make network namespace %s: it needs root, and a name that is free: %w", name, err)
+		}
+		return up("lo")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// onThread runs f on a thread of its own, which comes back to its namespace.
+func onThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := netns.Get()
+		if err != nil {
+			done <- fmt.Errorf("find this thread's network namespace: %w", err)
+			return // with the thread
+		}
+		defer home.Close() //nolint:errcheck // it is only read
+		err = f()
+		if back := netns.Set(home); back != nil {
+			done <- errors.Join(err, fmt.Errorf("go back to the network namespace: %w", back))
+			return // with the thread, which nobody may use any more
+		}
+		runtime.UnlockOSThread()
+		done <- err
+	}()
+	return <-done
+}
+
+// Do runs f inside the namespace, on one thread. What f opens there stays there.
+func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(n.handle); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+		}
+		return f()
+	})
+}
+
+// DialContext connects from inside the namespace. The address must be a literal one.
+func (n *Namespace) DialContext(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	doErr := n.Do(func() error {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, doErr
+}
+
+// Close removes the namespace and the interfaces in it, once no process uses it.
+func (n *Namespace) Close() error {
+	if err := n.handle.Close(); err != nil {
+		return fmt.Errorf("close network namespace %s: %w", n.Name, err)
+	}
+	if err := netns.DeleteNamed(n.Name); err != nil {
+		return fmt.Errorf("remove network namespace %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// Cleanup removes the namespaces whose names begin with prefix: what a killed run left.
+func Cleanup(prefix string) error {
+	left, err := filepath.Glob(filepath.Join(namedDir, prefix+"*"))
+	if err != nil {
+		return fmt.Errorf("look for namespaces %s*: %w", prefix, err)
+	}
+	var errs []error
+	for _, path := range left {
+		errs = append(errs, netns.DeleteNamed(filepath.Base(path)))
+	}
+	return errors.Join(errs...)
+}
+
+// End is one end of a veth pair.
+type End struct {
+	In        *Namespace
+	Interface string
+	Addrs     []netip.Prefix
+}
+
+// Pair joins two namespaces by a veth pair, both ends up and with their addresses.
+func Pair(a, b End) error {
+	err := a.In.Do(func() error {
+		return netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs:     netlink.LinkAttrs{Name: a.Interface},
+			PeerName:      b.Interface,
+			PeerNamespace: netlink.NsFd(b.In.handle),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("make veth pair %s and %s: %w", a.Interface, b.Interface, err)
+	}
+	for _, e := range []End{a, b} {
+		if err := e.In.Do(e.configure); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e End) configure() error {
+	link, err := netlink.LinkByName(e.Interface)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", e.Interface, err)
+	}
+	// Duplicate address detection would hold IPv6 addresses back for a second.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+e.Interface+"/accept_dad", []byte("0"), 0o600)
+	for _, p := range e.Addrs {
+		addr, err := netlink.ParseAddr(p.String())
+		if err == nil {
+			err = netlink.AddrAdd(link, addr)
+		}
+		if err != nil {
+			return fmt.Errorf("give %s the address %v: %w", e.Interface, p, err)
+		}
+	}
+	return up(e.Interface)
+}
+
+func up(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetUp(link)
+	}
+	if err != nil {
+		return fmt.Errorf("bring %s up: %w", name, err)
+	}
+	return nil
+}
+
+// MAC is the hardware address of an interface in the namespace.
+func (n *Namespace) MAC(name string) (mac net.HardwareAddr, err error) {
+	err = n.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		mac = link.Attrs().HardwareAddr
+		return nil
+	})
+	return mac, err
+}
+
+// Isolated reports whether the calling thread is in a named network namespace, such as New
+// makes: whether what is sent here stays here.
+func Isolated() (bool, error) {
+	own, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false, fmt.Errorf("find this thread's network namespace: %w", err)
+	}
+	named, err := filepath.Glob(filepath.Join(namedDir, "*"))
+	if err != nil {
+		return false, fmt.Errorf("list network namespaces: %w", err)
+	}
+	for _, path := range named {
+		if other, err := os.Stat(path); err == nil && os.SameFile(own, other) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
