@@ -38,7 +38,7 @@ func (c *doctorCmd) Run(a *app) error {
 		return err
 	}
 	storage := string(bus.Memory)
-	if cfg.Bus.Storage == bus.File {
+	if cfg.Bus.Defaults().Storage == bus.File {
 		storage = string(cfg.Bus.Sync)
 	}
 	found := tuning.Host{

@@ -82,7 +82,11 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		fmt.Fprint(a.stdout, cfg.Print())
 		return nil
 	}
-	n, err := newNode(ctx, cfg, newLogger(a, cfg.Log), a.environ)
+	log := newLogger(a, cfg.Log)
+	for _, w := range cfg.Warnings {
+		log.Warn("environment", "text", w)
+	}
+	n, err := newNode(ctx, cfg, log, a.environ)
 	if err != nil {
 		return err
 	}

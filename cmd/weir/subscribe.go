@@ -80,40 +80,46 @@ func (c *subscribeCmd) dial(ctx context.Context) (conn net.Conn, rest []byte, er
 		query["since"] = c.Since
 	}
 	var d net.Dialer
-	if conn, err = d.DialContext(ctx, "tcp", u.Host); err != nil {
+	conn, err = d.DialContext(ctx, "tcp", u.Host)
+	if err != nil {
 		return nil, nil, fmt.Errorf("no edge answers at %s: start one with weir serve, or name its address with --url: %w", c.URL, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = conn.Close()
-		}
-	}()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	target := strings.TrimSuffix(u.Path, "/") + "/ws?" + query.Encode()
+	if rest, err = shake(conn, u.Host, target); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("shake hands with %s: %w", c.URL, err), conn.Close())
+	}
+	return conn, rest, nil
+}
+
+// shake is a client's handshake; rest is what came behind the answer.
+func shake(conn net.Conn, host, target string) (rest []byte, err error) {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return nil, err
+	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	key := base64.StdEncoding.EncodeToString(raw[:])
-	if _, err = conn.Write(ws.AppendClientHandshake(nil, u.Host, strings.TrimSuffix(u.Path, "/")+"/ws?"+query.Encode(), key)); err != nil {
-		return nil, nil, fmt.Errorf("shake hands with %s: %w", c.URL, err)
+	if _, err := conn.Write(ws.AppendClientHandshake(nil, host, target, key)); err != nil {
+		return nil, err
 	}
 	var buf []byte
 	var head http1.Response
 	for {
 		if buf, err = more(conn, buf); err != nil {
-			return nil, nil, fmt.Errorf("shake hands with %s: %w", c.URL, err)
+			return nil, err
 		}
 		n, err := head.Parse(buf, http1.Limits{MaxHeadBytes: 16 << 10, MaxFields: 64})
 		if errors.Is(err, http1.ErrShort) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("shake hands with %s: %w", c.URL, err)
+			return nil, err
 		}
 		if err := ws.CheckServerHandshake(buf[:n], key); err != nil {
 			body, _ := io.ReadAll(io.LimitReader(conn, 64<<10)) // it may say why
-			return nil, nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(buf[n:])+string(body)))
+			return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(buf[n:])+string(body)))
 		}
-		_ = conn.SetDeadline(time.Time{})
-		return conn, buf[n:], nil
+		return buf[n:], conn.SetDeadline(time.Time{})
 	}
 }
 

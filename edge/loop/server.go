@@ -30,7 +30,6 @@ type Server struct {
 	mu     sync.Mutex
 	loops  map[gnet.EventLoop]*loop
 	engine gnet.Engine
-	booted bool
 }
 
 // New returns a Server for h. Nothing runs before [Server.Run].
@@ -76,15 +75,18 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve %s: %w", addr, orStopped(err))
 	case <-ctx.Done():
 	}
+	select { // an engine that is still starting cannot be stopped
+	case <-s.ready:
+	case err = <-ended:
+		return err
+	}
 	s.drain()
 	stopCtx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.mu.Lock()
-	engine, booted := s.engine, s.booted
+	engine := s.engine
 	s.mu.Unlock()
-	if booted {
-		err = engine.Stop(stopCtx)
-	}
+	err = engine.Stop(stopCtx)
 	err = errors.Join(err, <-ended)
 	s.closeKicks()
 	return err
@@ -217,7 +219,7 @@ type handler struct{ s *Server }
 
 func (h *handler) OnBoot(e gnet.Engine) gnet.Action {
 	h.s.mu.Lock()
-	h.s.engine, h.s.booted = e, true
+	h.s.engine = e
 	h.s.mu.Unlock()
 	close(h.s.ready)
 	return gnet.None

@@ -27,6 +27,8 @@ type Config struct {
 	Bus   bus.Config
 	XDP   XDP
 	Log   Log
+	// Warnings are what looks like a mistake and may be none: variables that are nearly ours.
+	Warnings []string
 }
 
 // XDP is the section of the quotas; see docs/ARCHITECTURE.md.
@@ -43,10 +45,12 @@ type Log struct{ Level, Format string }
 
 // Default is what holds without a file.
 func Default() *Config {
+	stored := bus.Config{}.Defaults()
+	stored.Storage = "" // follows from the directory, once that is known
 	return &Config{
-		Edge:  edge.Config{MaxConns: 0}.Defaults(),
+		Edge:  edge.Config{}.Defaults(),
 		Admin: admin.Config{}.Defaults(),
-		Bus:   bus.Config{}.Defaults(),
+		Bus:   stored,
 		XDP: XDP{
 			Enabled: "auto", Interface: "lo", Attach: "auto", Mode: "enforce",
 			Slots: 1 << 18, IPv4Prefix: 32, IPv6Prefix: 64,
@@ -251,7 +255,10 @@ func (l *loader) environ(environ []string) {
 		l.source = name
 		s, ok := known[name]
 		if !ok {
-			l.fail(0, "", "is not a variable of weir%s", suggestion(name, names))
+			// Not an error: others may name variables so, such as a cluster for a service.
+			if near := nearest(name, names, len(name)/6); near != "" {
+				l.config.Warnings = append(l.config.Warnings, name+" is not read: did you mean "+near+"?")
+			}
 			continue
 		}
 		values := []string{value}
@@ -311,16 +318,21 @@ func flatten(err error) []error {
 
 // suggestion is ": did you mean X?" for the nearest known name, if one is near.
 func suggestion(name string, known []string) string {
-	best, at := "", len(name)/2+1
+	if near := nearest(name, known, len(name)/2); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	return ": known are " + strings.Join(known, ", ")
+}
+
+// nearest is the known name with the fewest changes to name, at most so many; or none.
+func nearest(name string, known []string, most int) (best string) {
+	at := most + 1
 	for _, k := range known {
 		if d := distance(name, k); d < at {
 			best, at = k, d
 		}
 	}
-	if best == "" {
-		return ": known are " + strings.Join(known, ", ")
-	}
-	return ": did you mean " + best + "?"
+	return best
 }
 
 // distance is the Levenshtein distance of two short names.

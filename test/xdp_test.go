@@ -1,0 +1,107 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/bpf/bpftest"
+)
+
+func TestE2EQuotasOnLoopback(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP")
+	p := serve(t, "--xdp", "on", "--interface", "lo")
+	_, errs, code := weir(t, "serve", "--xdp", "on", "--interface", "lo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	if code != 1 || !strings.Contains(errs, "has an XDP program already") {
+		t.Errorf("a second weir on lo: %d %q", code, errs)
+	}
+	out, errs, code := weir(t, "quota", "show", "--admin", "http://"+p.admin)
+	if code != 0 || !strings.Contains(out, "lo (generic)") || !strings.Contains(out, "127.0.0.1/32") || !strings.Contains(out, "pass_quota") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	var mode struct{ Result struct{ Mode string } }
+	p.post("/api/quota/mode", `{"mode":"shadow"}`, &mode)
+	out, _, _ = weir(t, "quota", "show", "--json", "--admin", "http://"+p.admin)
+	var shown struct{ Mode string }
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || shown.Mode != "shadow" {
+		t.Errorf("mode is %q, %v", shown.Mode, err)
+	}
+	p.kill() // as kill -9: the program goes with the process
+	p.until("loopback without a program", func() error {
+		if out, err := exec.Command("ip", "link", "show", "lo").CombinedOutput(); err != nil || strings.Contains(string(out), "xdp") {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		return nil
+	})
+}
+
+func TestE2EDemoHoldsTheFloodAndCleansUp(t *testing.T) {
+	bpftest.Require(t, "5.12", "native XDP on veth")
+	// One that is killed leaves its namespaces; the next removes them.
+	killed := exec.Command(binary(t), "demo", "--conns", "20")
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for left := ""; !strings.Contains(left, "weir-demo-load"); left = namespaces(t) {
+		if time.Now().After(deadline) {
+			t.Fatal("the demo makes no namespaces")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	_ = killed.Process.Kill()
+	_ = killed.Wait()
+	out, errs, code := weir(t, "demo", "--conns", "200", "--seconds", "14", "--json")
+	if code != 0 {
+		t.Fatalf("%d %s%s", code, out, errs)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var sum struct {
+		Deliveries uint64
+		Dropped    map[string]uint64
+		Faults     struct{ Lost, Duplicate, Disorder, Garbage, Closed uint64 }
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &sum); err != nil {
+		t.Fatal(err)
+	}
+	if sum.Dropped["quota_packets"] < 10000 || sum.Faults.Lost+sum.Faults.Duplicate+sum.Faults.Closed != 0 || sum.Deliveries < 200*20*10 {
+		t.Errorf("summary %+v", sum)
+	}
+	if left := namespaces(t); strings.Contains(left, "weir-demo") {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func namespaces(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("ip", "netns", "list").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return string(out)
+}
+
+func TestE2EBenchFindsNoFault(t *testing.T) {
+	out, errs, code := weir(t, "bench", "fanout", "--conns", "500", "--rate", "20", "--duration", "2s", "--json")
+	var r struct {
+		Best *struct{ Deliveries, Expected uint64 }
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Best == nil || r.Best.Deliveries != r.Best.Expected {
+		t.Fatalf("%d %s%s %v", code, out, errs, err)
+	}
+}
+
+func TestE2EDoctorAndVersion(t *testing.T) {
+	out, _, _ := weir(t, "doctor", "--json")
+	var found []struct{ Check, Level string }
+	if err := json.Unmarshal([]byte(out), &found); err != nil || len(found) < 8 {
+		t.Fatalf("%s: %v", out, err)
+	}
+	out, _, code := weir(t, "version")
+	if code != 0 || !strings.HasPrefix(out, "weir ") {
+		t.Errorf("%d %q", code, out)
+	}
+}
