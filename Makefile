@@ -71,7 +71,7 @@ test-netns: ## Native XDP on veth pairs (root)
 
 .PHONY: test-e2e
 test-e2e: build ## The binary as a user runs it
-	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -run '^TestE2E' ./test/...
+	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -timeout 5m -run '^TestE2E' ./test/...
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while

@@ -28,14 +28,15 @@ type Process struct {
 }
 
 // StartProcess starts this binary with args. In is its standard input, out its output; either
-// may be nil.
-func StartProcess(args []string, in io.Reader, out io.Writer) (*Process, error) {
+// may be nil. env is added to its environment.
+func StartProcess(args []string, in io.Reader, out io.Writer, env ...string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this binary: %w", err)
 	}
 	p := &Process{cmd: exec.Command(self, args...), exited: make(chan struct{})} //nolint:gosec // our own binary
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = childAttr()
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -108,9 +109,12 @@ type Worker struct {
 	out *bufio.Reader
 }
 
+// Starter is StartProcess, or that somewhere else.
+type Starter func(args []string, in io.Reader, out io.Writer, env ...string) (*Process, error)
+
 // StartWorker starts one and gives it its configuration. The first Report comes when its conns
 // are open.
-func StartWorker(start func(args []string, in io.Reader, out io.Writer) (*Process, error), cfg load.Config) (*Worker, error) {
+func StartWorker(start Starter, cfg load.Config) (*Worker, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a worker's pipe: %w", err)

@@ -198,12 +198,12 @@ func (p *process) get(path string) string {
 	return string(b)
 }
 
-// conns is how many connections the edge holds.
-func (p *process) conns() int {
+// subscriptions is how many the edge holds.
+func (p *process) subscriptions() int {
 	p.tb.Helper()
-	var info struct{ Result struct{ Conns int } }
+	var info struct{ Result struct{ Subscriptions int } }
 	p.post("/api/info", "", &info)
-	return info.Result.Conns
+	return info.Result.Subscriptions
 }
 
 // client starts a program of ours or others that prints what it receives.

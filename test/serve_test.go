@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestE2EClientsNobodyHereWrote has Chromium, the npm package ws, curl and weir's own client
@@ -36,20 +37,25 @@ es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
 </script>`, wsURL, p.edge, topic)
 	}))
 	defer page.Close()
-	client(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+	browser := client(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(), page.URL)
 	node := client(t, "node", "clients/ws.mjs", wsURL)
 	curl := client(t, "curl", "-sN", "http://"+p.edge+"/sse/"+topic)
 	own := client(t, binary(t), "subscribe", "--url", "ws://"+p.edge, "--count", "1", topic)
 	p.until("five subscribers", func() error {
-		if n := p.conns(); n != 5 {
-			return fmt.Errorf("%d connections", n)
+		if n := p.subscriptions(); n != 5 {
+			return fmt.Errorf("%d subscriptions", n)
 		}
 		return nil
 	})
 	at := p.publish(topic, `{"n":1}`)
-	if b := <-got; b != fmt.Sprintf(`sse={"n":1}#%d ws={"n":1}`, at.Offset) {
-		t.Errorf("chromium got %q", b)
+	select {
+	case b := <-got:
+		if b != fmt.Sprintf(`sse={"n":1}#%d ws={"n":1}`, at.Offset) {
+			t.Errorf("chromium got %q", b)
+		}
+	case <-time.After(patience):
+		t.Errorf("chromium got nothing: %s", browser.String())
 	}
 	for _, c := range []struct {
 		name string

@@ -174,10 +174,10 @@ func (d *demo) build(ctx context.Context) (err error) {
 }
 
 // in starts processes in a host.
-func (d *demo) in(host int) func(args []string, in io.Reader, out io.Writer) (*bench.Process, error) {
-	return func(args []string, in io.Reader, out io.Writer) (p *bench.Process, err error) {
+func (d *demo) in(host int) bench.Starter {
+	return func(args []string, in io.Reader, out io.Writer, env ...string) (p *bench.Process, err error) {
 		doErr := d.hosts[host].Do(func() error {
-			p, err = bench.StartProcess(args, in, out)
+			p, err = bench.StartProcess(args, in, out, env...)
 			return err
 		})
 		return p, doErr
@@ -185,16 +185,9 @@ func (d *demo) in(host int) func(args []string, in io.Reader, out io.Writer) (*b
 }
 
 func (d *demo) startEdge(ctx context.Context) (err error) {
-	dir, err := os.CreateTemp("", "weir-demo-*.yaml")
+	d.server, err = d.in(0)([]string{"serve", "--listen", edge.String(), "--admin", admin, "--xdp", "on", "--interface", "edge0", "--log-level", "error"}, nil, nil,
+		"WEIR_XDP_ATTACH=native", "WEIR_XDP_PACKETS="+quota, "WEIR_XDP_BURST="+burst, "WEIR_XDP_SLOTS=65536")
 	if err != nil {
-		return fmt.Errorf("write the edge's configuration: %w", err)
-	}
-	defer os.Remove(dir.Name()) //nolint:errcheck // a small file in the temporary directory
-	_, err = fmt.Fprintf(dir, "edge: {listen: %q}\nadmin: {listen: %q}\nxdp: {enabled: on, interface: edge0, attach: native, packets: %s, burst: %s, slots: 65536}\nlog: {level: error}\n", edge, admin, quota, burst)
-	if err = errors.Join(err, dir.Close()); err != nil {
-		return fmt.Errorf("write the edge's configuration: %w", err)
-	}
-	if d.server, err = d.in(0)([]string{"serve", "--config", dir.Name()}, nil, nil); err != nil {
 		return err
 	}
 	return d.server.WaitReady(ctx, d.client, "http://"+admin)
@@ -274,8 +267,10 @@ func (d *demo) report(ctx context.Context, at int, flooding bool) error {
 	if err != nil {
 		return fmt.Errorf("read latencies: %w", err)
 	}
-	s := Second{At: at, Flood: flooding, Conns: r.Connected, Deliveries: r.Deliveries, Dropped: map[string]uint64{},
-		P50: float64(hist.ValueAtQuantile(50)) / 1e6, P99: float64(hist.ValueAtQuantile(99)) / 1e6}
+	s := Second{
+		At: at, Flood: flooding, Conns: r.Connected, Deliveries: r.Deliveries, Dropped: map[string]uint64{},
+		P50: float64(hist.ValueAtQuantile(50)) / 1e6, P99: float64(hist.ValueAtQuantile(99)) / 1e6,
+	}
 	if flooding {
 		d.with.Merge(hist)
 	} else {

@@ -117,22 +117,44 @@ func (b *Bus) start(ctx context.Context) error {
 // takeDir is the server's directory: ours by a lock, or a scratch one for memory.
 func (b *Bus) takeDir() (string, error) {
 	if b.cfg.Storage == Memory {
-		dir, err := os.MkdirTemp("", "weir-bus-")
-		if err != nil {
-			return "", fmt.Errorf("make the bus's scratch directory: %w", err)
-		}
-		b.scratch = dir
-		return dir, nil
+		return b.takeScratch()
 	}
 	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
 		return "", fmt.Errorf("make bus.data %s: %w", b.cfg.Dir, err)
 	}
-	lock, err := lockFile(filepath.Join(b.cfg.Dir, "weir.lock"))
+	lock, err := lockFile(filepath.Join(b.cfg.Dir, lockName))
 	if err != nil {
 		return "", fmt.Errorf("lock bus.data %s: another weir uses it: stop that one or set bus.data to another directory: %w", b.cfg.Dir, err)
 	}
 	b.lock = lock
 	return b.cfg.Dir, nil
+}
+
+// lockName is the file in a bus's directory that is locked while the bus runs.
+const lockName = "weir.lock"
+
+// takeScratch makes a directory for the server's own files, which go with the process. Those of
+// processes that were killed are removed: nobody holds their locks.
+func (b *Bus) takeScratch() (dir string, err error) {
+	const name = "weir-bus-"
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), name+"*", lockName))
+	if err != nil {
+		return "", fmt.Errorf("look for scratch directories: %w", err)
+	}
+	for _, path := range left {
+		if lock, err := lockFile(path); err == nil {
+			_ = os.RemoveAll(filepath.Dir(path)) // what cannot be removed is left
+			_ = lock.Close()
+		}
+	}
+	if dir, err = os.MkdirTemp("", name); err != nil {
+		return "", fmt.Errorf("make the bus's scratch directory: %w", err)
+	}
+	b.scratch = dir
+	if b.lock, err = lockFile(filepath.Join(dir, lockName)); err != nil {
+		return "", fmt.Errorf("lock the bus's scratch directory: %w", err)
+	}
+	return dir, nil
 }
 
 func (b *Bus) options(dir string) (*server.Options, error) {
