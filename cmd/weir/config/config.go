@@ -134,7 +134,7 @@ func (l *loader) fail(line int, key, format string, args ...any) {
 }
 
 func (l *loader) file(text []byte) {
-	file, err := parser.ParseBytes(text, 0)
+	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		l.errs = append(l.errs, fmt.Errorf("%s: it is not YAML: %w", l.source, err))
 		return

@@ -1,0 +1,96 @@
+// Package deps says which package may import which, and why, and tests it over the import
+// graph. docs/ARCHITECTURE.md draws the same in words.
+package deps
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Rule limits what the packages below a path may import. The first rule that fits holds.
+type Rule struct {
+	// Path is a package, or with /... it and all below it.
+	Path string
+	// Ours are the packages of ours it may import, as paths like Path.
+	Ours []string
+	Why  string
+}
+
+// Heavy is a library that only the packages below some paths may import, so that it can be
+// replaced there.
+type Heavy struct {
+	Library string
+	Only    []string
+}
+
+// Rules are weir's.
+func Rules() []Rule {
+	return []Rule{
+		{"weir/bpf/...", []string{"weir/bpf/..."}, "the kernel side is a leaf: it is tested and used without the rest"},
+		{"weir/broker", nil, "it is vocabulary: everybody imports it"},
+		{"weir/broker/...", []string{"weir/broker", "weir/internal/..."}, "what speaks to a bus knows no edge"},
+		{"weir/ratelimit", nil, "pure arithmetic"},
+		{"weir/ratelimit/kernel", []string{"weir/ratelimit", "weir/bpf/..."}, "it joins the arithmetic to the maps, and nothing else"},
+		{"weir/edge/http1", nil, "a codec without I/O"},
+		{"weir/edge/ws", nil, "a codec without I/O"},
+		{"weir/edge/hub", []string{"weir/edge/ws", "weir/broker"}, "it is tested without sockets"},
+		{"weir/edge/...", []string{"weir/edge/...", "weir/broker", "weir/ratelimit", "weir/internal/..."}, "an edge runs and is tested without any kernel program: cmd/weir joins the two"},
+		{"weir/admin", []string{"weir/broker", "weir/internal/..."}, "what it shows comes through its own interfaces"},
+		{"weir/tuning/...", []string{"weir/tuning/...", "weir/internal/..."}, "it looks at hosts, not at weir"},
+		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
+		{"weir/bench/...", []string{"weir/..."}, "it measures all"},
+		{"weir/cmd/...", []string{"weir/..."}, "it wires all"},
+		{"weir/test", []string{"weir/..."}, "it tests all"},
+	}
+}
+
+// HeavyLibraries are those with one home.
+func HeavyLibraries() []Heavy {
+	return []Heavy{
+		{"github.com/panjf2000/gnet", []string{"weir/edge/loop"}},
+		{"github.com/gobwas/ws", []string{"weir/edge/ws"}},
+		{"github.com/nats-io", []string{"weir/broker/bus"}},
+		{"github.com/cilium/ebpf", []string{"weir/bpf/..."}},
+		{"github.com/vishvananda", []string{"weir/bpf/netlab"}},
+		{"github.com/goccy/go-yaml", []string{"weir/cmd/weir/config"}},
+		{"github.com/alecthomas/kong", []string{"weir/cmd/weir"}},
+		{"github.com/HdrHistogram", []string{"weir/bench/..."}},
+	}
+}
+
+// Check holds a graph, package to its imports, to the rules. Each problem says why.
+func Check(graph map[string][]string, rules []Rule, heavy []Heavy) (problems []string) {
+	for pkg, imports := range graph {
+		i := slices.IndexFunc(rules, func(r Rule) bool { return below(pkg, r.Path) })
+		if i < 0 {
+			problems = append(problems, fmt.Sprintf("%s has no rule: add one to internal/deps", pkg))
+			continue
+		}
+		for _, imported := range imports {
+			if strings.HasPrefix(imported, "weir/") && imported != pkg && !belowAny(imported, rules[i].Ours) {
+				problems = append(problems, fmt.Sprintf("%s imports %s: %s", pkg, imported, rules[i].Why))
+			}
+			for _, h := range heavy {
+				if below(imported, h.Library+"/...") && !belowAny(pkg, h.Only) {
+					problems = append(problems, fmt.Sprintf("%s imports %s: only %s may, so that it can be replaced there", pkg, imported, strings.Join(h.Only, ", ")))
+				}
+			}
+		}
+		if slices.Contains(imports, "weir/cmd/weir") || !strings.HasPrefix(pkg, "weir/") {
+			problems = append(problems, fmt.Sprintf("%s: nobody imports the binary, and every package is below weir/", pkg))
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+// below reports whether a package is the path, or for one that ends in /... below it.
+func below(pkg, path string) bool {
+	root, deep := strings.CutSuffix(path, "/...")
+	return pkg == root || deep && strings.HasPrefix(pkg, root+"/")
+}
+
+func belowAny(pkg string, paths []string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return below(pkg, p) })
+}
