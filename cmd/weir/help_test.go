@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"weir/cmd/weir/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not what is there now: run go test ./cmd/weir -update and read the difference; got\n%s", path, got)
+	}
+}
+
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	for _, command := range []string{"", "serve", "publish", "subscribe", "quota show", "demo", "doctor", "version", "bench fanout"} {
+		var out, errs bytes.Buffer
+		code := run(append(strings.Fields(command), "--help"), &app{stdout: &out, stderr: &errs})
+		if code != exitOK || errs.Len() > 0 {
+			t.Errorf("%s: exit code %d, %s", command, code, &errs)
+		}
+		if command != "" && !strings.Contains(out.String(), "weir "+command) {
+			t.Errorf("%s: no example in\n%s", command, &out)
+		}
+		name := strings.ReplaceAll("weir "+command, " ", "_")
+		golden(t, filepath.Join("testdata", strings.TrimSuffix(name, "_")+".txt"), out.String())
+	}
+}
+
+// TestMetricsAreDocumented holds docs/METRICS.md to what a node exports.
+func TestMetricsAreDocumented(t *testing.T) {
+	cfg := config.Default()
+	cfg.XDP.Enabled = "off"
+	n, err := newNode(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.close()
+	families, err := n.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nAll series are there from the start, at 0. Beside these, `/metrics` has those of the Go runtime and of\nthe process. This page is made by `go test ./cmd/weir -update`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "weir_") {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), labels(f), f.GetHelp())
+		}
+	}
+	golden(t, "../../docs/METRICS.md", b.String())
+}
+
+// labels are a family's, with their values.
+func labels(f *dto.MetricFamily) string {
+	values := map[string][]string{}
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			values[l.GetName()] = append(values[l.GetName()], l.GetValue())
+		}
+	}
+	var all []string
+	for name, v := range values {
+		sort.Strings(v)
+		var unique []string
+		for i, x := range v {
+			if i == 0 || x != v[i-1] {
+				unique = append(unique, x)
+			}
+		}
+		all = append(all, fmt.Sprintf("`%s`: %s", name, strings.Join(unique, ", ")))
+	}
+	sort.Strings(all)
+	return strings.Join(all, "; ")
+}
