@@ -1,6 +1,7 @@
 package tuning
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,9 +21,7 @@ func tree(t *testing.T, changed map[string]string) string {
 		"proc/sys/net/ipv4/ip_local_port_range":                           "1024\t65535",
 		"sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc",
 	}
-	for path, text := range changed {
-		files[path] = text
-	}
+	maps.Copy(files, changed)
 	for path, text := range files {
 		if text == "" {
 			continue

@@ -120,7 +120,9 @@ func TestAServerMustNotMask(t *testing.T) {
 }
 
 func TestParseClose(t *testing.T) {
-	payload := func(code uint16, reason string) []byte { return append(binary.BigEndian.AppendUint16(nil, code), reason...) }
+	payload := func(code uint16, reason string) []byte {
+		return append(binary.BigEndian.AppendUint16(nil, code), reason...)
+	}
 	for _, tt := range []struct {
 		in     []byte
 		code   uint16
