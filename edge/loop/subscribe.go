@@ -3,6 +3,7 @@ package loop
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 
 	"weir/broker"
@@ -72,8 +73,7 @@ func (c *conn) accept() {
 		c.state = stateMessages
 		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "")
 	}
-	c.loop.stats.accepted.Add(1)
-	c.loop.wheel.arm(c, c.loop.cfg.PingInterval)
+	c.established()
 	c.write(c.loop.scratch)
 	// Each step may close the conn, which takes its subscriptions away.
 	if c.sub != nil {
@@ -87,12 +87,19 @@ func (c *conn) accept() {
 	}
 }
 
+// established counts an answered handshake and arms the first ping: somewhere in the second
+// half of the interval, so that clients that came together are not pinged together.
+func (c *conn) established() {
+	c.loop.stats.accepted.Add(1)
+	interval := c.loop.cfg.PingInterval
+	c.loop.wheel.arm(c, interval-rand.N(interval/2)) //nolint:gosec // spread needs no secrecy
+}
+
 // startEcho answers the handshake of /echo.
 func (c *conn) startEcho() {
 	c.state = stateMessages
 	c.echo = &echo{}
-	c.loop.stats.accepted.Add(1)
-	c.loop.wheel.arm(c, c.loop.cfg.PingInterval)
+	c.established()
 	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "")
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()
