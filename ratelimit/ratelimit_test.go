@@ -64,6 +64,45 @@ func TestCompileRefusesWhatWouldOverflow(t *testing.T) {
 	}
 }
 
+func TestRatesAreNeverRoundedUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := Rate{rapid.Uint64Range(1, 10_000_000).Draw(t, "count"), time.Second}
+		p, err := Compile(rate, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const second = uint64(time.Second) * TicksPerNano
+		if p.Interval*rate.Count < second || float64(p.Interval*rate.Count) > 1.0007*float64(second) {
+			t.Fatalf("%d ticks apart", p.Interval)
+		}
+	})
+}
+
+// TestRaisedQuotaFreesAClient is what Clamp is for.
+func TestRaisedQuotaFreesAClient(t *testing.T) {
+	strict, err := Compile(Rate{1, 24 * time.Hour}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide, err := Compile(Rate{1000, time.Second}, 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, tat := uint64(1), uint64(0)
+	for ok := true; ok; {
+		var next uint64
+		if next, ok = GCRA(strict, tat, now); ok {
+			tat = next
+		}
+	}
+	if _, ok := GCRA(wide, tat, now+wide.Interval); ok {
+		t.Fatal("it owes ten days")
+	}
+	if _, ok := GCRA(wide, Clamp(wide, tat, now), now+wide.Interval); !ok {
+		t.Error("it is locked out for longer than the new quota can say")
+	}
+}
+
 func TestNeverMoreThanBurstAndRate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rate := Rate{rapid.Uint64Range(1, 1e6).Draw(t, "count"), time.Second}
@@ -90,7 +129,7 @@ func TestNeverMoreThanBurstAndRate(t *testing.T) {
 
 // Vector is one decision; the program in the kernel is held to the same file.
 type Vector struct {
-	Interval, Tolerance, TAT, Now, Next uint64
+	Interval, Tolerance, TAT, Now, Next, Clamped uint64
 }
 
 func TestGoldenVectors(t *testing.T) {
@@ -113,8 +152,12 @@ func TestGoldenVectors(t *testing.T) {
 		t.Fatalf("%d vectors, %v", len(all), err)
 	}
 	for i, v := range all {
-		if next, _ := GCRA(Plan{v.Interval, v.Tolerance}, v.TAT, v.Now); next != v.Next {
+		p := Plan{v.Interval, v.Tolerance}
+		if next, _ := GCRA(p, v.TAT, v.Now); next != v.Next {
 			t.Errorf("vector %d: %d, want %d", i, next, v.Next)
+		}
+		if clamped := Clamp(p, v.TAT, v.Now); clamped != v.Clamped {
+			t.Errorf("vector %d: clamped to %d, want %d", i, clamped, v.Clamped)
 		}
 	}
 }
@@ -124,7 +167,7 @@ func vectors() (all []Vector) {
 	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
 	add := func(p Plan, tat, now uint64) {
 		next, _ := GCRA(p, tat, now)
-		all = append(all, Vector{p.Interval, p.Tolerance, tat, now, next})
+		all = append(all, Vector{p.Interval, p.Tolerance, tat, now, next, Clamp(p, tat, now)})
 	}
 	decade := uint64(10*365*24) * uint64(time.Hour) * TicksPerNano
 	for _, r := range []Rate{{1, time.Minute}, {1, time.Second}, {1000, time.Second}, {7_000_000, time.Second}, {10_000_000, time.Second}} {

@@ -1,7 +1,7 @@
 //go:build ignore
 
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Runs gcra() of bucket.h on the numbers in a packet, to hold it to the golden vectors. */
+/* Runs bucket.h on the numbers in a packet, to hold it to the golden vectors. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_helpers.h>
@@ -10,7 +10,7 @@
 struct numbers {
 	struct ethhdr eth;
 	__u8 pad[2];
-	__u64 interval, tolerance, tat, now, next;
+	__u64 interval, tolerance, tat, now, next, clamped;
 };
 
 SEC("xdp")
@@ -21,6 +21,7 @@ int bucket(struct xdp_md *ctx)
 	if ((void *)(n + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	n->next = gcra(n->tat, n->now, n->interval, n->tolerance);
+	n->clamped = gcra_clamp(n->tat, n->now, n->interval, n->tolerance);
 	return XDP_PASS;
 }
 

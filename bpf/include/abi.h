@@ -7,13 +7,15 @@
 
 #include <linux/types.h>
 
-/* Time in the quotas is in ticks of 1/16 ns: fine enough for 10 M packets/s within 0.04 %,
- * and 2^64 of them are 36 years of uptime.
+/* Time in the quotas is in ticks of 1/16 ns. At the highest rate, 10 M/s, two packets are 1600
+ * ticks apart, so that rounding costs 0.06 % at most. 2^64 ticks are 36 years, of which ten may
+ * be uptime and one a client's debt (ratelimit.Compile bounds it): no sum of them overflows.
  */
 #define TICK_SHIFT 4
 
 #define MAX_CLASSES 16
 #define SET_SLOTS 4
+#define CAS_TRIES 4 /* swaps lost in a row before a packet is refused */
 
 enum mode {
 	MODE_OFF = 0, /* pass all, count as pass_off */
@@ -53,10 +55,12 @@ struct counter {
 /* Writer: user space. Reader: the program. One entry. */
 struct policy {
 	__u32 mode; /* enum mode */
-	__u32 epoch; /* changes with the allow list: slots of another epoch are looked up again */
+	__u32 epoch; /* changes with lists and classes: slots of another one are looked up again */
 };
 
-/* Writer: user space. Reader: the program. One per class. */
+/* Writer: user space. Reader: the program. One per class. All zero: no quota. User space writes
+ * it word by word: while it does, a packet may be judged by old and new words.
+ */
 struct class
 {
 	__u64 interval; /* ticks between two packets of one client at its rate */
@@ -98,10 +102,11 @@ struct set {
 	struct slot slots[SET_SLOTS];
 };
 
-/* Key and value of the allow list. */
+/* Key and value of the lists. A family of its own keeps ::/0 from holding for IPv4. */
 struct prefix {
-	__u32 bits; /* of addr, counted as for IPv6: 96 more for IPv4 */
-	__u8 addr[16];
+	__u32 bits; /* of what follows: 32 for the family, and those of the address */
+	__u8 family[4]; /* 0, 0, 0, 4 or 6 */
+	__u8 addr[16]; /* in network order, an IPv4 one in its first four bytes */
 };
 
 struct listed {
@@ -114,7 +119,7 @@ _Static_assert(sizeof(struct slot) == 64, "a slot is a cache line");
 _Static_assert(sizeof(struct set) == 256, "a set is four of them");
 _Static_assert(sizeof(struct class) == 32, "no holes");
 _Static_assert(sizeof(struct total) == 64, "a cache line");
-_Static_assert(sizeof(struct prefix) == 20, "no holes");
+_Static_assert(sizeof(struct prefix) == 24, "no holes");
 _Static_assert(sizeof(struct listed) == 4, "no holes");
 
 #endif

@@ -7,20 +7,26 @@
 
 #include "abi.h"
 
-/* gcra decides about one packet at now. It returns the new arrival time, or 0 for no. An
- * arrival time further ahead than a quota can bring it (the quota was changed) counts as the
- * furthest. now + tolerance + interval does not overflow: rates are bounded by ratelimit at
- * an hour ahead of the clock, and the clock has 36 years.
+/* gcra decides about one packet at now. It returns the new arrival time, or 0 for no: then the
+ * old one stands. The sums do not overflow, see TICK_SHIFT in abi.h.
  */
 static __always_inline __u64 gcra(__u64 tat, __u64 now, __u64 interval, __u64 tolerance)
 {
 	if (tat < now)
 		tat = now;
-	if (tat > now + tolerance + interval)
-		tat = now + tolerance + interval;
 	if (tat > now + tolerance)
 		return 0;
 	return tat + interval;
+}
+
+/* gcra_clamp is an arrival time under a quota that has changed: no further ahead than the new
+ * one can bring it, so that nobody is locked out for what a stricter one said.
+ */
+static __always_inline __u64 gcra_clamp(__u64 tat, __u64 now, __u64 interval, __u64 tolerance)
+{
+	__u64 furthest = now + tolerance + interval;
+
+	return tat > furthest ? furthest : tat;
 }
 
 #endif

@@ -47,15 +47,6 @@ const (
 	AttachGeneric AttachMode = "generic"
 )
 
-// Class is the quota of a class of clients, in the program's terms: ratelimit compiles them.
-type Class struct {
-	// Interval is the time between two packets of one client, Tolerance how far it may be
-	// ahead. Ticks of 1/16 ns.
-	Interval, Tolerance uint64
-	// TotalInterval and TotalTolerance are the same for all clients without a slot.
-	TotalInterval, TotalTolerance uint64
-}
-
 // DefaultSlots is the table's size unless Config says otherwise: 16 MiB.
 const DefaultSlots = 1 << 18
 
@@ -130,11 +121,28 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// prefixOf is a listed prefix as the lists' key: IPv4 as IPv6.
-func prefixOf(p netip.Prefix) weirPrefix {
-	bits := p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
+// listed is the prefix that the lists hold for p: as wide as a client at least, since a client is
+// listed whole or not at all.
+func (c Config) listed(p netip.Prefix) netip.Prefix {
+	width := c.IPv6PrefixBits
+	switch {
+	case p.Addr().Is4():
+		width = c.IPv4PrefixBits
+	case p.Addr().Is4In6() && p.Bits() >= 96:
+		p, width = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96), c.IPv4PrefixBits
 	}
-	return weirPrefix{Bits: uint32(bits), Addr: p.Masked().Addr().As16()} //nolint:gosec // 0 to 128
+	return netip.PrefixFrom(p.Addr(), min(p.Bits(), width)).Masked()
+}
+
+// familyBits is the length of struct prefix's family, which counts among its bits.
+const familyBits = 32
+
+// keyOf is a listed prefix as the lists' key.
+func keyOf(p netip.Prefix) weirPrefix {
+	key := weirPrefix{Bits: familyBits + uint32(p.Bits()), Family: [4]uint8{3: 6}} //nolint:gosec // 0 to 128
+	if p.Addr().Is4() {
+		key.Family[3] = 4
+	}
+	copy(key.Addr[:], p.Addr().AsSlice())
+	return key
 }

@@ -26,6 +26,11 @@ func (p *Program) Stats() (Stats, error) {
 
 // StatsInto is [Program.Stats] into memory that the caller reuses.
 func (p *Program) StatsInto(s *Stats) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.open("read the counters"); err != nil {
+		return err
+	}
 	*s = Stats{}
 	var perCPU []weirCounter
 	for i := range 2 * reasonCount {
@@ -67,12 +72,20 @@ const (
 	offSeen    = 56
 	takenBit   = 1 << 63
 	readBatch  = 64 << 10 // bytes of the table read at a time
-
 )
+
+// Slots is the number of clients the table holds.
+func (p *Program) Slots() int { return p.cfg.Slots }
 
 // Top is the n clients with the most packets, and how many there are in all. It reads the
 // table as it stands, without stopping the program.
 func (p *Program) Top(n int) (top []Client, used int, err error) {
+	p.mu.Lock()
+	err = p.open("read the table of clients")
+	p.mu.Unlock()
+	if err != nil {
+		return nil, 0, err
+	}
 	buf := make([]byte, readBatch)
 	size := int64(p.cfg.Slots) * slotBytes
 	for at := int64(0); at < size; at += int64(len(buf)) {

@@ -49,9 +49,10 @@ type weirPolicy struct {
 }
 
 type weirPrefix struct {
-	_    structs.HostLayout
-	Bits uint32
-	Addr [16]uint8
+	_      structs.HostLayout
+	Bits   uint32
+	Family [4]uint8
+	Addr   [16]uint8
 }
 
 type weirReason uint32
@@ -114,6 +115,7 @@ const (
 	weirMapTotals        = "totals"
 	weirMapVerdictStats  = "verdict_stats"
 	weirProgXdpWeir      = "xdp_weir"
+	weirVarCasTries      = "cas_tries"
 	weirVarHashSeed      = "hash_seed"
 	weirVarIpv4Bits      = "ipv4_bits"
 	weirVarIpv6Bits      = "ipv6_bits"
@@ -183,6 +185,7 @@ type weirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
+	CasTries     *ebpf.VariableSpec `ebpf:"cas_tries"`
 	HashSeed     *ebpf.VariableSpec `ebpf:"hash_seed"`
 	Ipv4Bits     *ebpf.VariableSpec `ebpf:"ipv4_bits"`
 	Ipv6Bits     *ebpf.VariableSpec `ebpf:"ipv6_bits"`
@@ -234,6 +237,7 @@ func (m *weirMaps) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
+	CasTries     *ebpf.Variable `ebpf:"cas_tries"`
 	HashSeed     *ebpf.Variable `ebpf:"hash_seed"`
 	Ipv4Bits     *ebpf.Variable `ebpf:"ipv4_bits"`
 	Ipv6Bits     *ebpf.Variable `ebpf:"ipv6_bits"`

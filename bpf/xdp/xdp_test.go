@@ -44,7 +44,10 @@ func enforce(tb testing.TB, cfg Config, packets uint64) *Program {
 	return p
 }
 
-const hour = uint64(3600e9) << 4 // ticks
+const (
+	hour        = uint64(3600e9) << 4 // ticks
+	manyPackets = 365 * 24            // a year of them is the most a quota may hold
+)
 
 func setQuota(tb testing.TB, p *Program, packets, total uint64) {
 	tb.Helper()
@@ -169,7 +172,7 @@ func mutate(b []byte, at int, with ...byte) []byte {
 }
 
 func TestBPFEachShapeHasItsVerdictAndReason(t *testing.T) {
-	p := enforce(t, Config{}, 1<<20)
+	p := enforce(t, Config{}, manyPackets)
 	for _, tt := range shapes() {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.reason.Drops() {
@@ -183,7 +186,7 @@ func TestBPFEachShapeHasItsVerdictAndReason(t *testing.T) {
 
 // TestBPFTruncationAlwaysHasAReason cuts every shape at every byte.
 func TestBPFTruncationAlwaysHasAReason(t *testing.T) {
-	p := enforce(t, Config{}, 1<<30)
+	p := enforce(t, Config{}, manyPackets)
 	for _, tt := range shapes() {
 		for n := bpftest.MinPacket; n < len(tt.packet); n++ {
 			verdict, moved := run(t, p, tt.packet[:n])
@@ -407,7 +410,7 @@ func TestBPFMissingInterfaceIsSaid(t *testing.T) {
 func BenchmarkBPF(b *testing.B) {
 	for _, mode := range []Mode{ModeOff, ModeEnforce} {
 		b.Run(mode.String(), func(b *testing.B) {
-			p := enforce(b, Config{}, 1<<20)
+			p := enforce(b, Config{}, manyPackets)
 			if err := p.SetMode(mode); err != nil {
 				b.Fatal(err)
 			}

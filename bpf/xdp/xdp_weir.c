@@ -10,7 +10,6 @@
 #include "../include/cursor.h"
 #include "../include/verdict.h"
 
-#define CAS_TRIES 4 /* two CPUs on one client need two at most, seen with four */
 #define FRAGMENT_OFFSET 0x1fff
 #define FRAGMENT6_OFFSET 0xfff8
 
@@ -19,6 +18,7 @@ const volatile __u64 hash_seed[2] = {0, 0};
 const volatile __u32 set_mask = 0; /* number of sets - 1, a power of two less one */
 const volatile __u32 ipv4_bits = 32;
 const volatile __u32 ipv6_bits = 64;
+const volatile __u32 cas_tries = CAS_TRIES; /* fewer only in tests */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -41,7 +41,9 @@ struct {
 	__type(value, struct total);
 } totals SEC(".maps");
 
-/* Who is listed, by longest prefix. Writer: user space. Full: user space is told. */
+/* Who is listed, by longest prefix. Asked when a slot is taken or of an old epoch, not for each
+ * packet. Writer: user space. Reader: the program. Full: user space is told.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 65536);
@@ -97,7 +99,10 @@ static __always_inline void client_ipv6(struct client *c, struct in6_addr *saddr
 	c->lo = lo & mask_bits(bits > 64 ? bits - 64 : 0);
 }
 
-/* Two rounds of the finalizer of MurmurHash3 over both halves, keyed. */
+/* The finalizer of MurmurHash3, a bijection that mixes all bits, over each half. Which clients
+ * share a set depends on a seed of this load, which nobody outside knows: with the default
+ * prefixes all that a sender chooses is within one half, so it cannot aim two at one set.
+ */
 static __always_inline __u64 mix(__u64 h)
 {
 	h ^= h >> 33;
@@ -120,66 +125,122 @@ static __always_inline void addr_of(__u8 *addr, const struct client *c)
 	__builtin_memcpy(addr, half, 16);
 }
 
-/* look_up asks the lists about the slot's owner. */
-static __always_inline void look_up(struct slot *s, const struct client *c, __u32 epoch)
-{
-	struct prefix key = {.bits = 128};
-	struct listed *l;
+/* A slot's epoch, class and flags, read and written as one word so that they fit together. */
+union terms {
+	__u64 word;
+	struct {
+		__u32 epoch;
+		__u8 class_id;
+		__u8 flags;
+		__u8 pad[2];
+	};
+};
 
-	addr_of(key.addr, c);
-	l = bpf_map_lookup_elem(&lists, &key);
-	s->class_id = l ? l->class_id : 0;
-	s->flags = l ? l->flags : 0;
-	s->epoch = epoch;
+_Static_assert(__builtin_offsetof(struct slot, epoch) % 8 == 0 &&
+		       __builtin_offsetof(struct slot, seen) ==
+			       __builtin_offsetof(struct slot, epoch) + sizeof(union terms),
+	       "the terms are a word of the slot");
+
+static __always_inline union terms slot_terms(struct slot *s)
+{
+	return (union terms){.word = *(volatile __u64 *)&s->epoch};
 }
 
-/* take makes s the client's, if nobody was faster. A CPU that looks for the same client while
- * the slot is busy takes another: the client then has two for a moment, of which the later
- * ones in the set are found no more. Error: one burst for each CPU that raced.
+static __always_inline void slot_set_terms(struct slot *s, union terms t)
+{
+	*(volatile __u64 *)&s->epoch = t.word;
+}
+
+/* look_up asks the lists about a client. User space widens what it lists to whole clients, so
+ * that one answer holds for all of a client's addresses.
+ */
+static __always_inline union terms look_up(const struct client *c, __u32 epoch)
+{
+	struct prefix key = {.bits = 32 + 128, .family = {0, 0, 0, 6}};
+	union terms t = {.word = 0};
+	struct listed *l;
+
+	if (c->hi == 0 && c->lo >> 32 == 0xffff) {
+		key.bits = 32 + 32;
+		key.family[3] = 4;
+		*(__be32 *)key.addr = bpf_htonl((__u32)c->lo);
+	} else {
+		addr_of(key.addr, c);
+	}
+	l = bpf_map_lookup_elem(&lists, &key);
+	if (l) {
+		t.class_id = l->class_id & (MAX_CLASSES - 1);
+		t.flags = l->flags;
+	}
+	t.epoch = epoch;
+	return t;
+}
+
+/* take makes s the client's, if nobody was faster and its owner has not begun to owe since it
+ * was looked at. Error: a CPU that found the old owner before and charges it after is not
+ * stopped; it charges the new owner, or nobody, one packet.
  */
 static __always_inline int take(struct slot *s, __u64 old, __u64 key, const struct client *c,
-				__u32 epoch)
+				__u64 now, union terms t)
 {
 	if (__sync_val_compare_and_swap(&s->key, old, SLOT_BUSY) != old)
 		return -1;
+	if (*(volatile __u64 *)&s->tat > now) {
+		__sync_val_compare_and_swap(&s->key, SLOT_BUSY, old);
+		return -1;
+	}
 	s->tat = 0;
 	s->packets = 0;
 	s->dropped = 0;
 	addr_of(s->addr, c);
-	look_up(s, c, epoch);
+	slot_set_terms(s, t);
 	__sync_val_compare_and_swap(&s->key, SLOT_BUSY, key);
 	return 0;
 }
 
-/* find is the client's slot, or a new one, or NULL if all of its set owe. */
-static __always_inline struct slot *find(struct set *set, __u64 key, const struct client *c,
-					 __u64 now, __u32 epoch)
+/* A search: the client's slot, or one it may take, or neither. */
+struct found {
+	struct slot *own;
+	struct slot *free;
+	__u64 free_key;
+};
+
+/* find looks through the set. While another CPU takes a slot of it none is offered, since that
+ * one may become this client's. Error: if between two CPUs' looks a slot stops to owe, each may
+ * take another one for the same client; the first in the set is found from then on, and the
+ * other one has let one packet through.
+ */
+static __always_inline struct found find(struct set *set, __u64 key, __u64 now)
 {
-	struct slot *free = NULL;
-	__u64 free_key = 0;
+	struct found f = {NULL, NULL, 0};
+	int busy = 0;
 
 	for (int i = 0; i < SET_SLOTS; i++) {
 		struct slot *s = &set->slots[i];
-		__u64 k = s->key;
+		__u64 k = *(volatile __u64 *)&s->key;
 
-		if (k == key)
-			return s;
-		if (free == NULL && (k == SLOT_EMPTY || (k != SLOT_BUSY && s->tat <= now))) {
-			free = s;
-			free_key = k;
+		if (k == key) {
+			f.own = s;
+			return f;
+		}
+		if (k == SLOT_BUSY) {
+			busy = 1;
+		} else if (f.free == NULL && (k == SLOT_EMPTY || s->tat <= now)) {
+			f.free = s;
+			f.free_key = k;
 		}
 	}
-	if (free == NULL || take(free, free_key, key, c, epoch) != 0)
-		return NULL;
-	return free;
+	if (busy)
+		f.free = NULL;
+	return f;
 }
 
 /* charge takes one packet off a quota. Another CPU may move the arrival time in between: then
- * it is tried again, and after CAS_TRIES the packet is refused, which never admits too much.
+ * it is tried again, and after cas_tries the packet is refused, which never admits too much.
  */
-static __always_inline int charge(__u64 *tat, __u64 now, __u64 interval, __u64 tolerance)
+static __always_inline __u32 charge(__u64 *tat, __u64 now, __u64 interval, __u64 tolerance)
 {
-	for (int i = 0; i < CAS_TRIES; i++) {
+	for (__u32 i = 0; i < CAS_TRIES && i < cas_tries; i++) {
 		__u64 old = *(volatile __u64 *)tat;
 		__u64 new = gcra(old, now, interval, tolerance);
 
@@ -191,43 +252,89 @@ static __always_inline int charge(__u64 *tat, __u64 now, __u64 interval, __u64 t
 	return REASON_CONTENTION;
 }
 
-/* quota charges the client and says why its packet passes or not. */
-static __always_inline __u32 quota(const struct client *c, const struct policy *p)
+/* renew brings a slot to the current epoch: its client's class may be another one, or have
+ * another quota, under which it cannot owe as much as under the old one. All writers of a time
+ * that is too far ahead are renewing it: a swap that fails has been done by another CPU.
+ */
+static __always_inline union terms renew(struct slot *s, const struct client *c, __u64 now,
+					 __u32 epoch)
 {
-	__u64 ns = bpf_ktime_get_ns();
-	__u64 now = ns << TICK_SHIFT;
-	__u64 h = hash(c);
-	__u32 index = h & set_mask, class_id = 0;
-	struct set *set = bpf_map_lookup_elem(&quota_state, &index);
-	struct class *class;
-	struct total *total;
-	struct slot *s;
+	union terms t = look_up(c, epoch);
+	__u32 class_id = t.class_id & (MAX_CLASSES - 1);
+	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
+	__u64 old = *(volatile __u64 *)&s->tat;
+
+	if (class)
+		__sync_val_compare_and_swap(
+			&s->tat, old, gcra_clamp(old, now, class->interval, class->tolerance));
+	slot_set_terms(s, t);
+	return t;
+}
+
+/* charge_total charges the class's total, for a client that has no slot. */
+static __always_inline __u32 charge_total(__u32 class_id, __u64 now)
+{
+	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
+	struct total *total = bpf_map_lookup_elem(&totals, &class_id);
+
+	if (!class || !total) /* class_id is masked: never */
+		return REASON_TABLE_PRESSURE;
+	if (charge(&total->tat, now, class->total_interval, class->total_tolerance) !=
+	    REASON_PASS_QUOTA)
+		return REASON_TABLE_PRESSURE;
+	return REASON_PASS_TOTAL;
+}
+
+/* charge_slot charges the client's own quota. */
+static __always_inline __u32 charge_slot(struct slot *s, __u32 class_id, __u64 now)
+{
+	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
 	__u32 reason;
 
-	if (!set) /* set_mask and max_entries are set together: never */
+	if (!class) /* class_id is masked: never */
 		return REASON_TABLE_PRESSURE;
-	s = find(set, h | SLOT_TAKEN, c, now, p->epoch);
-	if (s) {
-		if (s->epoch != p->epoch)
-			look_up(s, c, p->epoch);
-		s->packets++;
-		s->seen = ns;
-		if (s->flags & SLOT_ALLOWED)
-			return REASON_PASS_ALLOWED;
-		class_id = s->class_id & (MAX_CLASSES - 1);
-	}
-	class = bpf_map_lookup_elem(&classes, &class_id);
-	total = bpf_map_lookup_elem(&totals, &class_id);
-	if (!class || !total)
-		return REASON_TABLE_PRESSURE;
-	if (!s) {
-		reason = charge(&total->tat, now, class->total_interval, class->total_tolerance);
-		return reason == REASON_PASS_QUOTA ? REASON_PASS_TOTAL : REASON_TABLE_PRESSURE;
-	}
 	reason = charge(&s->tat, now, class->interval, class->tolerance);
 	if (reason != REASON_PASS_QUOTA)
 		s->dropped++;
 	return reason;
+}
+
+/* quota charges the client and says why its packet passes or not. The clock is the precise one,
+ * 25 ns of the program's 35: the coarse one steps by 1/HZ, within which a client that keeps to
+ * its rate would use up a small burst.
+ */
+static __always_inline __u32 quota(const struct client *c, const struct policy *p)
+{
+	__u64 ns = bpf_ktime_get_ns();
+	__u64 now = ns << TICK_SHIFT;
+	__u64 key = hash(c) | SLOT_TAKEN;
+	__u32 index = key & set_mask;
+	__u32 epoch = p->epoch;
+	struct set *set = bpf_map_lookup_elem(&quota_state, &index);
+	struct found f;
+	union terms t;
+
+	if (!set) /* set_mask and max_entries are set together: never */
+		return REASON_TABLE_PRESSURE;
+	f = find(set, key, now);
+	if (f.own) {
+		t = slot_terms(f.own);
+		if (t.epoch != epoch)
+			t = renew(f.own, c, now, epoch);
+	} else {
+		t = look_up(c, epoch);
+		if (f.free && take(f.free, f.free_key, key, c, now, t) == 0)
+			f.own = f.free;
+	}
+	if (f.own) {
+		f.own->packets++;
+		f.own->seen = ns;
+	}
+	if (t.flags & SLOT_ALLOWED)
+		return REASON_PASS_ALLOWED;
+	if (!f.own)
+		return charge_total(t.class_id & (MAX_CLASSES - 1), now);
+	return charge_slot(f.own, t.class_id & (MAX_CLASSES - 1), now);
 }
 
 #define NEXT REASON_MAX /* a parser's answer: go on */

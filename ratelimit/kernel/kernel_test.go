@@ -21,14 +21,14 @@ func TestBPFDecidesAsGoDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var vectors []struct{ Interval, Tolerance, TAT, Now, Next uint64 }
+	var vectors []struct{ Interval, Tolerance, TAT, Now, Next, Clamped uint64 }
 	if err := json.Unmarshal(b, &vectors); err != nil || len(vectors) < 200 {
 		t.Fatalf("%d vectors, %v", len(vectors), err)
 	}
 	gcra := bpftest.GCRA(t)
 	for i, v := range vectors {
-		if next := gcra(v.Interval, v.Tolerance, v.TAT, v.Now); next != v.Next {
-			t.Errorf("vector %d: %d, want %d", i, next, v.Next)
+		if next, clamped := gcra(v.Interval, v.Tolerance, v.TAT, v.Now); next != v.Next || clamped != v.Clamped {
+			t.Errorf("vector %d: %d, clamped %d, want %d, %d", i, next, clamped, v.Next, v.Clamped)
 		}
 	}
 }
