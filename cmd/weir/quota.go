@@ -22,7 +22,7 @@ type quotaShowCmd struct {
 func (*quotaShowCmd) Help() string {
 	return `Examples:
   weir quota show
-  weir quota show --json | jq .result.top`
+  weir quota show --json | jq .top`
 }
 
 // Run prints the quotas of a running weir.

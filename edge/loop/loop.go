@@ -131,10 +131,9 @@ func (l *loop) onTick() {
 	if l.sinceUp++; l.sinceUp >= int(time.Second/tick) {
 		l.sinceUp = 0
 		l.shard.Tick()
-		l.stats.conns.Store(int64(l.conns))
-		l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))
-		l.stats.stalls.Store(l.shard.Stalls())
 	}
+	l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))
+	l.stats.stalls.Store(l.shard.Stalls())
 	if l.draining {
 		l.drain()
 	}

@@ -9,7 +9,6 @@ import (
 // stats are one loop's counters, written by the loop and read by anyone.
 type stats struct {
 	_             [64]byte // keeps loops' counters on lines of their own
-	conns         atomic.Int64
 	subscriptions atomic.Int64
 	accepted      atomic.Uint64
 	writes        atomic.Uint64
