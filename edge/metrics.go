@@ -14,6 +14,7 @@ var (
 	descWrites        = prometheus.NewDesc("weir_edge_writes_total", "Writes that carried events or controls.", nil, nil)
 	descDeliveries    = prometheus.NewDesc("weir_edge_deliveries_total", "Events written to conns.", nil, nil)
 	descSentBytes     = prometheus.NewDesc("weir_edge_sent_bytes_total", "Bytes of frames handed to the kernel or queued for it.", nil, nil)
+	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
 	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
@@ -26,7 +27,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descAccepted, descWrites,
-		descDeliveries, descSentBytes, descStalls, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descStalls, descClosed, descLatency,
 	} {
 		ch <- d
 	}
@@ -47,6 +48,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descWrites, prometheus.CounterValue, float64(st.Writes)},
 		{descDeliveries, prometheus.CounterValue, float64(st.Deliveries)},
 		{descSentBytes, prometheus.CounterValue, float64(st.SentBytes)},
+		{descPings, prometheus.CounterValue, float64(st.Pings)},
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)

@@ -15,44 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config is what a worker is told, the first line of its input.
-type Config struct {
-	// Edge is the address of the server, Target the path and query of the handshake.
-	Edge   netip.AddrPort `json:"edge"`
-	Target string         `json:"target"`
-	// Conns are to be held, from the Sources in turn; an empty list leaves it to the kernel.
-	Conns   int          `json:"conns"`
-	Sources []netip.Addr `json:"sources"`
-}
-
-// Report is what a worker says, a line each: when all conns are open, and after "stop".
-type Report struct {
-	Connected      int     `json:"connected"`
-	ConnectSeconds float64 `json:"connect_seconds"`
-	Deliveries     uint64  `json:"deliveries"`
-	Last           uint64  `json:"last"`    // the newest event's number
-	Behind         int     `json:"behind"`  // conns that have not got it
-	Latency        []byte  `json:"latency"` // histogram, HdrHistogram V2 compressed
-	Faults         Faults  `json:"faults"`
-	Error          string  `json:"error,omitempty"`
-}
-
 // Bounds of the worker.
 const (
 	connecting  = 256 // handshakes on their way at once
 	readBytes   = 256 << 10
 	maxLatency  = int64(60 * time.Second)
 	connectTime = 2 * time.Minute
-)
-
-// Commands, a line each on the worker's input.
-const (
-	// CommandReset asks for a report, and then begins a new one.
-	CommandReset = "reset"
-	// CommandReport asks for a report.
-	CommandReport = "report"
-	// CommandStop asks for the last one.
-	CommandStop = "stop"
 )
 
 type worker struct {

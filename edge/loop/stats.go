@@ -30,6 +30,8 @@ type Stats struct {
 	Writes, Deliveries uint64
 	// SentBytes counts bytes handed to the kernel or queued for it.
 	SentBytes uint64
+	// Pings counts pings from clients, answered or joined with a later one.
+	Pings uint64
 	// InboxStalls counts how often the broker's reader waited for a loop.
 	InboxStalls uint64
 	// Closed counts conns that ended, by reason.
@@ -58,6 +60,7 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Writes += st.writes.Load()
 		total.Deliveries += st.deliveries.Load()
 		total.SentBytes += st.sentBytes.Load()
+		total.Pings += st.pings.Load()
 		total.InboxStalls += st.stalls.Load()
 		for r := range st.closed {
 			total.Closed[r] += st.closed[r].Load()
