@@ -17,8 +17,9 @@ import (
 // namedDir is where named namespaces are mounted, as `ip netns` has them.
 const namedDir = "/run/netns"
 
-// Namespace is a network namespace. Its methods may be called from any goroutine.
+// Namespace is a network namespace, made by [New]. Its methods may be called from any goroutine.
 type Namespace struct {
+	// Name is the one that `ip netns` shows.
 	Name   string
 	handle netns.NsHandle
 }
@@ -30,7 +31,10 @@ func New(name string) (*Namespace, error) {
 		if n.handle, err = netns.NewNamed(name); err != nil {
 			return fmt.Errorf("make network namespace %s: it needs root, and a name that is free: %w", name, err)
 		}
-		return up("lo")
+		if err := up("lo"); err != nil {
+			return errors.Join(err, n.Close())
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -38,29 +42,34 @@ func New(name string) (*Namespace, error) {
 	return n, nil
 }
 
-// onThread runs f on a thread of its own, which comes back to its namespace.
+// errExited says that a function given to Do ended its goroutine, as a test's FailNow does.
+var errExited = errors.New("the function called runtime.Goexit: return an error instead")
+
+// onThread runs f on a thread of its own, which comes back to its namespace, or ends.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
-			done <- fmt.Errorf("find this thread's network namespace: %w", err)
-			return // with the thread
+		err := errExited
+		defer func() { done <- err }()
+		runtime.LockOSThread() // a goroutine that ends locked takes its thread with it
+		home, open := netns.Get()
+		if open != nil {
+			err = fmt.Errorf("find this thread's network namespace: %w", open)
+			return
 		}
 		defer home.Close() //nolint:errcheck // it is only read
 		err = f()
 		if back := netns.Set(home); back != nil {
-			done <- errors.Join(err, fmt.Errorf("go back to the network namespace: %w", back))
-			return // with the thread, which nobody may use any more
+			err = errors.Join(err, fmt.Errorf("go back to the network namespace: %w", back))
+			return
 		}
 		runtime.UnlockOSThread()
-		done <- err
 	}()
 	return <-done
 }
 
-// Do runs f inside the namespace, on one thread. What f opens there stays there.
+// Do runs f inside the namespace, on one thread of its own. Sockets that f opens stay in it;
+// goroutines that f starts do not run in it. f must not call a test's FailNow.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -80,35 +89,49 @@ func (n *Namespace) DialContext(ctx context.Context, network, addr string) (conn
 	return conn, doErr
 }
 
-// Close removes the namespace and the interfaces in it, once no process uses it.
+// Close removes the namespace and the interfaces in it, once no process uses it. Idempotent; not
+// to be called while another goroutine uses n.
 func (n *Namespace) Close() error {
+	if !n.handle.IsOpen() {
+		return nil
+	}
+	var errs []error
 	if err := n.handle.Close(); err != nil {
-		return fmt.Errorf("close network namespace %s: %w", n.Name, err)
+		errs = append(errs, fmt.Errorf("close network namespace %s: %w", n.Name, err))
 	}
 	if err := netns.DeleteNamed(n.Name); err != nil {
-		return fmt.Errorf("remove network namespace %s: %w", n.Name, err)
+		errs = append(errs, fmt.Errorf("remove network namespace %s: %w", n.Name, err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// Cleanup removes the namespaces whose names begin with prefix: what a killed run left.
+// Cleanup removes the namespaces whose names begin with prefix: what a killed run left. An empty
+// prefix would remove what others made: it is refused.
 func Cleanup(prefix string) error {
+	if prefix == "" {
+		return errors.New("remove network namespaces: name a prefix of those to remove")
+	}
 	left, err := filepath.Glob(filepath.Join(namedDir, prefix+"*"))
 	if err != nil {
 		return fmt.Errorf("look for namespaces %s*: %w", prefix, err)
 	}
 	var errs []error
 	for _, path := range left {
-		errs = append(errs, netns.DeleteNamed(filepath.Base(path)))
+		if err := netns.DeleteNamed(filepath.Base(path)); err != nil {
+			errs = append(errs, fmt.Errorf("remove network namespace %s: %w", filepath.Base(path), err))
+		}
 	}
 	return errors.Join(errs...)
 }
 
 // End is one end of a veth pair.
 type End struct {
-	In        *Namespace
+	// In is where the end is.
+	In *Namespace
+	// Interface is its name, at most 15 bytes.
 	Interface string
-	Addrs     []netip.Prefix
+	// Addrs are its addresses, each with the length of its network's prefix.
+	Addrs []netip.Prefix
 }
 
 // Pair joins two namespaces by a veth pair, both ends up and with their addresses.

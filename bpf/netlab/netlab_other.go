@@ -1,0 +1,57 @@
+//go:build !linux
+
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Namespace is a network namespace: only Linux has them.
+type Namespace struct{ Name string }
+
+// End is one end of a veth pair.
+type End struct {
+	In        *Namespace
+	Interface string
+	Addrs     []netip.Prefix
+}
+
+func unsupported(action string) error {
+	return fmt.Errorf("%s: %w: run it on Linux", action, errors.ErrUnsupported)
+}
+
+// New wraps [errors.ErrUnsupported], as all functions here.
+func New(name string) (*Namespace, error) {
+	return nil, unsupported("make network namespace " + name)
+}
+
+// Do wraps [errors.ErrUnsupported].
+func (n *Namespace) Do(func() error) error { return unsupported("enter network namespace " + n.Name) }
+
+// DialContext wraps [errors.ErrUnsupported].
+func (n *Namespace) DialContext(context.Context, string, string) (net.Conn, error) {
+	return nil, unsupported("enter network namespace " + n.Name)
+}
+
+// MAC wraps [errors.ErrUnsupported].
+func (n *Namespace) MAC(string) (net.HardwareAddr, error) {
+	return nil, unsupported("enter network namespace " + n.Name)
+}
+
+// Close does nothing: there is nothing to close.
+func (n *Namespace) Close() error { return nil }
+
+// Pair wraps [errors.ErrUnsupported].
+func Pair(a, b End) error {
+	return unsupported("make veth pair " + a.Interface + " and " + b.Interface)
+}
+
+// Cleanup does nothing: nothing can be left.
+func Cleanup(string) error { return nil }
+
+// Isolated is never so.
+func Isolated() (bool, error) { return false, nil }
