@@ -74,11 +74,16 @@ func Load(cfg Config, log *slog.Logger) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{cfg: cfg.Defaults(), log: log, classes: map[int]Class{}, allow: map[netip.Prefix]bool{}}
 	if _, err := findInterface(cfg.Interface); err != nil {
 		return nil, err
 	}
-	if err := spec.LoadAndAssign(&p.objs, nil); err != nil {
+	return loadSpec(cfg.Defaults(), spec, log)
+}
+
+func loadSpec(cfg Config, spec *ebpf.CollectionSpec, log *slog.Logger) (*Program, error) {
+	p := &Program{cfg: cfg, log: log, classes: map[int]Class{}, allow: map[netip.Prefix]bool{}}
+	err := spec.LoadAndAssign(&p.objs, nil)
+	if err != nil {
 		return nil, explainLoad(err)
 	}
 	if p.table, err = p.objs.QuotaState.Memory(); err != nil {

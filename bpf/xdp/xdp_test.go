@@ -1,3 +1,5 @@
+//go:build linux
+
 package xdp
 
 import (
@@ -343,8 +345,7 @@ func TestBPFClientsThatOweNothingAreEvicted(t *testing.T) {
 
 func TestBPFReasonsAreAllNamedAndProduced(t *testing.T) {
 	produced := map[Reason]bool{
-		// By the tests above; contention needs two CPUs in one instant, and a frame shorter
-		// than its Ethernet header cannot be given to a test run.
+		// By the tests of modes, lists and the table, each named for its reason.
 		ReasonPassOff: true, ReasonPassAllowed: true, ReasonPassTotal: true, ReasonQuotaPackets: true, ReasonTablePressure: true,
 		ReasonContention: true, ReasonEthShort: true,
 	}
@@ -402,23 +403,5 @@ func TestBPFMissingInterfaceIsSaid(t *testing.T) {
 	_, err := Load(Config{Interface: "nope0"}, slog.New(slog.DiscardHandler))
 	if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "lo") {
 		t.Fatalf("got %v", err)
-	}
-}
-
-// BenchmarkBPF is the time of one packet, wall clock over a test run's repeats. Compare with
-// mode off, which is the cost of the run and of counting.
-func BenchmarkBPF(b *testing.B) {
-	for _, mode := range []Mode{ModeOff, ModeEnforce} {
-		b.Run(mode.String(), func(b *testing.B) {
-			p := enforce(b, Config{}, manyPackets)
-			if err := p.SetMode(mode); err != nil {
-				b.Fatal(err)
-			}
-			_, per, err := p.objs.XdpWeir.Benchmark(source(1), max(b.N, 1000), nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(per.Nanoseconds()), "ns/pkt")
-		})
 	}
 }

@@ -1,0 +1,199 @@
+//go:build linux
+
+package xdp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/bpf/bpftest"
+	"weir/bpf/netlab"
+
+	"golang.org/x/sys/unix"
+)
+
+// attach loads the program and attaches it in the namespace.
+func attach(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how AttachMode, err error) {
+	t.Helper()
+	cfg.Slots = 16
+	err = in.Do(func() (err error) {
+		if p, err = Load(cfg, slog.New(slog.DiscardHandler)); err != nil {
+			return err
+		}
+		how, err = p.Attach()
+		return err
+	})
+	if p != nil {
+		t.Cleanup(func() {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return p, how, err
+}
+
+func TestNetnsLoopbackHasGenericOnly(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	if _, _, err := attach(t, host, Config{Interface: "lo", Attach: AttachNative}); !errors.Is(err, ErrNoNative) || !strings.Contains(err.Error(), "xdp.attach") {
+		t.Errorf("native: %v", err)
+	}
+	p, how, err := attach(t, host, Config{Interface: "lo"})
+	if err != nil || how != AttachGeneric || p.How() != AttachGeneric || p.Fallback() == nil {
+		t.Fatalf("auto: %q, since %v, %v", how, p.Fallback(), err)
+	}
+	if again, err := p.Attach(); err != nil || again != AttachGeneric {
+		t.Errorf("again: %q, %v", again, err)
+	}
+	setQuota(t, p, 10, 1)
+	if err := p.SetMode(ModeEnforce); err != nil {
+		t.Fatal(err)
+	}
+	count := receiver(t, host, "127.0.0.1:9")
+	send(t, host, "127.0.0.1:0", "127.0.0.1:9", 50)
+	if n := count(); n != 10 {
+		t.Errorf("%d of 50 came through a quota of 10", n)
+	}
+	send(t, host, "127.0.0.2:0", "127.0.0.1:9", 5)
+	if n := count(); n != 5 {
+		t.Errorf("%d of another address's 5 came through", n)
+	}
+	if err := p.Close(); err != nil || p.How() != "" || p.Fallback() != nil {
+		t.Errorf("%v, attached %q", err, p.How())
+	}
+	if _, err := p.Attach(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("attach after close: %v", err)
+	}
+	send(t, host, "127.0.0.1:0", "127.0.0.1:9", 50)
+	if n := count(); n != 50 {
+		t.Errorf("%d of 50 came through when the program was gone", n)
+	}
+}
+
+func TestNetnsBusyInterfaceNamesTheProgram(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	first, _, err := attach(t, host, Config{Interface: "lo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := first.objs.XdpWeir.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := info.ID()
+	for _, mode := range []AttachMode{AttachAuto, AttachGeneric} {
+		_, _, err = attach(t, host, Config{Interface: "lo", Attach: mode})
+		if want := fmt.Sprintf("(program %d, xdp_weir)", id); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want it to name %s", mode, err, want)
+		}
+	}
+}
+
+func TestNetnsMissingInterfaceListsThoseThereAre(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	_, _, err := attach(t, host, Config{Interface: "nope0"})
+	if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "name one of lo as") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// holdVariable makes this test's binary a process that holds an interface and does nothing else.
+const holdVariable = "XDP_TEST_HOLD"
+
+func hold(iface string) {
+	p, err := Load(Config{Interface: iface, Slots: 16}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		_, err = p.Attach()
+	}
+	if err == nil {
+		err = p.SetClass(0, Class{Interval: hour, TotalInterval: hour})
+	}
+	if err == nil {
+		err = p.SetMode(ModeEnforce)
+	}
+	fmt.Fprintln(os.Stdout, "holding", err)
+	_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed, or whoever started it ends
+	runtime.KeepAlive(p)
+}
+
+func TestNetnsKilledProcessLetsTrafficPass(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), holdVariable+"=lo")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close() //nolint:errcheck // nothing is written
+	if err := host.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, 256)
+	n, _ := out.Read(said)
+	if got := string(said[:n]); got != "holding <nil>\n" {
+		t.Errorf("it said %q", got)
+	}
+	count := receiver(t, host, "127.0.0.1:9")
+	send(t, host, "127.0.0.1:0", "127.0.0.1:9", 20)
+	if n := count(); n != 1 {
+		t.Errorf("%d of 20 came through a quota of 1", n)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		send(t, host, "127.0.0.1:0", "127.0.0.1:9", 20)
+		n := count()
+		if n == 20 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of 20 came through when the process was dead", n)
+		}
+	}
+}
+
+func TestBPFWithoutCapabilitiesSaysWhich(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&head, &have[0]); err != nil {
+		t.Fatal(err)
+	}
+	none := have
+	none[0].Effective, none[1].Effective = 0, 0
+	if err := unix.Capset(&head, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Load(Config{Interface: "lo", Slots: 16}, slog.New(slog.DiscardHandler))
+	if restore := unix.Capset(&head, &have[0]); restore != nil {
+		t.Fatal(restore)
+	}
+	if err == nil {
+		_ = p.Close()
+	}
+	if !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+		t.Errorf("got %v", err)
+	}
+}
