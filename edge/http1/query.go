@@ -5,6 +5,16 @@ import "bytes"
 // PathUnescape appends a path with its percent escapes decoded.
 func PathUnescape(dst, path []byte) ([]byte, error) { return unescape(dst, path, false) }
 
+// checkEscapes refuses a percent sign that begins no escape: two parsers read it in two ways.
+func checkEscapes(b []byte) error {
+	for i, c := range b {
+		if c == '%' && (i+2 >= len(b) || unhex(b[i+1]) > 15 || unhex(b[i+2]) > 15) {
+			return ErrEscape
+		}
+	}
+	return nil
+}
+
 // QueryValues calls yield with each name and value of a query, decoded, until it returns
 // false. They live until yield returns.
 func QueryValues(raw []byte, yield func(name, value []byte) bool) error {

@@ -113,7 +113,7 @@ func (r *Request) parseLine(line []byte) error {
 	}
 	r.Method = method
 	r.Path, r.RawQuery, _ = bytes.Cut(target, []byte("?"))
-	return nil
+	return checkEscapes(r.Path)
 }
 
 // parseFields reads header lines up to the blank one.
@@ -246,6 +246,17 @@ func get(fields []Field, name string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// HasToken reports whether any of the fields of that name, which together make one list (RFC
+// 9110 section 5.3), has the token, in any case.
+func (r *Request) HasToken(name, token string) bool {
+	for _, f := range r.Fields {
+		if equalFold(f.Name, name) && HasToken(f.Value, token) {
+			return true
+		}
+	}
+	return false
 }
 
 // HasToken reports whether a comma-separated list has the token, in any case.

@@ -23,7 +23,8 @@ type Config struct {
 	// MaxMessageBytes bounds a message from a client, whole and each of its frames. Bytes,
 	// 125 to 64 MiB, default 64 KiB.
 	MaxMessageBytes int
-	// MaxHeadBytes bounds a request head. Bytes, 512 to 1 MiB, default 8 KiB.
+	// MaxHeadBytes bounds a request head. Bytes, 512 to 64 KiB, default 8 KiB: one that comes byte
+	// by byte is looked at anew each time.
 	MaxHeadBytes int
 	// MaxTopics bounds the topics one conn may subscribe to. 1 to 1024, default 64.
 	MaxTopics int
@@ -116,7 +117,7 @@ func (c Config) Validate() error {
 		{"MaxConns", c.MaxConns, 1, 100_000_000},
 		{"MaxPendingBytes", c.MaxPendingBytes, 4 << 10, 64 << 20},
 		{"MaxMessageBytes", c.MaxMessageBytes, 125, 64 << 20},
-		{"MaxHeadBytes", c.MaxHeadBytes, 512, 1 << 20},
+		{"MaxHeadBytes", c.MaxHeadBytes, 512, 64 << 10},
 		{"MaxTopics", c.MaxTopics, 1, 1024},
 	} {
 		if r.value < r.low || r.value > r.high {

@@ -183,8 +183,8 @@ func checkHandshake(r *http1.Request) ([]byte, error) {
 	}
 	h := ws.Handshake{
 		Method:     r.Method,
-		Connection: get("Connection"),
-		Upgrade:    get("Upgrade"),
+		Connection: listed(r, "Connection", "upgrade"),
+		Upgrade:    listed(r, "Upgrade", "websocket"),
 		Version:    get("Sec-WebSocket-Version"),
 		Key:        get("Sec-WebSocket-Key"),
 	}
@@ -205,6 +205,14 @@ func checkHandshake(r *http1.Request) ([]byte, error) {
 		return nil, &httpError{status: http.StatusBadRequest, text: "a WebSocket handshake has no body: send none"}
 	}
 	return h.Key, nil
+}
+
+// listed is the token, if the list that the fields of a name make has it.
+func listed(r *http1.Request, name, token string) []byte {
+	if r.HasToken(name, token) {
+		return []byte(token)
+	}
+	return nil
 }
 
 // checkOrigin returns the origin to allow by name in the answer, if the request has one.

@@ -241,6 +241,7 @@ func TestBadRequestsGetAnAnswerThatSaysWhatToDo(t *testing.T) {
 		{"a wildcard", upgrade("/ws/a.%2A"), 400, "bad topic"},
 		{"a topic twice", upgrade("/ws/a?topic=a"), 400, "twice"},
 		{"a bad escape", upgrade("/ws/a%zz"), 400, "percent escape"},
+		{"Connection on two lines", strings.Replace(upgrade("/ws/a"), "keep-alive, Upgrade", "keep-alive\r\nConnection: Upgrade", 1), 101, ""},
 		{"a bad position", upgrade("/ws/a?since=5"), 400, "epoch:offset"},
 		{"positions that do not match the topics", upgrade("/ws?topic=a&topic=b&since=abc:1"), 400, "one for each"},
 		{"a format that is not known", upgrade("/ws/a?format=xml"), 400, "raw or json"},
