@@ -99,7 +99,8 @@ func (n *Namespace) Close() error {
 	if err := n.handle.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("close network namespace %s: %w", n.Name, err))
 	}
-	if err := netns.DeleteNamed(n.Name); err != nil {
+	// Cleanup may have removed it.
+	if err := netns.DeleteNamed(n.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("remove network namespace %s: %w", n.Name, err))
 	}
 	return errors.Join(errs...)

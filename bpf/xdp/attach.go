@@ -13,8 +13,8 @@ import (
 
 // Attach puts the program on the interface, in the network namespace of the calling thread, and
 // returns how. The link is not pinned: when the process dies, the program is gone. Attached
-// already, it does nothing. Errors wrap [ErrBusy], [ErrNoNative], [ErrNotPermitted] or
-// [ErrNoInterface].
+// already, it does nothing. Errors wrap [ErrBusy], [ErrNoNative], [ErrNotEthernet],
+// [ErrNotPermitted] or [ErrNoInterface].
 func (p *Program) Attach() (AttachMode, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -27,6 +27,9 @@ func (p *Program) Attach() (AttachMode, error) {
 	ifc, err := findInterface(p.cfg.Interface)
 	if err != nil {
 		return "", err
+	}
+	if !hasEthernet(ifc.Index) {
+		return "", fmt.Errorf("attach xdp_weir to %s: %w: name the interface that carries the tunnel as xdp.interface", ifc.Name, ErrNotEthernet)
 	}
 	if p.cfg.Attach != AttachGeneric {
 		err := p.attach(ifc, AttachNative)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -105,6 +106,83 @@ func TestNetnsMissingInterfaceListsThoseThereAre(t *testing.T) {
 	_, _, err := attach(t, host, Config{Interface: "nope0"})
 	if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "name one of lo as") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// tun makes a tunnel that hands over raw packets, up, and returns its end.
+func tun(t *testing.T, in *netlab.Namespace, name string) *os.File {
+	t.Helper()
+	var f *os.File
+	err := in.Do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		f = os.NewFile(uintptr(fd), "tun")
+		req, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+			return err
+		}
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(s) //nolint:errcheck // it only carries a request
+		req.SetUint16(unix.IFF_UP)
+		return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func TestNetnsTunnelIsRefused(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	tun(t, host, "tun0")
+	if _, _, err := attach(t, host, Config{Interface: "tun0"}); !errors.Is(err, ErrNotEthernet) || !strings.Contains(err.Error(), "xdp.interface") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNetnsEthShort sends less than an Ethernet header, which neither a test run nor an Ethernet
+// driver gives a program, through a tunnel that Attach would refuse.
+func TestNetnsEthShort(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	host := bpftest.Namespace(t)
+	end := tun(t, host, "tun0")
+	p, _, err := attach(t, host, Config{Interface: "tun0"})
+	if p == nil {
+		t.Fatal(err)
+	}
+	err = host.Do(func() error {
+		ifc, err := net.InterfaceByName("tun0")
+		if err != nil {
+			return err
+		}
+		return p.attach(ifc, AttachGeneric)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SetMode(ModeEnforce); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := end.Write([]byte{0x45, 0, 0, 6, 0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Dropped[ReasonEthShort]; n != (Count{1, 6}) {
+		t.Errorf("counted %v", n)
 	}
 }
 

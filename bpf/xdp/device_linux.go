@@ -15,44 +15,60 @@ const (
 	nlaTypeMask   = 1<<14 - 1
 )
 
+// hasEthernet reports whether frames on an interface begin with an Ethernet header, which the
+// program reads: those of tunnels do not. An interface that cannot be asked is given the benefit
+// of the doubt.
+func hasEthernet(ifindex int) bool {
+	d, ok := deviceOf(ifindex)
+	return !ok || d.hardware == syscall.ARPHRD_ETHER || d.hardware == syscall.ARPHRD_LOOPBACK
+}
+
 // occupant says which XDP program is on an interface, as " (program 7, xdp_weir)", or nothing if
 // that cannot be found out.
 func occupant(ifindex int) string {
-	id := programOn(ifindex)
-	if id == 0 {
+	d, _ := deviceOf(ifindex)
+	if d.program == 0 {
 		return ""
 	}
 	name := ""
-	if prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(id)); err == nil {
+	if prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(d.program)); err == nil {
 		if info, err := prog.Info(); err == nil {
 			name = ", " + info.Name
 		}
 		_ = prog.Close() // it was only asked for its name
 	}
-	return fmt.Sprintf(" (program %d%s)", id, name)
+	return fmt.Sprintf(" (program %d%s)", d.program, name)
 }
 
-// programOn is the id of the XDP program on an interface, 0 if there is none to be seen.
-func programOn(ifindex int) uint32 {
+// device is what the kernel says of an interface.
+type device struct {
+	hardware uint16 // ARPHRD_..., see linux/if_arp.h
+	program  uint32 // id of the XDP program on it, 0 if there is none
+}
+
+func deviceOf(ifindex int) (device, bool) {
 	dump, err := syscall.NetlinkRIB(syscall.RTM_GETLINK, syscall.AF_UNSPEC)
 	if err != nil {
-		return 0
+		return device{}, false
 	}
 	messages, err := syscall.ParseNetlinkMessage(dump)
 	if err != nil {
-		return 0
+		return device{}, false
 	}
 	for i := range messages {
 		m := &messages[i]
-		if m.Header.Type != syscall.RTM_NEWLINK || len(m.Data) < syscall.SizeofIfInfomsg || int(int32(binary.NativeEndian.Uint32(m.Data[4:]))) != ifindex { //nolint:gosec // struct ifinfomsg: ifi_index is an int
+		// struct ifinfomsg: the type is its second 16 bits, the index its second 32.
+		if m.Header.Type != syscall.RTM_NEWLINK || len(m.Data) < syscall.SizeofIfInfomsg || int(binary.NativeEndian.Uint32(m.Data[4:])) != ifindex {
 			continue
 		}
+		d := device{hardware: binary.NativeEndian.Uint16(m.Data[2:])}
 		xdp := attribute(m.Data[syscall.SizeofIfInfomsg:], iflaXDP)
 		if id := attribute(xdp, iflaXDPProgID); len(id) == 4 {
-			return binary.NativeEndian.Uint32(id)
+			d.program = binary.NativeEndian.Uint32(id)
 		}
+		return d, true
 	}
-	return 0
+	return device{}, false
 }
 
 // attribute is the value of the first netlink attribute of a kind in b, nil if there is none.

@@ -11,6 +11,8 @@ var (
 	ErrNoInterface = errors.New("no such interface")
 	// ErrBusy: another XDP program is on the interface.
 	ErrBusy = errors.New("interface has an XDP program already")
+	// ErrNotEthernet: the interface's packets have no Ethernet header, as a tunnel's.
+	ErrNotEthernet = errors.New("interface is not Ethernet")
 	// ErrNoNative: the driver cannot run the program.
 	ErrNoNative = errors.New("driver has no native XDP")
 	// ErrKernel: the kernel lacks a feature that the program needs.

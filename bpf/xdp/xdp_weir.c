@@ -300,8 +300,8 @@ static __always_inline __u32 charge_slot(struct slot *s, __u32 class_id, __u64 n
 }
 
 /* quota charges the client and says why its packet passes or not. The clock is the precise one,
- * 25 ns of the program's 35: the coarse one steps by 1/HZ, within which a client that keeps to
- * its rate would use up a small burst.
+ * though it is most of the cost (BenchmarkBPF: 53 ns with it, 20 with the coarse one): that one
+ * steps by 1/HZ, within which a client that keeps to its rate would use up a small burst.
  */
 static __always_inline __u32 quota(const struct client *c, const struct policy *p)
 {

@@ -1,4 +1,3 @@
-// Package kernel writes quotas into the maps of the program in the kernel, by difference.
 package kernel
 
 import (
@@ -45,7 +44,8 @@ func Compile(p Policy) (xdp.Class, error) {
 }
 
 // Apply writes p: quota and allow list first, the mode last, so that nobody is charged by half
-// a policy.
+// a policy. What the program has already it does not write again, so that applying a policy
+// twice forgives nobody anything. A policy that Compile refuses writes nothing.
 func Apply(prog Program, p Policy) error {
 	class, err := Compile(p)
 	if err != nil {

@@ -1,0 +1,46 @@
+package xdp_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"weir/bpf/xdp"
+)
+
+// The program is loaded, told its policy, and attached last. It needs root.
+func Example() {
+	prog, err := xdp.Load(xdp.Config{Interface: "lo"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer prog.Close() //nolint:errcheck // the program goes with the process at the latest
+	const perSecond, burst = 1000, 50
+	interval := uint64(16e9) / perSecond
+	if err := prog.SetClass(0, xdp.Class{
+		Interval: interval, Tolerance: (burst - 1) * interval,
+		TotalInterval: interval, TotalTolerance: (burst - 1) * interval,
+	}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := prog.ReplaceAllow([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := prog.SetMode(xdp.ModeShadow); err != nil {
+		fmt.Println(err)
+		return
+	}
+	how, err := prog.Attach()
+	fmt.Println(how, err)
+}
+
+// What is wrong with a configuration is said at once, before anything touches the kernel.
+func ExampleSpec() {
+	_, err := xdp.Spec(xdp.Config{Interface: "eth0", Slots: 1000}, [2]uint64{})
+	fmt.Println(err)
+	// Output:
+	// configure XDP: xdp.Slots is 1000: want a power of two, 16 to 16777216
+}
