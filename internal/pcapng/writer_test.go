@@ -227,7 +227,7 @@ func TestPacketsAllocateNothing(t *testing.T) {
 func FuzzWriter(f *testing.F) {
 	f.Add([]byte{}, 0, "", int64(0), uint64(0))
 	f.Add([]byte{1}, 60, "over its quota", when.UnixNano(), uint64(1))
-	f.Add(bytes.Repeat([]byte{0xff}, 65535), 65535, "\xff\xfe", int64(math.MaxInt64), uint64(math.MaxUint64))
+	f.Add(bytes.Repeat([]byte{0xff}, 1001), 65535, "\xff\xfe", int64(math.MaxInt64), uint64(math.MaxUint64))
 	f.Add([]byte{1, 2, 3}, 2, "a\x00b", int64(-1), uint64(2))
 	f.Fuzz(func(t *testing.T, data []byte, length int, comment string, nanos int64, unsampled uint64) {
 		var b bytes.Buffer
