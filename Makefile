@@ -67,7 +67,7 @@ test-bpf: ## The verifier, and programs run on packets (root)
 
 .PHONY: test-netns
 test-netns: ## Native XDP on veth pairs (root)
-	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/...
+	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/... ./tuning/...
 
 .PHONY: test-e2e
 test-e2e: build ## The binary as a user runs it
