@@ -135,44 +135,13 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 	writeReply(w, r, reply{Result: s.deps.Numbers()})
 }
 
-func (s *Server) quota(w http.ResponseWriter, r *http.Request) {
-	if s.deps.Quotas == nil {
-		writeReply(w, r, reply{Result: map[string]any{"enabled": false, "reason": s.deps.QuotasOff}})
-		return
-	}
-	shown, err := s.deps.Quotas.Show()
-	if err != nil {
-		writeReply(w, r, reply{Error: &apiError{codeInternal, err.Error()}})
-		return
-	}
-	writeReply(w, r, reply{Result: shown})
-}
-
-func (s *Server) quotaMode(w http.ResponseWriter, r *http.Request) {
-	var req struct {
-		Mode string `json:"mode"`
-	}
-	if !decode(w, r, &req) {
-		return
-	}
-	if s.deps.Quotas == nil {
-		writeReply(w, r, reply{Error: &apiError{codeNotAvailable, "XDP is off: " + s.deps.QuotasOff}})
-		return
-	}
-	if err := s.deps.Quotas.SetMode(req.Mode); err != nil {
-		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
-		return
-	}
-	writeReply(w, r, reply{Result: map[string]string{"mode": req.Mode}})
-}
-
 func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
-	case "/api/publish", "/api/broadcast", "/api/quota/mode":
+	case "/api/publish", "/api/broadcast", "/api/quota/mode", "/api/quota/apply", "/api/quota/confirm", "/api/quota/edit":
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
 	default:
-		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, quota and quota/mode")
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
 	}
 }
 

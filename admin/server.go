@@ -35,14 +35,6 @@ type Publisher interface {
 	Publish(ctx context.Context, t broker.Topic, data []byte, idempotencyKey string) (broker.Position, error)
 }
 
-// Quotas is what the API can ask of and do to the quotas in XDP.
-type Quotas interface {
-	// Show is a JSON-able picture of them.
-	Show() (any, error)
-	// SetMode switches to off, shadow or enforce.
-	SetMode(mode string) error
-}
-
 // Deps is what the server shows and reaches.
 type Deps struct {
 	Publisher Publisher
@@ -143,6 +135,12 @@ func (s *Server) Handler() http.Handler {
 	handle("/api/info", "info", false, s.info)
 	handle("GET /api/quota", "quota", false, s.quota)
 	handle("POST /api/quota/mode", "quota_mode", false, s.quotaMode)
+	handle("GET /api/quota/top", "quota_top", false, s.quotaTop)
+	handle("GET /api/quota/explain", "quota_explain", false, s.quotaExplain)
+	handle("POST /api/quota/apply", "quota_apply", false, s.quotaApply)
+	handle("POST /api/quota/confirm", "quota_confirm", false, s.quotaConfirm)
+	handle("POST /api/quota/edit", "quota_edit", false, s.quotaEdit)
+	handle("GET /api/quota/events", "quota_events", false, s.quotaEvents)
 	handle("/api/", "other", false, s.unknownMethod)
 	handle("GET /metrics", "metrics", false, promhttp.HandlerFor(s.deps.Gatherer, promhttp.HandlerOpts{}).ServeHTTP)
 	handle("GET /stats/stream", "stats", false, s.stream)

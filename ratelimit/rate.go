@@ -83,9 +83,9 @@ func (r Rate) String() string {
 }
 
 // Plan is a quota in integers. Interval is the ticks between two at the rate, rounded up, so that
-// a rate is never exceeded and missed by 0.07 % at most; Tolerance is how many ticks one may be
-// ahead of it: (burst-1) intervals.
-type Plan struct{ Interval, Tolerance uint64 }
+// a rate is never exceeded and missed by 0.07 % at most; Limit is how many ticks one may be ahead
+// of the clock: burst intervals.
+type Plan struct{ Interval, Limit uint64 }
 
 // Compile is the Plan of a rate with so many at once. The error wraps [ErrOutOfRange].
 func Compile(r Rate, burst uint64) (Plan, error) {
@@ -107,5 +107,21 @@ func Compile(r Rate, burst uint64) (Plan, error) {
 	if hi != 0 || ahead > maxAhead {
 		return Plan{}, fmt.Errorf("rate %v, burst %d: %w: the burst is more than a year's worth: lower it", r, burst, ErrOutOfRange)
 	}
-	return Plan{Interval: interval, Tolerance: ahead - interval}, nil
+	return Plan{Interval: interval, Limit: ahead}, nil
+}
+
+// PerSecond is how many a rate gives in a second, rounded up: the burst of who names none.
+func PerSecond(r Rate) uint64 {
+	if r.Per <= 0 {
+		return 1
+	}
+	hi, lo := bits.Mul64(r.Count, uint64(time.Second))
+	if hi >= uint64(r.Per) {
+		return math.MaxUint64
+	}
+	n, rest := bits.Div64(hi, lo, uint64(r.Per))
+	if rest != 0 {
+		n++
+	}
+	return max(n, 1)
 }

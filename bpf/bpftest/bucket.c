@@ -10,7 +10,8 @@
 struct numbers {
 	struct ethhdr eth;
 	__u8 pad[2];
-	__u64 interval, tolerance, tat, now, next, clamped;
+	__u64 cost, limit, tat, now, next, clamped;
+	__u64 bytes, mult, shift, byte_cost;
 };
 
 SEC("xdp")
@@ -20,8 +21,9 @@ int bucket(struct xdp_md *ctx)
 
 	if ((void *)(n + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	n->next = gcra(n->tat, n->now, n->interval, n->tolerance);
-	n->clamped = gcra_clamp(n->tat, n->now, n->interval, n->tolerance);
+	n->next = gcra(n->tat, n->now, n->cost, n->limit);
+	n->clamped = gcra_clamp(n->tat, n->now, n->limit);
+	n->byte_cost = byte_cost(n->bytes, n->mult, n->shift);
 	return XDP_PASS;
 }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 )
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types spray spray.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -fdebug-prefix-map=.=.
@@ -16,6 +18,10 @@ func Spray(tb testing.TB, target *ebpf.Program, bits int) *ebpf.Program {
 	spec, err := loadSpray()
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil { // as xdp_weir has it
+		spec.Programs[sprayProgSpray].Flags |= 1 << 5 // BPF_F_XDP_HAS_FRAGS
+		spec.Programs[sprayProgDrop].Flags |= 1 << 5
 	}
 	if err := spec.Variables[sprayVarSourceMask].Set(uint32(1)<<bits - 1); err != nil {
 		tb.Fatal(err)
@@ -32,7 +38,7 @@ func Spray(tb testing.TB, target *ebpf.Program, bits int) *ebpf.Program {
 		_ = objs.Target.Close()
 	})
 	if err := objs.Target.Put(uint32(0), target); err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("spray: both programs must take packets of several buffers, or neither: %v", err)
 	}
 	return objs.Spray
 }
@@ -43,6 +49,9 @@ func Drop(tb testing.TB) *ebpf.Program {
 	spec, err := loadSpray()
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil { // as Spray
+		spec.Programs[sprayProgDrop].Flags |= 1 << 5
 	}
 	var objs struct {
 		Drop *ebpf.Program `ebpf:"drop"`

@@ -7,6 +7,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -32,6 +33,12 @@ struct ext_head {
 	__u8 length;
 	__u8 body[6];
 };
+
+/* TCP's flags as they are in byte 13 of its header (RFC 9293 section 3.1). */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
 
 static __always_inline struct ethhdr *cursor_eth(struct cursor *c)
 {
@@ -83,10 +90,9 @@ static __always_inline struct ipv6hdr *cursor_ipv6(struct cursor *c)
 	return ip;
 }
 
-static __always_inline struct ext_head *cursor_ext(struct cursor *c, __u8 kind)
+static __always_inline struct ext_head *cursor_ext(struct cursor *c, __u8 kind, __u32 *length)
 {
 	struct ext_head *ext = c->pos;
-	__u32 length;
 
 	if ((void *)(ext + 1) > c->end)
 		return NULL;
@@ -94,26 +100,29 @@ static __always_inline struct ext_head *cursor_ext(struct cursor *c, __u8 kind)
 	 * four less two, the others in words of eight less one.
 	 */
 	if (kind == IPPROTO_FRAGMENT)
-		length = 8;
+		*length = 8;
 	else if (kind == IPPROTO_AH)
-		length = (ext->length + 2) * 4;
+		*length = (ext->length + 2) * 4;
 	else
-		length = (ext->length + 1) * 8;
-	if (c->pos + length > c->end)
+		*length = (ext->length + 1) * 8;
+	if (c->pos + *length > c->end)
 		return NULL;
-	c->pos += length;
+	c->pos += *length;
 	return ext;
 }
 
-static __always_inline int cursor_l4(struct cursor *c, __u8 proto)
+/* cursor_l4 checks that the fixed header of what it knows is there, within the left bytes of the
+ * IP packet too; it does not advance.
+ */
+static __always_inline int cursor_l4(struct cursor *c, __u8 proto, __u32 left)
 {
 	__u32 length = 0;
 
 	if (proto == IPPROTO_TCP)
-		length = 20;
+		length = sizeof(struct tcphdr);
 	else if (proto == IPPROTO_UDP || proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
 		length = 8;
-	return c->pos + length > c->end ? -1 : 0;
+	return c->pos + length > c->end || length > left ? -1 : 0;
 }
 
 #endif

@@ -24,7 +24,7 @@ import (
 // attach loads the program and attaches it in the namespace.
 func attach(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how AttachMode, err error) {
 	t.Helper()
-	cfg.Slots = 16
+	cfg.Slots, cfg.Proof = 16, OptionOff
 	err = in.Do(func() (err error) {
 		if p, err = Load(cfg, slog.New(slog.DiscardHandler)); err != nil {
 			return err
@@ -43,7 +43,7 @@ func attach(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how Att
 }
 
 func TestNetnsLoopbackHasGenericOnly(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	host := bpftest.Namespace(t)
 	if _, _, err := attach(t, host, Config{Interface: "lo", Attach: AttachNative}); !errors.Is(err, ErrNoNative) || !strings.Contains(err.Error(), "xdp.attach") {
 		t.Errorf("native: %v", err)
@@ -55,10 +55,7 @@ func TestNetnsLoopbackHasGenericOnly(t *testing.T) {
 	if again, err := p.Attach(); err != nil || again != AttachGeneric {
 		t.Errorf("again: %q, %v", again, err)
 	}
-	setQuota(t, p, 10, 1)
-	if err := p.SetMode(ModeEnforce); err != nil {
-		t.Fatal(err)
-	}
+	setPolicy(t, p, packets(10, 1), ModeEnforce)
 	count := receiver(t, host, "127.0.0.1:9")
 	send(t, host, "127.0.0.1:0", "127.0.0.1:9", 50)
 	if n := count(); n != 10 {
@@ -81,7 +78,7 @@ func TestNetnsLoopbackHasGenericOnly(t *testing.T) {
 }
 
 func TestNetnsBusyInterfaceNamesTheProgram(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	host := bpftest.Namespace(t)
 	first, _, err := attach(t, host, Config{Interface: "lo"})
 	if err != nil {
@@ -101,7 +98,7 @@ func TestNetnsBusyInterfaceNamesTheProgram(t *testing.T) {
 }
 
 func TestNetnsMissingInterfaceListsThoseThereAre(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	host := bpftest.Namespace(t)
 	_, _, err := attach(t, host, Config{Interface: "nope0"})
 	if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "name one of lo as") {
@@ -143,7 +140,7 @@ func tun(t *testing.T, in *netlab.Namespace, name string) *os.File {
 }
 
 func TestNetnsTunnelIsRefused(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	host := bpftest.Namespace(t)
 	tun(t, host, "tun0")
 	if _, _, err := attach(t, host, Config{Interface: "tun0"}); !errors.Is(err, ErrNotEthernet) || !strings.Contains(err.Error(), "xdp.interface") {
@@ -154,7 +151,7 @@ func TestNetnsTunnelIsRefused(t *testing.T) {
 // TestNetnsEthShort sends less than an Ethernet header, which neither a test run nor an Ethernet
 // driver gives a program, through a tunnel that Attach would refuse.
 func TestNetnsEthShort(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	host := bpftest.Namespace(t)
 	end := tun(t, host, "tun0")
 	p, _, err := attach(t, host, Config{Interface: "tun0"})
@@ -186,16 +183,27 @@ func TestNetnsEthShort(t *testing.T) {
 	}
 }
 
-// holdVariable makes this test's binary a process that holds an interface and does nothing else.
-const holdVariable = "XDP_TEST_HOLD"
+// holdVariable makes this test's binary a process that holds an interface and does nothing else;
+// holdPins is the directory where it keeps its state, if any.
+const (
+	holdVariable = "XDP_TEST_HOLD"
+	holdPins     = "XDP_TEST_PINS"
+)
 
 func hold(iface string) {
-	p, err := Load(Config{Interface: iface, Slots: 16}, slog.New(slog.DiscardHandler))
+	cfg := Config{Interface: iface, Slots: 16, Proof: OptionOff}
+	policy := packets(1, 1)
+	if dir := os.Getenv(holdPins); dir != "" {
+		cfg.Pin, cfg.PinDir, cfg.Proof = true, dir, OptionOn
+		policy = class(Level{Packets: perSecond(1000, 1000)})
+		policy.Entries = []Entry{{Prefix: prefixes("198.18.0.3/32")[0], Deny: true}}
+	}
+	p, err := Load(cfg, slog.New(slog.DiscardHandler))
 	if err == nil {
 		_, err = p.Attach()
 	}
 	if err == nil {
-		err = p.SetClass(0, Class{Interval: hour, TotalInterval: hour})
+		err = p.Replace(policy)
 	}
 	if err == nil {
 		err = p.SetMode(ModeEnforce)
@@ -205,39 +213,50 @@ func hold(iface string) {
 	runtime.KeepAlive(p)
 }
 
-func TestNetnsKilledProcessLetsTrafficPass(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
-	host := bpftest.Namespace(t)
+// holder starts a process that holds an interface of a namespace, and returns once it does.
+func holder(t *testing.T, in *netlab.Namespace, iface string, env ...string) (kill func()) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), holdVariable+"=lo")
+	cmd.Env = append(append(os.Environ(), holdVariable+"="+iface), env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := cmd.StdinPipe()
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // nothing is written
-	if err := host.Do(cmd.Start); err != nil {
+	t.Cleanup(func() { _ = stdin.Close() })
+	if err := in.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
-	said := make([]byte, 256)
+	kill = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(kill)
+	said := make([]byte, 512)
 	n, _ := out.Read(said)
 	if got := string(said[:n]); got != "holding <nil>\n" {
-		t.Errorf("it said %q", got)
+		t.Fatalf("it said %q", got)
 	}
+	return kill
+}
+
+func TestNetnsKilledProcessLetsTrafficPass(t *testing.T) {
+	bpftest.Require(t, "5.15", "xdp_weir")
+	host := bpftest.Namespace(t)
+	kill := holder(t, host, "lo")
 	count := receiver(t, host, "127.0.0.1:9")
 	send(t, host, "127.0.0.1:0", "127.0.0.1:9", 20)
 	if n := count(); n != 1 {
 		t.Errorf("%d of 20 came through a quota of 1", n)
 	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	kill()
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		send(t, host, "127.0.0.1:0", "127.0.0.1:9", 20)
 		n := count()
@@ -251,7 +270,7 @@ func TestNetnsKilledProcessLetsTrafficPass(t *testing.T) {
 }
 
 func TestBPFWithoutCapabilitiesSaysWhich(t *testing.T) {
-	bpftest.Require(t, "5.12", "XDP by bpf_link")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -271,7 +290,7 @@ func TestBPFWithoutCapabilitiesSaysWhich(t *testing.T) {
 	if err == nil {
 		_ = p.Close()
 	}
-	if !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+	if !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") {
 		t.Errorf("got %v", err)
 	}
 }

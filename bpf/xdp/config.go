@@ -3,7 +3,6 @@ package xdp
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 )
 
 // Mode is what the program does with its verdicts.
@@ -17,11 +16,14 @@ const (
 	ModeShadow = Mode(weirModeMODE_SHADOW)
 	// ModeEnforce drops.
 	ModeEnforce = Mode(weirModeMODE_ENFORCE)
+	// ModeUnderAttack drops, answers every SYN of an unproved source with a cookie, and drops
+	// what else of TCP such a source sends.
+	ModeUnderAttack = Mode(weirModeMODE_UNDER_ATTACK)
 )
 
-var modeNames = map[Mode]string{ModeOff: "off", ModeShadow: "shadow", ModeEnforce: "enforce"}
+var modeNames = map[Mode]string{ModeOff: "off", ModeShadow: "shadow", ModeEnforce: "enforce", ModeUnderAttack: "under-attack"}
 
-// String is off, shadow or enforce.
+// String is off, shadow, enforce or under-attack.
 func (m Mode) String() string { return modeNames[m] }
 
 // ParseMode reads what [Mode.String] writes.
@@ -31,7 +33,7 @@ func ParseMode(s string) (Mode, error) {
 			return m, nil
 		}
 	}
-	return 0, fmt.Errorf("mode %q: want off, shadow or enforce", s)
+	return 0, fmt.Errorf("mode %q: want off, shadow, enforce or under-attack", s)
 }
 
 // AttachMode is where in the kernel the program runs.
@@ -47,11 +49,60 @@ const (
 	AttachGeneric AttachMode = "generic"
 )
 
-// DefaultSlots is the table's size unless Config says otherwise: 16 MiB.
-const DefaultSlots = 1 << 18
+// Clock is the program's clock.
+type Clock string
 
-// slotsPerSet mirrors SET_SLOTS of bpf/include/abi.h; the layout test holds it to that.
-const slotsPerSet = 4
+// The clocks.
+const (
+	// ClockPrecise is to the nanosecond, and half of a packet's cost.
+	ClockPrecise Clock = "precise"
+	// ClockCoarse steps by a tick of the kernel, 1 to 10 ms: a quota is exact to what its rate
+	// gives in one.
+	ClockCoarse Clock = "coarse"
+)
+
+// Option says whether a part of the kernel's is to be used.
+type Option string
+
+// The options.
+const (
+	// OptionAuto uses it where the kernel has it.
+	OptionAuto Option = "auto"
+	// OptionOn makes its lack an error.
+	OptionOn Option = "on"
+	// OptionOff does without.
+	OptionOff Option = "off"
+)
+
+func (o Option) valid() bool { return o == OptionAuto || o == OptionOn || o == OptionOff }
+
+const (
+	// DefaultSlots is the table's size unless Config says otherwise: 96 MiB.
+	DefaultSlots = 1 << 20
+	// SlotBytes is a client's share of a set: its state, its key, its address.
+	SlotBytes = setBytes / slotsPerSet
+	// DefaultPinDir is where state is kept across restarts, in a directory for each interface.
+	DefaultPinDir = "/sys/fs/bpf/weir"
+)
+
+// Layout of bpf/include/abi.h, held to it by a test.
+const (
+	slotsPerSet   = 4
+	setBytes      = 384
+	generations   = 2
+	maxClasses    = 64
+	slotAllowed   = 0x1
+	slotDenied    = 0x2
+	slotsForAll   = 0x1
+	listedV4      = 0x1
+	listedV6      = 0x2
+	slotBusy      = 1
+	takenBit      = 1 << 63
+	heldOpenMask  = 0xffffff
+	heldHalfMask  = 0xffff
+	heldNowShift  = 24
+	heldPrevShift = 40
+)
 
 // Config configures [Load]. The zero value with an Interface is valid.
 type Config struct {
@@ -59,12 +110,24 @@ type Config struct {
 	Interface string
 	// Attach is how. Default AttachAuto.
 	Attach AttachMode
-	// Slots is the number of clients the table holds, at 64 bytes each. A power of two, 16 to
+	// Slots is the number of clients the table holds, at SlotBytes each. A power of two, 16 to
 	// 1<<24, default DefaultSlots.
 	Slots int
-	// IPv4PrefixBits and IPv6PrefixBits say how much of an address is a client. 8 to 32,
-	// default 32; 16 to 128, default 64.
+	// IPv4PrefixBits and IPv6PrefixBits say how much of an address has a slot of its own: the
+	// narrowest that a class's client may be. 8 to 32, default 32; 16 to 128, default 64.
 	IPv4PrefixBits, IPv6PrefixBits int
+	// Clock is the program's. Default ClockPrecise.
+	Clock Clock
+	// Cookies says whether SYNs over their budget are answered in XDP. Default OptionAuto.
+	Cookies Option
+	// Proof says whether connections are watched, so that those who completed a handshake get
+	// exact slots, and their connections are counted. Without it every source gets a slot.
+	// Default OptionAuto.
+	Proof Option
+	// Pin keeps links and maps in PinDir when the process dies: the program goes on, and the
+	// next Load adopts them. PinDir is on a bpf file system, default DefaultPinDir.
+	Pin    bool
+	PinDir string
 }
 
 // FieldError says which field of a Config is out of range, and what would be right.
@@ -93,6 +156,18 @@ func (c Config) Defaults() Config {
 	if c.IPv6PrefixBits == 0 {
 		c.IPv6PrefixBits = 64
 	}
+	if c.Clock == "" {
+		c.Clock = ClockPrecise
+	}
+	if c.Cookies == "" {
+		c.Cookies = OptionAuto
+	}
+	if c.Proof == "" {
+		c.Proof = OptionAuto
+	}
+	if c.PinDir == "" {
+		c.PinDir = DefaultPinDir
+	}
 	return c
 }
 
@@ -118,31 +193,14 @@ func (c Config) Validate() error {
 	if c.IPv6PrefixBits < 16 || c.IPv6PrefixBits > 128 {
 		bad("IPv6PrefixBits", c.IPv6PrefixBits, "16 to 128")
 	}
+	if c.Clock != ClockPrecise && c.Clock != ClockCoarse {
+		bad("Clock", c.Clock, "precise or coarse")
+	}
+	if !c.Cookies.valid() {
+		bad("Cookies", c.Cookies, "auto, on or off")
+	}
+	if !c.Proof.valid() {
+		bad("Proof", c.Proof, "auto, on or off")
+	}
 	return errors.Join(errs...)
-}
-
-// listed is the prefix that the lists hold for p: as wide as a client at least, since a client is
-// listed whole or not at all.
-func (c Config) listed(p netip.Prefix) netip.Prefix {
-	width := c.IPv6PrefixBits
-	switch {
-	case p.Addr().Is4():
-		width = c.IPv4PrefixBits
-	case p.Addr().Is4In6() && p.Bits() >= 96:
-		p, width = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96), c.IPv4PrefixBits
-	}
-	return netip.PrefixFrom(p.Addr(), min(p.Bits(), width)).Masked()
-}
-
-// familyBits is the length of struct prefix's family, which counts among its bits.
-const familyBits = 32
-
-// keyOf is a listed prefix as the lists' key.
-func keyOf(p netip.Prefix) weirPrefix {
-	key := weirPrefix{Bits: familyBits + uint32(p.Bits()), Family: [4]uint8{3: 6}} //nolint:gosec // 0 to 128
-	if p.Addr().Is4() {
-		key.Family[3] = 4
-	}
-	copy(key.Addr[:], p.Addr().AsSlice())
-	return key
 }

@@ -10,9 +10,11 @@ import (
 
 // Attributes of struct ifinfomsg, see linux/if_link.h.
 const (
-	iflaXDP       = 43
-	iflaXDPProgID = 4
-	nlaTypeMask   = 1<<14 - 1
+	iflaXDP         = 43
+	iflaXDPAttached = 2
+	iflaXDPProgID   = 4
+	xdpAttachedDrv  = 1
+	nlaTypeMask     = 1<<14 - 1
 )
 
 // hasEthernet reports whether frames on an interface begin with an Ethernet header, which the
@@ -21,6 +23,16 @@ const (
 func hasEthernet(ifindex int) bool {
 	d, ok := deviceOf(ifindex)
 	return !ok || d.hardware == syscall.ARPHRD_ETHER || d.hardware == syscall.ARPHRD_LOOPBACK
+}
+
+// attachedAs is how an XDP program is on an interface.
+func attachedAs(name string) AttachMode {
+	if ifc, err := findInterface(name); err == nil {
+		if d, ok := deviceOf(ifc.Index); ok && d.attached == xdpAttachedDrv {
+			return AttachNative
+		}
+	}
+	return AttachGeneric
 }
 
 // occupant says which XDP program is on an interface, as " (program 7, xdp_weir)", or nothing if
@@ -44,6 +56,7 @@ func occupant(ifindex int) string {
 type device struct {
 	hardware uint16 // ARPHRD_..., see linux/if_arp.h
 	program  uint32 // id of the XDP program on it, 0 if there is none
+	attached uint8  // XDP_ATTACHED_...
 }
 
 func deviceOf(ifindex int) (device, bool) {
@@ -65,6 +78,9 @@ func deviceOf(ifindex int) (device, bool) {
 		xdp := attribute(m.Data[syscall.SizeofIfInfomsg:], iflaXDP)
 		if id := attribute(xdp, iflaXDPProgID); len(id) == 4 {
 			d.program = binary.NativeEndian.Uint32(id)
+		}
+		if how := attribute(xdp, iflaXDPAttached); len(how) == 1 {
+			d.attached = how[0]
 		}
 		return d, true
 	}

@@ -17,6 +17,8 @@ var (
 	ErrNoNative = errors.New("driver has no native XDP")
 	// ErrKernel: the kernel lacks a feature that the program needs.
 	ErrKernel = errors.New("kernel cannot load xdp_weir")
-	// ErrListFull: the allow list holds as many prefixes as it can.
-	ErrListFull = errors.New("the allow list is full")
+	// ErrListFull: the kernel has no room for so many prefixes.
+	ErrListFull = errors.New("the list is too long")
+	// ErrIncompatible: pinned state does not fit this program or its configuration.
+	ErrIncompatible = errors.New("pinned state does not fit")
 )

@@ -18,14 +18,11 @@ func Example() {
 	defer prog.Close() //nolint:errcheck // the program goes with the process at the latest
 	const perSecond, burst = 1000, 50
 	interval := uint64(16e9) / perSecond
-	if err := prog.SetClass(0, xdp.Class{
-		Interval: interval, Tolerance: (burst - 1) * interval,
-		TotalInterval: interval, TotalTolerance: (burst - 1) * interval,
+	quota := xdp.Quota{Interval: interval, Limit: burst * interval}
+	if err := prog.Replace(xdp.Policy{
+		Classes: []xdp.Class{{Client: xdp.Level{Packets: quota}, UnprovedPackets: quota}},
+		Entries: []xdp.Entry{{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Allow: true}},
 	}); err != nil {
-		fmt.Println(err)
-		return
-	}
-	if err := prog.ReplaceAllow([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -39,7 +36,7 @@ func Example() {
 
 // What is wrong with a configuration is said at once, before anything touches the kernel.
 func ExampleSpec() {
-	_, err := xdp.Spec(xdp.Config{Interface: "eth0", Slots: 1000}, [2]uint64{})
+	_, err := xdp.Spec(xdp.Config{Interface: "eth0", Slots: 1000}, xdp.Features{}, [2]uint64{})
 	fmt.Println(err)
 	// Output:
 	// configure XDP: xdp.Slots is 1000: want a power of two, 16 to 16777216

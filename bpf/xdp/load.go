@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -15,9 +14,20 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
+// bpfXDPHasFrags is BPF_F_XDP_HAS_FRAGS: the program takes packets of several buffers.
+const bpfXDPHasFrags = 1 << 5
+
+// settings are what a Spec depends on beside the Config.
+type settings struct {
+	seed     [2]uint64
+	features Features
+	cookie   uint64 // of the network namespace, 0 for all
+}
+
 // Spec is the program with the table's size and the client's prefixes set: a pure function of
-// cfg and the hash's seed, the same on every machine. The error is that of [Config.Validate].
-func Spec(cfg Config, seed [2]uint64) (*ebpf.CollectionSpec, error) {
+// cfg, the features to use and the hash's seed, the same on every machine. The error is that of
+// [Config.Validate].
+func Spec(cfg Config, f Features, seed [2]uint64) (*ebpf.CollectionSpec, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure XDP: %w", err)
 	}
@@ -26,84 +36,215 @@ func Spec(cfg Config, seed [2]uint64) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read xdp_weir: %w", err)
 	}
+	cpus := uint32(possibleCPUs()) //nolint:gosec // positive
+	spec.Maps[weirMapUnproved].MaxEntries = cpus
+	if f.Frags {
+		spec.Programs[weirProgXdpWeir].Flags |= bpfXDPHasFrags
+	}
+	return spec, shape(spec, cfg, seed, map[string]any{
+		weirVarHasFrags:    flag(f.Frags),
+		weirVarHasCookies:  flag(f.Cookies),
+		weirVarCoarseClock: flag(cfg.Clock == ClockCoarse),
+		weirVarSketches:    cpus,
+	})
+}
+
+// connsSpec is [Spec] for the programs that watch connections.
+func connsSpec(cfg Config, f Features, seed [2]uint64, netns uint64) (*ebpf.CollectionSpec, error) {
+	spec, err := loadConns()
+	if err != nil {
+		return nil, fmt.Errorf("read conns_watch: %w", err)
+	}
+	return spec, shape(spec, cfg, seed, map[string]any{
+		connsVarNetnsCookie: netns,
+		connsVarHasCbFlags:  flag(f.CallbackFlags),
+	})
+}
+
+func flag(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// shape sets what both objects share, and the variables given.
+func shape(spec *ebpf.CollectionSpec, cfg Config, seed [2]uint64, vars map[string]any) error {
 	sets := uint32(cfg.Slots / slotsPerSet) //nolint:gosec // Validate bounds it
 	spec.Maps[weirMapQuotaState].MaxEntries = sets
-	for name, value := range map[string]any{
-		weirVarHashSeed: seed,
-		weirVarSetMask:  sets - 1,
-		weirVarIpv4Bits: uint32(cfg.IPv4PrefixBits), //nolint:gosec // Validate bounds it
-		weirVarIpv6Bits: uint32(cfg.IPv6PrefixBits), //nolint:gosec // Validate bounds it
-	} {
+	vars[weirVarHashSeed] = seed
+	vars[weirVarSetMask] = sets - 1
+	vars[weirVarIpv4Bits] = uint32(cfg.IPv4PrefixBits) //nolint:gosec // Validate bounds it
+	vars[weirVarIpv6Bits] = uint32(cfg.IPv6PrefixBits) //nolint:gosec // Validate bounds it
+	for name, value := range vars {
 		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("set %s of xdp_weir: %w", name, err)
+			return fmt.Errorf("set %s of xdp_weir: %w", name, err)
 		}
 	}
-	return spec, nil
+	return nil
 }
 
 // Program is xdp_weir in the kernel. Make it with [Load]. Its methods may be called from any
 // goroutine; after Close they return errors that wrap [os.ErrClosed].
 type Program struct {
-	cfg  Config
-	log  *slog.Logger
-	objs weirObjects
+	cfg       Config
+	log       *slog.Logger
+	features  Features
+	proofless bool // why says
+	why       error
+	objs      weirObjects
+	conns     *watcher
+	pins      *pinned // nil if state is not kept
 
 	table *ebpf.Memory
 
-	mu       sync.Mutex // what follows, and the writes that go with it
-	closed   bool
-	link     link.Link
-	how      AttachMode
-	fallback error // why how is generic though native was asked for
-	policy   weirPolicy
-	classes  map[int]Class
-	allow    map[netip.Prefix]bool
+	mu        sync.Mutex // what follows, and the writes that go with it
+	closed    bool
+	adopted   bool
+	seed      [2]uint64
+	link      link.Link
+	how       AttachMode
+	fallback  error // why how is generic though native was asked for
+	word      weirPolicy
+	listening bool
+	policy    Policy
+	lists     [generations][2]*ebpf.Map
 }
 
 // Load puts the program into the kernel, in ModeOff and without a quota. Nothing runs it before
-// [Program.Attach]. Errors wrap [ErrNotPermitted], [ErrNoInterface], [ErrKernel], or
-// [errors.ErrUnsupported] where there is no XDP. A *FieldError says what is wrong with cfg.
+// [Program.Attach]. With Config.Pin it takes over the state that an earlier one left, which goes
+// on meanwhile. Errors wrap [ErrNotPermitted], [ErrNoInterface], [ErrKernel],
+// [ErrIncompatible], or [errors.ErrUnsupported] where there is no XDP. A *FieldError says what is
+// wrong with cfg.
 func Load(cfg Config, log *slog.Logger) (*Program, error) {
 	if runtime.GOOS != "linux" {
 		return nil, fmt.Errorf("load xdp_weir: %w: XDP is a part of Linux: run weir there, or set xdp.enabled to off", errors.ErrUnsupported)
 	}
-	var raw [16]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	seed := [2]uint64{binary.LittleEndian.Uint64(raw[:8]), binary.LittleEndian.Uint64(raw[8:])}
-	spec, err := Spec(cfg, seed)
-	if err != nil {
-		return nil, err
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure XDP: %w", err)
 	}
+	cfg = cfg.Defaults()
 	if _, err := findInterface(cfg.Interface); err != nil {
 		return nil, err
 	}
-	return loadSpec(cfg.Defaults(), spec, log)
+	f, err := probe(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return loadWith(cfg, f, nil, log)
 }
 
-func loadSpec(cfg Config, spec *ebpf.CollectionSpec, log *slog.Logger) (*Program, error) {
-	p := &Program{cfg: cfg, log: log, classes: map[int]Class{}, allow: map[netip.Prefix]bool{}}
-	err := spec.LoadAndAssign(&p.objs, nil)
+// loadWith is Load with the features known. change, if there is one, changes the spec: in tests.
+func loadWith(cfg Config, f Features, change func(*ebpf.CollectionSpec) error, log *slog.Logger) (p *Program, err error) {
+	p = &Program{cfg: cfg, log: log, features: f}
+	set := settings{features: f}
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	set.seed = [2]uint64{binary.LittleEndian.Uint64(raw[:8]), binary.LittleEndian.Uint64(raw[8:])}
+	if cfg.Pin {
+		if p.pins, err = openPins(cfg); err != nil {
+			return nil, err
+		}
+		defer p.pins.close()
+		if p.pins.found {
+			set.seed, p.adopted = p.pins.seed, true
+		}
+	}
+	p.seed = set.seed
+	spec, err := Spec(cfg, f, set.seed)
+	if err == nil && change != nil {
+		err = change(spec)
+	}
 	if err != nil {
+		return nil, err
+	}
+	if err := spec.LoadAndAssign(&p.objs, &ebpf.CollectionOptions{MapReplacements: p.pins.replacements(spec)}); err != nil {
 		return nil, explainLoad(err)
 	}
-	if p.table, err = p.objs.QuotaState.Memory(); err != nil {
-		return nil, errors.Join(fmt.Errorf("map the table of clients: %w: use Linux 5.5 or newer: %w", ErrKernel, err), p.Close())
+	err = p.start(set)
+	if err == nil && !p.adopted {
+		err = p.Replace(Policy{})
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-func explainLoad(err error) error {
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("load xdp_weir: %w: run as root, or with CAP_BPF and CAP_NET_ADMIN: %w", ErrNotPermitted, err)
+// start reads or pins the state, and watches connections.
+func (p *Program) start(set settings) (err error) {
+	if p.table, err = p.objs.QuotaState.Memory(); err != nil {
+		return fmt.Errorf("map the table of clients: %w: use Linux 5.5 or newer: %w", ErrKernel, err)
 	}
-	var ve *ebpf.VerifierError
-	if errors.As(err, &ve) || errors.Is(err, ebpf.ErrNotSupported) {
-		return fmt.Errorf("load xdp_weir: %w: use Linux 5.12 or newer (docs/HOSTS.md): %w", ErrKernel, err)
+	if p.adopted {
+		if err := p.objs.CurrentPolicy.Lookup(uint32(0), &p.word); err != nil {
+			return fmt.Errorf("read the policy of the pinned state: %w", err)
+		}
+	}
+	if err := p.watch(set); err != nil || p.pins == nil || p.adopted {
+		return err
+	}
+	if err := p.pins.pin(p.state()); err != nil {
+		return err
+	}
+	return p.pins.finish(p.cfg, set.seed)
+}
+
+// state is the maps that are pinned.
+func (p *Program) state() map[string]*ebpf.Map {
+	o := &p.objs
+	return map[string]*ebpf.Map{
+		weirMapClasses: o.Classes, weirMapCpuPurses: o.CpuPurses, weirMapCurrentPolicy: o.CurrentPolicy, weirMapEvents: o.Events,
+		weirMapListsV4: o.ListsV4, weirMapListsV6: o.ListsV6, weirMapPolicyRules: o.PolicyRules, weirMapPools: o.Pools,
+		weirMapQuotaState: o.QuotaState, weirMapSampled: o.Sampled, weirMapSamples: o.Samples, weirMapSieges: o.Sieges,
+		weirMapStamps: o.Stamps, weirMapUnproved: o.Unproved, weirMapVerdictStats: o.VerdictStats,
+	}
+}
+
+// reload loads xdp_weir once more, on the same maps and without an expected attach type: for a link
+// that was made with such a program. p.mu is held.
+func (p *Program) reload() error {
+	spec, err := Spec(p.cfg, p.features, p.seed)
+	if err != nil {
+		return err
+	}
+	spec.Programs[weirProgXdpWeir].AttachType = ebpf.AttachNone
+	var again struct {
+		XdpWeir *ebpf.Program `ebpf:"xdp_weir"`
+	}
+	if err := spec.LoadAndAssign(&again, &ebpf.CollectionOptions{MapReplacements: p.state()}); err != nil {
+		return explainLoad(err)
+	}
+	old := p.objs.XdpWeir
+	p.objs.XdpWeir = again.XdpWeir
+	return old.Close()
+}
+
+func explainLoad(err error) error {
+	_, isVerifier := errors.AsType[*ebpf.VerifierError](err)
+	if errors.Is(err, os.ErrPermission) && !isVerifier {
+		return fmt.Errorf("load xdp_weir: %w: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", ErrNotPermitted, err)
+	}
+	if isVerifier || errors.Is(err, ebpf.ErrNotSupported) {
+		return fmt.Errorf("load xdp_weir: %w: use Linux 5.15 or newer (docs/HOSTS.md): %w", ErrKernel, err)
+	}
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		return fmt.Errorf("load xdp_weir: %w: %w", ErrIncompatible, err)
 	}
 	return fmt.Errorf("load xdp_weir: %w", err)
 }
 
-// Close detaches the program and gives its maps up: traffic passes. Idempotent.
+// Adopted reports whether the program took over the state that an earlier one left pinned.
+func (p *Program) Adopted() bool { return p.adopted }
+
+// Features are those that the program uses.
+func (p *Program) Features() Features { return p.features }
+
+// Proofless is why sources get slots without proof; nil if they do not.
+func (p *Program) Proofless() error { return p.why }
+
+// Close gives the program's descriptors up. Unless its state is pinned it is detached with that:
+// traffic passes. Idempotent.
 func (p *Program) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,6 +258,16 @@ func (p *Program) Close() error {
 			errs = append(errs, fmt.Errorf("detach xdp_weir from %s: %w", p.cfg.Interface, err))
 		}
 		p.link, p.how, p.fallback = nil, "", nil
+	}
+	if p.conns != nil {
+		errs = append(errs, p.conns.close())
+	}
+	for _, lists := range p.lists {
+		for _, l := range lists {
+			if l != nil {
+				errs = append(errs, l.Close())
+			}
+		}
 	}
 	if err := p.objs.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("close xdp_weir: %w", err))

@@ -27,7 +27,8 @@ func TestEverySeriesIsThereWithoutAProgram(t *testing.T) {
 		series[f.GetName()] = len(f.GetMetric())
 	}
 	for name, want := range map[string]int{
-		"weir_xdp_packets_total": reasonCount + drops, "weir_xdp_bytes_total": reasonCount + drops,
+		"weir_xdp_packets_total": reasonCount + drops + 1, "weir_xdp_bytes_total": reasonCount + drops + 1,
+		"weir_xdp_table_events_total": 3, "weir_xdp_sieges_total": 1, "weir_xdp_samples_missed_total": drops + 1,
 		"weir_xdp_table_slots": 1, "weir_xdp_mode": len(modeNames), "weir_xdp_attached": 2,
 	} {
 		if series[name] != want {
@@ -54,7 +55,7 @@ func TestModesAreReadAsTheyAreWritten(t *testing.T) {
 			t.Errorf("%v: %v, %v", m, got, err)
 		}
 	}
-	if _, err := ParseMode("loud"); err == nil || !strings.Contains(err.Error(), "want off, shadow or enforce") {
+	if _, err := ParseMode("loud"); err == nil || !strings.Contains(err.Error(), "want off, shadow, enforce or under-attack") {
 		t.Errorf("got %v", err)
 	}
 }

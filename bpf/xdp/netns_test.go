@@ -18,7 +18,7 @@ import (
 // lab is two hosts joined by a cable; the program guards the first one's end.
 func lab(t *testing.T) (guarded, other *netlab.Namespace) {
 	t.Helper()
-	bpftest.Require(t, "5.12", "native XDP on veth")
+	bpftest.Require(t, "5.15", "xdp_weir")
 	guarded, other = bpftest.Namespace(t), bpftest.Namespace(t)
 	err := netlab.Pair(
 		netlab.End{In: guarded, Interface: "a0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/24"), netip.MustParsePrefix("2001:db8::1/64")}},
@@ -83,7 +83,7 @@ func TestNetnsClientOverItsQuotaIsCutAndItsNeighborIsNot(t *testing.T) {
 	guarded, other := lab(t)
 	var p *Program
 	err := guarded.Do(func() (err error) {
-		if p, err = Load(Config{Interface: "a0", Attach: AttachNative, Slots: 1024}, slog.New(slog.DiscardHandler)); err != nil {
+		if p, err = Load(Config{Interface: "a0", Attach: AttachNative, Slots: 1024, Proof: OptionOff}, slog.New(slog.DiscardHandler)); err != nil {
 			return err
 		}
 		how, err := p.Attach()
@@ -97,10 +97,7 @@ func TestNetnsClientOverItsQuotaIsCutAndItsNeighborIsNot(t *testing.T) {
 	}
 	defer p.Close() //nolint:errcheck // closed below; again does nothing
 	// Address resolution and a few packets more than those counted.
-	setQuota(t, p, 60, 1)
-	if err := p.SetMode(ModeEnforce); err != nil {
-		t.Fatal(err)
-	}
+	setPolicy(t, p, packets(60, 1), ModeEnforce)
 	count := receiver(t, guarded, "198.18.0.1:9")
 	send(t, other, "198.18.0.2:0", "198.18.0.1:9", 200)
 	if n := count(); n < 50 || n > 60 {
@@ -116,7 +113,7 @@ func TestNetnsClientOverItsQuotaIsCutAndItsNeighborIsNot(t *testing.T) {
 		t.Errorf("%d of 200 datagrams over IPv6 came through a quota of 60", n)
 	}
 	second := guarded.Do(func() error {
-		q, err := Load(Config{Interface: "a0", Slots: 16}, slog.New(slog.DiscardHandler))
+		q, err := Load(Config{Interface: "a0", Slots: 16, Proof: OptionOff}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return err
 		}

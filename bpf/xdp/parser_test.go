@@ -40,15 +40,17 @@ func model4(b []byte) (Reason, netip.Prefix) {
 	if len(b) < 20 {
 		return ReasonIPv4Short, netip.Prefix{}
 	}
-	header := int(b[0]&15) * 4
-	if b[0]>>4 != 4 || header < 20 || int(binary.BigEndian.Uint16(b[2:])) < header {
+	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if b[0]>>4 != 4 || header < 20 || total < header {
 		return ReasonIPv4Bad, netip.Prefix{}
 	}
-	if len(b) < header {
+	if len(b) < total {
 		return ReasonIPv4Short, netip.Prefix{}
 	}
-	if first := binary.BigEndian.Uint16(b[6:])&0x1fff == 0; first && len(b)-header < transport(b[9]) {
-		return ReasonL4Short, netip.Prefix{}
+	if first := binary.BigEndian.Uint16(b[6:])&0x1fff == 0; first {
+		if reason := transport(b[9], b[header:total]); reason.Drops() {
+			return reason, netip.Prefix{}
+		}
 	}
 	return ReasonPassQuota, netip.PrefixFrom(netip.AddrFrom4([4]byte(b[12:])), 32)
 }
@@ -60,50 +62,87 @@ func model6(b []byte) (Reason, netip.Prefix) {
 	if b[0]>>4 != 6 {
 		return ReasonIPv6Bad, netip.Prefix{}
 	}
-	client := netip.PrefixFrom(netip.AddrFrom16([16]byte(b[8:])), 64).Masked()
-	next, rest := b[6], b[40:]
-	for headers := 0; ; headers++ {
-		unit, plus := 0, 0
-		switch next {
-		case 0, 43, 60: // hop-by-hop, routing, destination: RFC 8200 section 4
-			unit, plus = 8, 1
-		case 51: // authentication: RFC 4302 section 2.2
-			unit, plus = 4, 2
-		case 44: // fragment: RFC 8200 section 4.5
-		default:
-			if len(rest) < transport(next) {
-				return ReasonL4Short, netip.Prefix{}
-			}
-			return ReasonPassQuota, client
-		}
-		if headers == 6 {
-			return ReasonExtDepth, netip.Prefix{}
-		}
-		if len(rest) < 8 {
-			return ReasonExtShort, netip.Prefix{}
-		}
-		length := 8
-		if next != 44 {
-			length = (int(rest[1]) + plus) * unit
-		}
-		if len(rest) < length {
-			return ReasonExtShort, netip.Prefix{}
-		}
-		if next == 44 && binary.BigEndian.Uint16(rest[2:])>>3 != 0 {
-			return ReasonPassQuota, client // a later fragment
-		}
-		next, rest = rest[0], rest[length:]
+	length := int(binary.BigEndian.Uint16(b[4:]))
+	if len(b) < 40+length {
+		return ReasonIPv6Short, netip.Prefix{}
 	}
+	client := netip.PrefixFrom(netip.AddrFrom16([16]byte(b[8:])), 64).Masked()
+	// Headers are walked by the frame's end, and then held to the packet's: a header in the
+	// padding is cut short.
+	next, rest, used := b[6], b[40:], 0
+	for headers := 0; isExt(next); headers++ {
+		if headers == 6 {
+			return orShort(ReasonExtDepth, used, length), netip.Prefix{}
+		}
+		n := extLength(next, rest)
+		if n > len(rest) {
+			return ReasonExtShort, netip.Prefix{}
+		}
+		later := next == 44 && binary.BigEndian.Uint16(rest[2:])>>3 != 0
+		next, rest, used = rest[0], rest[n:], used+n
+		if later {
+			return orShort(ReasonPassQuota, used, length), client
+		}
+	}
+	if used > length {
+		return ReasonExtShort, netip.Prefix{}
+	}
+	payload := b[40+used : 40+length]
+	if reason := transport(next, payload); reason.Drops() {
+		return reason, netip.Prefix{}
+	}
+	// RFC 4861 section 7.1.1: a hop limit of 255 shows that no router passed it on.
+	if next == 58 && b[7] == 255 && payload[0] >= 133 && payload[0] <= 137 {
+		return ReasonPassNeighbor, netip.Prefix{}
+	}
+	return ReasonPassQuota, client
 }
 
-func transport(proto byte) int {
-	switch proto {
-	case 6:
-		return 20
-	case 17, 1, 58:
-		return 8
+func orShort(r Reason, used, length int) Reason {
+	if used > length {
+		return ReasonExtShort
 	}
-	return 0
+	return r
+}
+
+// isExt reports whether a next header is an extension's: hop-by-hop, routing, fragment,
+// authentication, destination.
+func isExt(next byte) bool {
+	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60
+}
+
+// extLength is an extension header's length: RFC 8200 section 4, RFC 4302 section 2.2.
+func extLength(kind byte, b []byte) int {
+	switch {
+	case len(b) < 8:
+		return 8
+	case kind == 44:
+		return 8
+	case kind == 51:
+		return (int(b[1]) + 2) * 4
+	}
+	return (int(b[1]) + 1) * 8
+}
+
+// transport is what is wrong with a TCP, UDP or ICMP header, or ReasonPassQuota.
+func transport(proto byte, b []byte) Reason {
+	least := map[byte]int{6: 20, 17: 8, 1: 8, 58: 8}[proto]
+	if len(b) < least {
+		return ReasonL4Short
+	}
+	if proto != 6 {
+		return ReasonPassQuota
+	}
+	offset, flags := int(b[12]>>4)*4, b[13]
+	switch {
+	case offset < 20 || offset > len(b):
+		return ReasonTCPBad
+	case flags&syn != 0 && flags&(fin|rst) != 0:
+		return ReasonTCPBad
+	case flags&(syn|ack|rst) == 0:
+		return ReasonTCPBad
+	}
+	return ReasonPassQuota
 }
 
 // compare holds the program to the model on one frame.
@@ -118,10 +157,10 @@ func compare(tb testing.TB, p *Program, frame []byte) {
 	if verdict != wantVerdict || moved != wantMoved {
 		tb.Errorf("%x: verdict %d, counted %q, want %d, %q", frame, verdict, moved, wantVerdict, wantMoved)
 	}
-	if !client.IsValid() {
+	if !client.IsValid() || reason != ReasonPassQuota {
 		return
 	}
-	top, _, err := p.Top(16)
+	top, _, err := p.Top(16, ByPackets)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -140,9 +179,7 @@ func compare(tb testing.TB, p *Program, frame []byte) {
 func unlimited(tb testing.TB) *Program {
 	tb.Helper()
 	p := load(tb, Config{Slots: 16})
-	if err := p.SetMode(ModeEnforce); err != nil {
-		tb.Fatal(err)
-	}
+	setPolicy(tb, p, Policy{Pass: []Reason{ReasonFragment}}, ModeEnforce)
 	return p
 }
 

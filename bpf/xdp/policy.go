@@ -1,180 +1,303 @@
 package xdp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"syscall"
+	"runtime"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
 
-// maxAhead is how far ahead of the clock a quota may let a client be: a year. With ten years of
-// uptime no sum in the program overflows.
+// maxAhead is how far ahead of the clock a quota may let a client be: a year, in ticks. With ten
+// years of uptime no sum in the program overflows.
 const maxAhead = uint64(365*24*3600*1e9) << 4
 
-// Class is the quota of a class of clients, in the program's terms: ratelimit compiles them. The
-// zero value is no quota at all.
-type Class struct {
-	// Interval is the time between two packets of one client, Tolerance how far it may be
-	// ahead: a burst's packets but one, times Interval. Ticks of 1/16 ns; their sum is a year
-	// at most.
-	Interval, Tolerance uint64
-	// TotalInterval and TotalTolerance are the same for all clients without a slot together.
-	TotalInterval, TotalTolerance uint64
+// MaxClasses is the number of classes a policy may have.
+const MaxClasses = maxClasses
+
+// Quota is so many at a rate, in the program's terms: ratelimit compiles it. The zero value is
+// none.
+type Quota struct {
+	// Interval is the time between two at the rate, Limit how far ahead of the clock one may
+	// be: a burst's intervals. Ticks of 1/16 ns; Limit is a year at most.
+	Interval, Limit uint64
 }
 
-// Validate reports every field that is out of range, joined; nil if all are fine.
-func (c Class) Validate() error {
+// ByteQuota is so many bytes at a rate: n of them cost n * Mult >> Shift ticks, rounded up. The
+// zero value is none.
+type ByteQuota struct {
+	Mult, Limit uint64
+	Shift       uint32
+}
+
+// Level is the quotas of all addresses that share a prefix.
+type Level struct {
+	Packets, Connections Quota // Connections are new ones
+	Bytes                ByteQuota
+	// Concurrent is the connections at once, 0 for no limit.
+	Concurrent uint32
+	// IPv4Bits and IPv6Bits are the prefix. For a class's client 0 is what Config gives a slot,
+	// and the most there may be; for its aggregate 0 is none for that family.
+	IPv4Bits, IPv6Bits int
+}
+
+// Class is the quotas of a class of clients. The zero value is none at all.
+type Class struct {
+	Client Level
+	// Aggregate is charged beside the client: a wider prefix.
+	Aggregate Level
+	// What all sources without a slot may send together: those without proof, and those that
+	// the table has no room for. SYNs are counted apart; above UnprovedSYNs they are answered
+	// with cookies.
+	UnprovedPackets Quota
+	UnprovedBytes   ByteQuota
+	UnprovedSYNs    Quota
+	// SlotsForAll gives exact slots without proof.
+	SlotsForAll bool
+}
+
+// Entry says what holds for a prefix; of several that an address is in, the longest.
+type Entry struct {
+	Prefix netip.Prefix
+	// Class is an index of Policy.Classes.
+	Class int
+	// Allow: no quota holds. Deny: nothing passes. Not both.
+	Allow, Deny bool
+}
+
+// Policy is what holds for packets. The zero value is no quota, for anybody.
+type Policy struct {
+	// Classes are at most MaxClasses; the first one is that of who has no Entry.
+	Classes []Class
+	Entries []Entry
+	// Pass are reasons of the parser that are charged to the first class's budgets instead of
+	// dropped. ReasonFragment says that fragments are charged as other packets are.
+	Pass []Reason
+}
+
+// Validate reports every field that is out of range, joined; nil if all are fine. cfg says which
+// prefixes have slots.
+func (p Policy) Validate(cfg Config) error {
+	cfg = cfg.Defaults()
 	var errs []error
-	for _, q := range []struct {
-		field               string
-		interval, tolerance uint64
-	}{{"Tolerance", c.Interval, c.Tolerance}, {"TotalTolerance", c.TotalInterval, c.TotalTolerance}} {
-		if q.interval > maxAhead || q.tolerance > maxAhead-q.interval {
-			errs = append(errs, &FieldError{q.field, q.tolerance, fmt.Sprintf("at most %d with its interval of %d: lower the burst", maxAhead-min(q.interval, maxAhead), q.interval)})
+	if len(p.Classes) > maxClasses {
+		errs = append(errs, &FieldError{"Classes", len(p.Classes), fmt.Sprintf("%d at most", maxClasses)})
+	}
+	for i, c := range p.Classes {
+		for _, err := range flatten(c.validate(cfg)) {
+			errs = append(errs, fmt.Errorf("class %d: %w", i, err))
 		}
 	}
-	if (c.Interval == 0) != (c.TotalInterval == 0) {
-		errs = append(errs, &FieldError{"TotalInterval", c.TotalInterval, "a quota for both one client and all without a slot, or for neither"})
+	_, err := p.listed(cfg)
+	errs = append(errs, err)
+	for _, r := range p.Pass {
+		if !r.Parser() {
+			errs = append(errs, &FieldError{"Pass", r, "reasons of the parser"})
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// SetMode switches the mode by one map write: the next packet is judged by it.
-func (p *Program) SetMode(m Mode) error {
-	if _, ok := modeNames[m]; !ok {
-		return fmt.Errorf("mode %d: want off, shadow or enforce", m)
+func flatten(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.writePolicy(weirPolicy{Mode: uint32(m), Epoch: p.policy.Epoch})
-}
-
-// Mode is the mode set last.
-func (p *Program) Mode() Mode {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return Mode(p.policy.Mode)
-}
-
-// writePolicy is the one write that switches mode and epoch. p.mu is held.
-func (p *Program) writePolicy(next weirPolicy) error {
-	if err := p.open("write the policy"); err != nil {
-		return err
-	}
-	if next == p.policy {
+	if err == nil {
 		return nil
 	}
-	if err := p.objs.CurrentPolicy.Put(uint32(0), next); err != nil {
-		return fmt.Errorf("write the policy of xdp_weir: %w", err)
+	return []error{err}
+}
+
+func (c Class) validate(cfg Config) error {
+	var errs []error
+	for _, l := range []struct {
+		name string
+		Level
+		least4, least6 int
+	}{{"Client", c.Client, 8, 16}, {"Aggregate", c.Aggregate, 8, 16}} {
+		errs = append(errs, l.Packets.validate(l.name+".Packets"), l.Connections.validate(l.name+".Connections"), l.Bytes.validate(l.name+".Bytes"))
+		if b := l.IPv4Bits; b != 0 && (b < l.least4 || b > cfg.IPv4PrefixBits) {
+			errs = append(errs, &FieldError{l.name + ".IPv4Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv4PrefixBits)", l.least4, cfg.IPv4PrefixBits)})
+		}
+		if b := l.IPv6Bits; b != 0 && (b < l.least6 || b > cfg.IPv6PrefixBits) {
+			errs = append(errs, &FieldError{l.name + ".IPv6Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv6PrefixBits)", l.least6, cfg.IPv6PrefixBits)})
+		}
+		if l.Concurrent > heldHalfMask {
+			errs = append(errs, &FieldError{l.name + ".Concurrent", l.Concurrent, fmt.Sprintf("%d at most", heldHalfMask)})
+		}
 	}
-	p.policy = next
+	c4, c6 := cmp.Or(c.Client.IPv4Bits, cfg.IPv4PrefixBits), cmp.Or(c.Client.IPv6Bits, cfg.IPv6PrefixBits)
+	if a := c.Aggregate.IPv4Bits; a != 0 && a >= c4 {
+		errs = append(errs, &FieldError{"Aggregate.IPv4Bits", a, fmt.Sprintf("below the client's %d", c4)})
+	}
+	if a := c.Aggregate.IPv6Bits; a != 0 && a >= c6 {
+		errs = append(errs, &FieldError{"Aggregate.IPv6Bits", a, fmt.Sprintf("below the client's %d", c6)})
+	}
+	errs = append(errs, c.UnprovedPackets.validate("UnprovedPackets"), c.UnprovedSYNs.validate("UnprovedSYNs"), c.UnprovedBytes.validate("UnprovedBytes"))
+	return errors.Join(errs...)
+}
+
+func (q Quota) validate(name string) error {
+	switch {
+	case q.Interval == 0 && q.Limit == 0:
+		return nil
+	case q.Limit < q.Interval || q.Interval == 0:
+		return &FieldError{name, q.Limit, fmt.Sprintf("a limit of one interval, %d, or more: a burst below one never passes", q.Interval)}
+	case q.Limit > maxAhead:
+		return &FieldError{name, q.Limit, fmt.Sprintf("a limit of %d, a year, at most: lower the burst", maxAhead)}
+	}
 	return nil
 }
 
-// renew has every client in the table looked up anew at its next packet. p.mu is held.
-func (p *Program) renew() error {
-	return p.writePolicy(weirPolicy{Mode: p.policy.Mode, Epoch: p.policy.Epoch + 1})
-}
-
-// SetClass sets the quota of a class, 0 to 15. What a client owes under the old quota is cut to
-// what it can owe under the new one, and the total begins anew. The same quota again is not
-// written.
-func (p *Program) SetClass(id int, c Class) error {
-	if id < 0 || id >= int(p.objs.Classes.MaxEntries()) {
-		return fmt.Errorf("class %d: want 0 to %d", id, p.objs.Classes.MaxEntries()-1)
-	}
-	if err := c.Validate(); err != nil {
-		return fmt.Errorf("class %d: %w", id, err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.open("write a class"); err != nil {
-		return err
-	}
-	if old, ok := p.classes[id]; ok && old == c {
+func (q ByteQuota) validate(name string) error {
+	switch {
+	case q == ByteQuota{}:
 		return nil
+	case q.Mult == 0 || q.Mult >= 1<<43 || q.Shift > 32:
+		return &FieldError{name, q.Mult, "a factor of 1 to 2^43 and a shift of at most 32"}
+	case q.Limit < 1522*q.Mult>>q.Shift:
+		return &FieldError{name, q.Limit, "a burst of 1522 bytes or more: a frame would never pass"}
+	case q.Limit > maxAhead:
+		return &FieldError{name, q.Limit, fmt.Sprintf("a limit of %d, a year, at most: lower the burst", maxAhead)}
 	}
-	key := uint32(id) //nolint:gosec // bounded above
-	err := p.objs.Classes.Put(key, weirClass{
-		Interval: c.Interval, Tolerance: c.Tolerance,
-		TotalInterval: c.TotalInterval, TotalTolerance: c.TotalTolerance,
-	})
-	if err == nil {
-		err = p.objs.Totals.Put(key, weirTotal{})
-	}
-	if err != nil {
-		return fmt.Errorf("write class %d of xdp_weir: %w", id, err)
-	}
-	p.classes[id] = c
-	return p.renew()
+	return nil
 }
 
-// ReplaceAllow makes the allow list exactly these prefixes, by difference. A prefix narrower
-// than a client (Config's prefix bits) allows the whole client: a /128 its /64. Clients already
-// in the table are looked up anew. An error leaves the list as it was; it wraps [ErrListFull] if
-// there are too many.
-func (p *Program) ReplaceAllow(prefixes []netip.Prefix) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.open("write the allow list"); err != nil {
-		return err
+// listed is an entry's prefix as the lists hold it. An allowed one narrower than a slot is widened
+// to it, since a client is listed whole or not at all; a denied one would hit neighbors then.
+func (e Entry) listed(cfg Config) (netip.Prefix, error) {
+	p := e.Prefix
+	if !p.IsValid() {
+		return p, fmt.Errorf("list %v: want a prefix such as 192.0.2.0/24", p)
 	}
-	want := map[netip.Prefix]bool{}
-	for _, x := range prefixes {
-		if !x.IsValid() {
-			return fmt.Errorf("allow %v: want a prefix such as 192.0.2.0/24", x)
-		}
-		want[p.cfg.listed(x)] = true
+	width := cfg.IPv6PrefixBits
+	switch {
+	case p.Addr().Is4():
+		width = cfg.IPv4PrefixBits
+	case p.Addr().Is4In6() && p.Bits() >= 96:
+		p, width = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96), cfg.IPv4PrefixBits
 	}
-	added, err := p.list(want)
-	if err != nil {
-		return errors.Join(err, p.unlist(added), p.renew())
+	if p.Bits() > width && !e.Allow {
+		wide := netip.PrefixFrom(p.Addr(), width).Masked()
+		return p, fmt.Errorf("list %v: clients of %v are one: list %v, or set narrower prefixes (xdp.ipv4_prefix, xdp.ipv6_prefix)", p, wide, wide)
 	}
-	var gone []netip.Prefix
-	for x := range p.allow {
-		if !want[x] {
-			gone = append(gone, x)
-		}
-	}
-	if len(added)+len(gone) == 0 {
-		return nil
-	}
-	return errors.Join(p.unlist(gone), p.renew())
+	return netip.PrefixFrom(p.Addr(), min(p.Bits(), width)).Masked(), nil
 }
 
-// list adds what is not listed yet, and returns it, also with an error. p.mu is held.
-func (p *Program) list(want map[netip.Prefix]bool) (added []netip.Prefix, err error) {
-	for x := range want {
-		if p.allow[x] {
-			continue
-		}
-		err := p.objs.Lists.Put(keyOf(x), weirListed{Flags: slotAllowed})
-		if errors.Is(err, syscall.ENOSPC) {
-			return added, fmt.Errorf("allow %s: %w: merge prefixes, it holds %d: %w", x, ErrListFull, p.objs.Lists.MaxEntries(), err)
-		}
-		if err != nil {
-			return added, fmt.Errorf("allow %s: %w", x, err)
-		}
-		p.allow[x] = true
-		added = append(added, x)
-	}
-	return added, nil
-}
-
-// unlist removes prefixes. p.mu is held.
-func (p *Program) unlist(prefixes []netip.Prefix) error {
+// listed are the entries by the prefix that the lists hold, or all that is wrong with them.
+func (p Policy) listed(cfg Config) (map[netip.Prefix]Entry, error) {
+	listed := make(map[netip.Prefix]Entry, len(p.Entries))
 	var errs []error
-	for _, x := range prefixes {
-		if err := p.objs.Lists.Delete(keyOf(x)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			errs = append(errs, fmt.Errorf("no longer allow %s: %w", x, err))
+	for _, e := range p.Entries {
+		at, err := e.listed(cfg)
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
-		delete(p.allow, x)
+		if e.Class < 0 || e.Class >= max(len(p.Classes), 1) {
+			errs = append(errs, fmt.Errorf("list %v: class %d: there are %d", e.Prefix, e.Class, len(p.Classes)))
+		}
+		if e.Allow && e.Deny {
+			errs = append(errs, fmt.Errorf("list %v: it is both allowed and denied: keep one", e.Prefix))
+		}
+		if old, twice := listed[at]; twice && (old.Class != e.Class || old.Allow != e.Allow || old.Deny != e.Deny) {
+			errs = append(errs, fmt.Errorf("list %v: it is listed already as %v, differently: keep one", e.Prefix, old.Prefix))
+		}
+		listed[at] = e
 	}
-	return errors.Join(errs...)
+	return listed, errors.Join(errs...)
 }
 
-// slotAllowed mirrors SLOT_ALLOWED of bpf/include/abi.h.
-const slotAllowed = 1
+// lookUp is the entry that holds for an address: that of the longest prefix.
+func lookUp(listed map[netip.Prefix]Entry, a netip.Addr) (e Entry, found bool) {
+	a = a.Unmap()
+	for bits := a.BitLen(); bits >= 0; bits-- {
+		if p, err := a.Prefix(bits); err == nil {
+			if e, found = listed[p]; found {
+				return e, true
+			}
+		}
+	}
+	return Entry{}, false
+}
+
+// Find is the entry of p that holds for an address under cfg; found is false if none does: then
+// it is of the first class.
+func (p Policy) Find(cfg Config, a netip.Addr) (e Entry, found bool) {
+	listed, err := p.listed(cfg.Defaults())
+	if err != nil {
+		return Entry{}, false
+	}
+	return lookUp(listed, a)
+}
+
+// clone is p in memory of its own.
+func (p Policy) clone() Policy {
+	return Policy{Classes: slices.Clone(p.Classes), Entries: slices.Clone(p.Entries), Pass: slices.Clone(p.Pass)}
+}
+
+// encode is a class as the program has it. Of a budget the leases of all CPUs are taken off, so
+// that what they hold is never above it.
+func (c Class) encode(cfg Config, cpus uint64) weirClass {
+	w := weirClass{
+		Client:          c.Client.encode(),
+		Aggregate:       c.Aggregate.encode(),
+		UnprovedPackets: c.UnprovedPackets.encode(),
+		UnprovedBytes:   c.UnprovedBytes.encode(),
+		UnprovedSyns:    c.UnprovedSYNs.encode(),
+	}
+	w.Client.Ipv4Bits = uint8(cmp.Or(c.Client.IPv4Bits, cfg.IPv4PrefixBits)) //nolint:gosec // validated
+	w.Client.Ipv6Bits = uint8(cmp.Or(c.Client.IPv6Bits, cfg.IPv6PrefixBits)) //nolint:gosec // validated
+	if c.SlotsForAll {
+		w.Flags |= slotsForAll
+	}
+	w.Lease = maxLease
+	for _, b := range []struct{ interval, limit uint64 }{
+		{w.UnprovedPackets.Interval, w.UnprovedPackets.Limit},
+		{w.UnprovedSyns.Interval, w.UnprovedSyns.Limit},
+		{w.UnprovedBytes.Mult, w.UnprovedBytes.Limit},
+	} {
+		if b.interval > 0 {
+			w.Lease = min(w.Lease, b.limit/(4*cpus))
+		}
+	}
+	for _, b := range []struct{ limit, least *uint64 }{
+		{&w.UnprovedPackets.Limit, &w.UnprovedPackets.Interval}, {&w.UnprovedSyns.Limit, &w.UnprovedSyns.Interval},
+	} {
+		if *b.limit >= *b.least+cpus*w.Lease && w.Lease > *b.least {
+			*b.limit -= cpus * w.Lease
+		}
+	}
+	if held := cpus * w.Lease; w.UnprovedBytes.Limit > 2*held {
+		w.UnprovedBytes.Limit -= held
+	}
+	return w
+}
+
+// maxLease is 1 ms of a budget, ticks.
+const maxLease = uint64(1e6) << 4
+
+func (l Level) encode() weirLevel {
+	return weirLevel{
+		Packets: l.Packets.encode(), Connections: l.Connections.encode(), Bytes: l.Bytes.encode(), Concurrent: l.Concurrent,
+		Ipv4Bits: uint8(l.IPv4Bits), Ipv6Bits: uint8(l.IPv6Bits), //nolint:gosec // validated
+	}
+}
+
+func (q Quota) encode() weirQuota { return weirQuota{Interval: q.Interval, Limit: q.Limit} }
+
+func (q ByteQuota) encode() weirByteQuota {
+	return weirByteQuota{Mult: q.Mult, Limit: q.Limit, Shift: q.Shift}
+}
+
+// possibleCPUs is how many CPUs may ever run the program.
+func possibleCPUs() int {
+	n, err := ebpf.PossibleCPU()
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	return n
+}

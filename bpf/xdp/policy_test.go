@@ -5,55 +5,14 @@ package xdp
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
-
-	"weir/bpf/bpftest"
 
 	"github.com/cilium/ebpf"
 )
-
-// loadWith is load with the spec changed, for what no Config asks for.
-func loadWith(tb testing.TB, cfg Config, change func(*ebpf.CollectionSpec) error) *Program {
-	tb.Helper()
-	bpftest.Require(tb, "5.12", "cmpxchg in BPF")
-	cfg.Interface = "lo"
-	spec, err := Spec(cfg, [2]uint64{1, 2})
-	if err == nil {
-		err = change(spec)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	p, err := loadSpec(cfg.Defaults(), spec, slog.New(slog.DiscardHandler))
-	if err != nil {
-		tb.Fatalf("%+v", err)
-	}
-	tb.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return p
-}
-
-func udpFrom(s string) []byte {
-	a := netip.MustParseAddr(s)
-	if a.Is4() {
-		return bpftest.Eth(0x0800, bpftest.IPv4{Src: a, Dst: v4.Dst}.Packet(17, bpftest.UDP(1, 2)))
-	}
-	return bpftest.Eth(0x86dd, bpftest.IPv6{Src: a, Dst: v6.Dst}.Packet(17, bpftest.UDP(1, 2)))
-}
-
-func prefixes(all ...string) (list []netip.Prefix) {
-	for _, s := range all {
-		list = append(list, netip.MustParsePrefix(s))
-	}
-	return list
-}
 
 func TestBPFRaisedQuotaFreesThoseWhoOwe(t *testing.T) {
 	p := enforce(t, Config{}, 3)
@@ -63,30 +22,29 @@ func TestBPFRaisedQuotaFreesThoseWhoOwe(t *testing.T) {
 	}
 	want(t, p, packet, actionDrop, "drop/quota_packets")
 	// A nanosecond's interval: what it owes is over as soon as it is cut to the new quota.
-	if err := p.SetClass(0, Class{Interval: 16, TotalInterval: 16}); err != nil {
-		t.Fatal(err)
-	}
+	setPolicy(t, p, class(Level{Packets: Quota{16, 16}}), ModeEnforce)
 	run(t, p, packet) // the one that cuts it may be too early itself
 	want(t, p, packet, actionPass, "pass/pass_quota")
 }
 
-func TestBPFSameQuotaAgainForgivesNothing(t *testing.T) {
-	p := enforce(t, Config{}, 1)
-	packet := udpFrom("192.0.2.1")
-	want(t, p, packet, actionPass, "pass/pass_quota")
-	epoch := p.policy.Epoch
-	setQuota(t, p, 1, 1)
-	if err := p.ReplaceAllow(nil); err != nil || p.policy.Epoch != epoch {
-		t.Errorf("%v, epoch %d to %d", err, epoch, p.policy.Epoch)
+func TestBPFSamePolicyAgainForgivesNothing(t *testing.T) {
+	p := guarding(t, packets(1, 1))
+	prove(t, p, "192.0.2.1")
+	for range 3 {
+		p.Replace(packets(1, 1)) //nolint:errcheck // the packets show
 	}
-	want(t, p, packet, actionDrop, "drop/quota_packets")
+	wants(t, p, udpFrom("192.0.2.1"), "pass/pass_quota")
+	wants(t, p, udpFrom("192.0.2.2"), "pass/pass_unproved")
+	setPolicy(t, p, packets(1, 1), ModeEnforce)
+	wants(t, p, udpFrom("192.0.2.1"), "drop/quota_packets")
+	wants(t, p, udpFrom("192.0.2.3"), "drop/unproved_total")
 }
 
 func TestBPFStricterQuotaKeepsWhatIsOwed(t *testing.T) {
 	p := enforce(t, Config{}, 3)
 	packet := udpFrom("192.0.2.1")
 	want(t, p, packet, actionPass, "pass/pass_quota")
-	setQuota(t, p, 1, 1)
+	setPolicy(t, p, packets(1, 1), ModeEnforce)
 	want(t, p, packet, actionDrop, "drop/quota_packets")
 }
 
@@ -102,9 +60,9 @@ func TestBPFZeroClassIsNoQuota(t *testing.T) {
 
 func TestBPFAllowedClientPassesUnderTablePressure(t *testing.T) {
 	p := enforce(t, Config{Slots: 16}, 1)
-	if err := p.ReplaceAllow(prefixes("192.0.2.0/24")); err != nil {
-		t.Fatal(err)
-	}
+	policy := packets(1, 1)
+	policy.Entries = allowed("192.0.2.0/24")
+	setPolicy(t, p, policy, ModeEnforce)
 	for i := range 200 { // all slots owe for an hour
 		run(t, p, source(i))
 	}
@@ -128,9 +86,9 @@ func TestBPFAllowListMeansWholeClientsOfOneFamily(t *testing.T) {
 	} {
 		t.Run(tt.allow, func(t *testing.T) {
 			p := enforce(t, Config{}, 1)
-			if err := p.ReplaceAllow(prefixes(tt.allow)); err != nil {
-				t.Fatal(err)
-			}
+			policy := packets(1, 1)
+			policy.Entries = allowed(tt.allow)
+			setPolicy(t, p, policy, ModeEnforce)
 			for _, from := range tt.passed {
 				want(t, p, udpFrom(from), actionPass, "pass/pass_allowed")
 			}
@@ -141,42 +99,11 @@ func TestBPFAllowListMeansWholeClientsOfOneFamily(t *testing.T) {
 	}
 }
 
-func TestBPFFullAllowListStaysAsItWas(t *testing.T) {
-	p := loadWith(t, Config{}, func(spec *ebpf.CollectionSpec) error {
-		spec.Maps[weirMapLists].MaxEntries = 2
-		return nil
-	})
-	setQuota(t, p, 1, 1)
-	if err := p.SetMode(ModeEnforce); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.ReplaceAllow(prefixes("192.0.2.0/24")); err != nil {
-		t.Fatal(err)
-	}
-	err := p.ReplaceAllow(prefixes("198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
-	if !errors.Is(err, ErrListFull) || !strings.Contains(err.Error(), "it holds 2") {
-		t.Errorf("got %v", err)
-	}
-	if err := p.ReplaceAllow([]netip.Prefix{{}}); err == nil {
-		t.Error("no error for an invalid prefix")
-	}
-	for range 3 {
-		want(t, p, udpFrom("192.0.2.1"), actionPass, "pass/pass_allowed")
-	}
-	for _, from := range []string{"198.51.100.1", "203.0.113.1", "2001:db8::1"} {
-		want(t, p, udpFrom(from), actionPass, "pass/pass_quota")
-		want(t, p, udpFrom(from), actionDrop, "drop/quota_packets")
-	}
-}
-
 func TestBPFContentionRefusesWhatIsNotCharged(t *testing.T) {
-	p := loadWith(t, Config{}, func(spec *ebpf.CollectionSpec) error {
+	p := loadChanged(t, Config{}, func(spec *ebpf.CollectionSpec) error {
 		return spec.Variables[weirVarCasTries].Set(uint32(0)) // as if each swap were lost
 	})
-	setQuota(t, p, 10, 1)
-	if err := p.SetMode(ModeEnforce); err != nil {
-		t.Fatal(err)
-	}
+	setPolicy(t, p, packets(10, 1), ModeEnforce)
 	want(t, p, udpFrom("192.0.2.1"), actionDrop, "drop/contention")
 	if err := p.SetMode(ModeShadow); err != nil {
 		t.Fatal(err)
@@ -184,37 +111,112 @@ func TestBPFContentionRefusesWhatIsNotCharged(t *testing.T) {
 	want(t, p, udpFrom("192.0.2.1"), actionPass, "pass/contention")
 }
 
-func TestClassOutOfRangeIsRefused(t *testing.T) {
+func TestPolicyOutOfRangeIsRefused(t *testing.T) {
+	year := Quota{hour, manyPackets * hour}
 	for _, tt := range []struct {
-		class Class
-		field string
+		name   string
+		policy Policy
+		want   string // in the error; empty: none
 	}{
-		{Class{}, ""},
-		{Class{Interval: 1, TotalInterval: 1}, ""},
-		{Class{Interval: hour, Tolerance: (manyPackets - 1) * hour, TotalInterval: hour}, ""},
-		{Class{Interval: hour, Tolerance: manyPackets * hour, TotalInterval: hour}, "Tolerance"},
-		{Class{Interval: 1 << 63, Tolerance: 1 << 63, TotalInterval: hour}, "Tolerance"},
-		{Class{Interval: 1, TotalInterval: 1, TotalTolerance: 1 << 63}, "TotalTolerance"},
-		{Class{Interval: 1}, "TotalInterval"},
-		{Class{TotalInterval: 1}, "TotalInterval"},
+		{"none", Policy{}, ""},
+		{"a year", class(Level{Packets: year, Connections: year, Concurrent: 65535}), ""},
+		{"over a year", class(Level{Packets: Quota{hour, manyPackets*hour + 1}}), "Client.Packets"},
+		{"a burst below one packet", class(Level{Packets: Quota{hour, hour - 1}}), "a burst below one never passes"},
+		{"a burst of bytes below one packet", class(Level{Bytes: hourlyBytes(1521)}), "a frame would never pass"},
+		{"a factor too large", class(Level{Bytes: ByteQuota{Mult: 1 << 43, Limit: 1 << 50}}), "Client.Bytes"},
+		{"too many connections", class(Level{Concurrent: 65536}), "Client.Concurrent"},
+		{"a client narrower than a slot", class(Level{IPv6Bits: 65}), "Client.IPv6Bits"},
+		{"an aggregate not wider", Policy{Classes: []Class{{Aggregate: Level{IPv6Bits: 64}}}}, "below the client's 64"},
+		{"an aggregate wider", Policy{Classes: []Class{{Aggregate: Level{IPv6Bits: 48, IPv4Bits: 24}}}}, ""},
+		{"a budget", Policy{Classes: []Class{{UnprovedSYNs: Quota{2, 1}}}}, "UnprovedSYNs"},
+		{"too many classes", Policy{Classes: make([]Class, 65)}, "64 at most"},
+		{"a class that is none", Policy{Entries: []Entry{{Prefix: prefixes("192.0.2.0/24")[0], Class: 1}}}, "class 1: there are 0"},
+		{"no prefix", Policy{Entries: []Entry{{}}}, "want a prefix"},
+		{"both lists", Policy{Entries: []Entry{{Prefix: prefixes("192.0.2.0/24")[0], Allow: true, Deny: true}}}, "both allowed and denied"},
+		{"the same twice", Policy{Entries: append(allowed("192.0.2.0/24"), Entry{Prefix: prefixes("192.0.2.7/24")[0], Deny: true})}, "it is listed already as 192.0.2.0/24"},
+		{"the same twice alike", Policy{Entries: allowed("192.0.2.0/24", "192.0.2.0/24")}, ""},
+		{"overlapping", Policy{Entries: append(allowed("192.0.2.0/24"), Entry{Prefix: prefixes("192.0.2.7/32")[0], Deny: true})}, ""},
+		{"denied narrower than a client", Policy{Entries: []Entry{{Prefix: prefixes("2001:db8::5/128")[0], Deny: true}}}, "list 2001:db8::/64"},
+		{"passing what is no shape", Policy{Pass: []Reason{ReasonQuotaPackets}}, "reasons of the parser"},
 	} {
-		err := tt.class.Validate()
-		var field *FieldError
-		if tt.field == "" && err != nil || tt.field != "" && (!errors.As(err, &field) || field.Field != tt.field) {
-			t.Errorf("%+v: %v, want %q", tt.class, err, tt.field)
+		err := tt.policy.Validate(Config{})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
 }
 
-func TestBPFClassesAreNumberedTo15(t *testing.T) {
-	p := load(t, Config{Slots: 16})
-	for _, id := range []int{-1, 16} {
-		if err := p.SetClass(id, Class{}); err == nil || !strings.Contains(err.Error(), "want 0 to 15") {
-			t.Errorf("class %d: %v", id, err)
+// TestBPFRefusedPolicyChangesNothing also has no half of it holding.
+func TestBPFRefusedPolicyChangesNothing(t *testing.T) {
+	p := guarding(t, packets(1, 2))
+	bad := packets(5, 5)
+	bad.Entries = append(allowed("192.0.2.0/24"), Entry{Prefix: netip.Prefix{}})
+	if err := p.Replace(bad); err == nil {
+		t.Fatal("no error")
+	}
+	wants(t, p, udpFrom("192.0.2.1"), "pass/pass_unproved")
+	wants(t, p, udpFrom("192.0.2.1"), "drop/unproved_source")
+}
+
+func TestBPFTenThousandPrefixes(t *testing.T) {
+	p := guarding(t, Policy{})
+	policy := packets(1, 1)
+	for i := range 10_000 {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}) //nolint:gosec // a counter
+		policy.Entries = append(policy.Entries, Entry{Prefix: netip.PrefixFrom(a, 24), Deny: true})
+		b := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i >> 8), byte(i)}) //nolint:gosec // a counter
+		policy.Entries = append(policy.Entries, Entry{Prefix: netip.PrefixFrom(b, 48), Allow: true})
+	}
+	setPolicy(t, p, policy, ModeEnforce)
+	wants(t, p, udpFrom("10.39.15.200"), "drop/denied") // 9999
+	wants(t, p, udpFrom("2001:db8:270f::1"), "pass/pass_allowed")
+	wants(t, p, udpFrom("10.39.16.1"), "pass/pass_unproved")
+}
+
+// TestBPFPolicySwapsAreAllOrNothing swaps two policies under packets: what one says is passed the
+// other denies, and a packet judged by half of each would be seen as charged.
+func TestBPFPolicySwapsAreAllOrNothing(t *testing.T) {
+	pass := Policy{Classes: []Class{{}, {Client: Level{Packets: hourly(1)}}}, Entries: allowed("10.0.0.0/8")}
+	deny := Policy{Classes: []Class{{Client: Level{Packets: hourly(1)}}, {}}, Entries: []Entry{{Prefix: prefixes("10.0.0.0/8")[0], Deny: true}}}
+	p := guarding(t, pass)
+	prove(t, p, "10.0.0.1")
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for _, i := range []int{1, 2} { // one with a slot, one without
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, _, err := p.objs.XdpWeir.Benchmark(source(i), 10_000, nil); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	before, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if err := p.Replace([]Policy{deny, pass}[i%2]); err != nil {
+			t.Error(err)
 		}
 	}
-	if err := p.SetClass(15, Class{Interval: 1 << 62, TotalInterval: 1}); err == nil || !strings.Contains(err.Error(), "class 15") {
-		t.Errorf("a class out of range: %v", err)
+	close(stop)
+	wg.Wait()
+	after, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range Reasons() {
+		n := after.Passed[r].Packets - before.Passed[r].Packets + after.Dropped[r].Packets - before.Dropped[r].Packets
+		if allowed := r == ReasonPassAllowed || r == ReasonDenied; n > 0 && !allowed || n == 0 && allowed {
+			t.Errorf("%v: %d packets", r, n)
+		}
 	}
 }
 
@@ -226,10 +228,10 @@ func TestBPFClosedProgramSaysSo(t *testing.T) {
 		}
 	}
 	_, stats := p.Stats()
-	_, _, top := p.Top(1)
+	_, _, top := p.Top(1, ByPackets)
 	for name, err := range map[string]error{
 		"stats": stats, "top": top, "mode": p.SetMode(ModeShadow),
-		"class": p.SetClass(0, Class{Interval: 1, TotalInterval: 1}), "allow": p.ReplaceAllow(nil),
+		"policy": p.Replace(Policy{}),
 	} {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s: %v", name, err)

@@ -13,18 +13,59 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type weirAction uint32
+
+const (
+	weirActionACTION_PASS   weirAction = 0
+	weirActionACTION_DROP   weirAction = 1
+	weirActionACTION_ANSWER weirAction = 2
+	weirActionACTION_MAX    weirAction = 3
+)
+
+type weirByteQuota struct {
+	_     structs.HostLayout
+	Mult  uint64
+	Limit uint64
+	Shift uint32
+	Pad   uint32
+}
+
 type weirClass struct {
-	_              structs.HostLayout
-	Interval       uint64
-	Tolerance      uint64
-	TotalInterval  uint64
-	TotalTolerance uint64
+	_               structs.HostLayout
+	Client          weirLevel
+	Aggregate       weirLevel
+	UnprovedPackets weirQuota
+	UnprovedBytes   weirByteQuota
+	UnprovedSyns    weirQuota
+	Lease           uint64
+	Flags           uint32
+	Pad             uint32
 }
 
 type weirCounter struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+type weirEvent uint32
+
+const (
+	weirEventEVENT_SLOT_LOST weirEvent = 0
+	weirEventEVENT_CONN_LOST weirEvent = 1
+	weirEventEVENT_TAKEN     weirEvent = 2
+	weirEventEVENT_MAX       weirEvent = 3
+)
+
+type weirLevel struct {
+	_           structs.HostLayout
+	Packets     weirQuota
+	Connections weirQuota
+	Bytes       weirByteQuota
+	Concurrent  uint32
+	Ipv4Bits    uint8
+	Ipv6Bits    uint8
+	Pad         [2]uint8
 }
 
 type weirListed struct {
@@ -37,71 +78,159 @@ type weirListed struct {
 type weirMode uint32
 
 const (
-	weirModeMODE_OFF     weirMode = 0
-	weirModeMODE_SHADOW  weirMode = 1
-	weirModeMODE_ENFORCE weirMode = 2
+	weirModeMODE_OFF          weirMode = 0
+	weirModeMODE_SHADOW       weirMode = 1
+	weirModeMODE_ENFORCE      weirMode = 2
+	weirModeMODE_UNDER_ATTACK weirMode = 3
 )
 
 type weirPolicy struct {
-	_     structs.HostLayout
-	Mode  uint32
-	Epoch uint32
+	_          structs.HostLayout
+	Epoch      uint32
+	Mode       uint8
+	Generation uint8
+	Flags      uint8
+	Samples    uint8
+}
+
+type weirPool struct {
+	_       structs.HostLayout
+	Packets uint64
+	Bytes   uint64
+	Syns    uint64
+	Pad     [5]uint64
 }
 
 type weirPrefix struct {
-	_      structs.HostLayout
-	Bits   uint32
-	Family [4]uint8
-	Addr   [16]uint8
+	_    structs.HostLayout
+	Bits uint32
+	Addr [16]uint8
+}
+
+type weirPurses struct {
+	_       structs.HostLayout
+	Packets struct {
+		_     structs.HostLayout
+		Left  uint64
+		Until uint64
+	}
+	Bytes struct {
+		_     structs.HostLayout
+		Left  uint64
+		Until uint64
+	}
+	Syns struct {
+		_     structs.HostLayout
+		Left  uint64
+		Until uint64
+	}
+}
+
+type weirQuota struct {
+	_        structs.HostLayout
+	Interval uint64
+	Limit    uint64
 }
 
 type weirReason uint32
 
 const (
-	weirReasonREASON_PASS_OFF       weirReason = 0
-	weirReasonREASON_PASS_NOT_IP    weirReason = 1
-	weirReasonREASON_PASS_ALLOWED   weirReason = 2
-	weirReasonREASON_PASS_QUOTA     weirReason = 3
-	weirReasonREASON_PASS_TOTAL     weirReason = 4
-	weirReasonREASON_QUOTA_PACKETS  weirReason = 5
-	weirReasonREASON_TABLE_PRESSURE weirReason = 6
-	weirReasonREASON_CONTENTION     weirReason = 7
-	weirReasonREASON_ETH_SHORT      weirReason = 8
-	weirReasonREASON_VLAN_SHORT     weirReason = 9
-	weirReasonREASON_VLAN_DEPTH     weirReason = 10
-	weirReasonREASON_IPV4SHORT      weirReason = 11
-	weirReasonREASON_IPV4BAD        weirReason = 12
-	weirReasonREASON_IPV6SHORT      weirReason = 13
-	weirReasonREASON_IPV6BAD        weirReason = 14
-	weirReasonREASON_EXT_SHORT      weirReason = 15
-	weirReasonREASON_EXT_DEPTH      weirReason = 16
-	weirReasonREASON_L4SHORT        weirReason = 17
-	weirReasonREASON_MAX            weirReason = 18
+	weirReasonREASON_PASS_OFF          weirReason = 0
+	weirReasonREASON_PASS_NOT_IP       weirReason = 1
+	weirReasonREASON_PASS_ALLOWED      weirReason = 2
+	weirReasonREASON_PASS_QUOTA        weirReason = 3
+	weirReasonREASON_PASS_TOTAL        weirReason = 4
+	weirReasonREASON_QUOTA_PACKETS     weirReason = 5
+	weirReasonREASON_TABLE_PRESSURE    weirReason = 6
+	weirReasonREASON_CONTENTION        weirReason = 7
+	weirReasonREASON_ETH_SHORT         weirReason = 8
+	weirReasonREASON_VLAN_SHORT        weirReason = 9
+	weirReasonREASON_VLAN_DEPTH        weirReason = 10
+	weirReasonREASON_IPV4SHORT         weirReason = 11
+	weirReasonREASON_IPV4BAD           weirReason = 12
+	weirReasonREASON_IPV6SHORT         weirReason = 13
+	weirReasonREASON_IPV6BAD           weirReason = 14
+	weirReasonREASON_EXT_SHORT         weirReason = 15
+	weirReasonREASON_EXT_DEPTH         weirReason = 16
+	weirReasonREASON_L4SHORT           weirReason = 17
+	weirReasonREASON_PASS_UNPROVED     weirReason = 18
+	weirReasonREASON_PASS_COOKIE       weirReason = 19
+	weirReasonREASON_PASS_NEIGHBOR     weirReason = 20
+	weirReasonREASON_COOKIE_SENT       weirReason = 21
+	weirReasonREASON_QUOTA_BYTES       weirReason = 22
+	weirReasonREASON_QUOTA_CONNECTIONS weirReason = 23
+	weirReasonREASON_QUOTA_CONCURRENT  weirReason = 24
+	weirReasonREASON_AGGREGATE         weirReason = 25
+	weirReasonREASON_DENIED            weirReason = 26
+	weirReasonREASON_UNPROVED_SOURCE   weirReason = 27
+	weirReasonREASON_UNPROVED_TOTAL    weirReason = 28
+	weirReasonREASON_SYN_FLOOD         weirReason = 29
+	weirReasonREASON_OUT_OF_STATE      weirReason = 30
+	weirReasonREASON_FRAGMENT          weirReason = 31
+	weirReasonREASON_TCP_BAD           weirReason = 32
+	weirReasonREASON_MAX               weirReason = 33
 )
 
+type weirRules struct {
+	_    structs.HostLayout
+	Pass uint64
+}
+
+type weirSample struct {
+	_        structs.HostLayout
+	Ns       uint64
+	Missed   uint64
+	Ifindex  uint32
+	Length   uint32
+	Captured uint32
+	Queue    uint16
+	Reason   uint8
+	Action   uint8
+	Data     [128]uint8
+}
+
+type weirSampling struct {
+	_      structs.HostLayout
+	Second uint64
+	Taken  uint64
+	Missed uint64
+	Total  uint64
+}
+
 type weirSet struct {
-	_     structs.HostLayout
-	Slots [4]weirSlot
+	_      structs.HostLayout
+	Key    [4]uint64
+	Spared [4]uint64
+	Slot   [4]weirSlot
+	Addr   [4][16]uint8
+}
+
+type weirSiege struct {
+	_       structs.HostLayout
+	Until   uint64
+	Entered uint64
+	Pad     [6]uint64
+}
+
+type weirSketch struct {
+	_    structs.HostLayout
+	Cell [4][16384]uint64
 }
 
 type weirSlot struct {
-	_       structs.HostLayout
-	Key     uint64
-	Tat     uint64
-	Packets uint64
-	Dropped uint64
-	Addr    [16]uint8
-	Epoch   uint32
-	ClassId uint8
-	Flags   uint8
-	Pad     [2]uint8
-	Seen    uint64
-}
-
-type weirTotal struct {
-	_   structs.HostLayout
-	Tat uint64
-	Pad [7]uint64
+	_             structs.HostLayout
+	PacketTat     uint64
+	ByteTat       uint64
+	ConnectionTat uint64
+	Held          uint64
+	Epoch         uint32
+	ClassId       uint8
+	Flags         uint8
+	Reason        uint8
+	Bits          uint8
+	Seen          uint64
+	Packets       uint64
+	Dropped       uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -109,19 +238,41 @@ type weirTotal struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	weirMapClasses       = "classes"
+	weirMapCpuPurses     = "cpu_purses"
 	weirMapCurrentPolicy = "current_policy"
-	weirMapLists         = "lists"
+	weirMapEvents        = "events"
+	weirMapListsV4       = "lists_v4"
+	weirMapListsV6       = "lists_v6"
+	weirMapPolicyRules   = "policy_rules"
+	weirMapPools         = "pools"
 	weirMapQuotaState    = "quota_state"
-	weirMapTotals        = "totals"
+	weirMapSampled       = "sampled"
+	weirMapSamples       = "samples"
+	weirMapSieges        = "sieges"
+	weirMapStamps        = "stamps"
+	weirMapTestNs        = "test_ns"
+	weirMapUnproved      = "unproved"
 	weirMapVerdictStats  = "verdict_stats"
+	weirProgStamp        = "stamp"
 	weirProgXdpWeir      = "xdp_weir"
 	weirVarCasTries      = "cas_tries"
+	weirVarCoarseClock   = "coarse_clock"
+	weirVarHasCookies    = "has_cookies"
+	weirVarHasFrags      = "has_frags"
 	weirVarHashSeed      = "hash_seed"
 	weirVarIpv4Bits      = "ipv4_bits"
 	weirVarIpv6Bits      = "ipv6_bits"
 	weirVarSetMask       = "set_mask"
+	weirVarSiegeNs       = "siege_ns"
+	weirVarSketches      = "sketches"
+	weirVarTestClock     = "test_clock"
+	weirVarUnusedAction  = "unused_action"
+	weirVarUnusedEvent   = "unused_event"
+	weirVarUnusedListed  = "unused_listed"
 	weirVarUnusedMode    = "unused_mode"
+	weirVarUnusedPrefix  = "unused_prefix"
 	weirVarUnusedReason  = "unused_reason"
+	weirVarUnusedSample  = "unused_sample"
 )
 
 // loadWeir returns the embedded CollectionSpec for weir.
@@ -166,6 +317,7 @@ type weirSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirProgramSpecs struct {
+	Stamp   *ebpf.ProgramSpec `ebpf:"stamp"`
 	XdpWeir *ebpf.ProgramSpec `ebpf:"xdp_weir"`
 }
 
@@ -174,10 +326,20 @@ type weirProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirMapSpecs struct {
 	Classes       *ebpf.MapSpec `ebpf:"classes"`
+	CpuPurses     *ebpf.MapSpec `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.MapSpec `ebpf:"current_policy"`
-	Lists         *ebpf.MapSpec `ebpf:"lists"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	ListsV4       *ebpf.MapSpec `ebpf:"lists_v4"`
+	ListsV6       *ebpf.MapSpec `ebpf:"lists_v6"`
+	PolicyRules   *ebpf.MapSpec `ebpf:"policy_rules"`
+	Pools         *ebpf.MapSpec `ebpf:"pools"`
 	QuotaState    *ebpf.MapSpec `ebpf:"quota_state"`
-	Totals        *ebpf.MapSpec `ebpf:"totals"`
+	Sampled       *ebpf.MapSpec `ebpf:"sampled"`
+	Samples       *ebpf.MapSpec `ebpf:"samples"`
+	Sieges        *ebpf.MapSpec `ebpf:"sieges"`
+	Stamps        *ebpf.MapSpec `ebpf:"stamps"`
+	TestNs        *ebpf.MapSpec `ebpf:"test_ns"`
+	Unproved      *ebpf.MapSpec `ebpf:"unproved"`
 	VerdictStats  *ebpf.MapSpec `ebpf:"verdict_stats"`
 }
 
@@ -186,12 +348,23 @@ type weirMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
 	CasTries     *ebpf.VariableSpec `ebpf:"cas_tries"`
+	CoarseClock  *ebpf.VariableSpec `ebpf:"coarse_clock"`
+	HasCookies   *ebpf.VariableSpec `ebpf:"has_cookies"`
+	HasFrags     *ebpf.VariableSpec `ebpf:"has_frags"`
 	HashSeed     *ebpf.VariableSpec `ebpf:"hash_seed"`
 	Ipv4Bits     *ebpf.VariableSpec `ebpf:"ipv4_bits"`
 	Ipv6Bits     *ebpf.VariableSpec `ebpf:"ipv6_bits"`
 	SetMask      *ebpf.VariableSpec `ebpf:"set_mask"`
+	SiegeNs      *ebpf.VariableSpec `ebpf:"siege_ns"`
+	Sketches     *ebpf.VariableSpec `ebpf:"sketches"`
+	TestClock    *ebpf.VariableSpec `ebpf:"test_clock"`
+	UnusedAction *ebpf.VariableSpec `ebpf:"unused_action"`
+	UnusedEvent  *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedListed *ebpf.VariableSpec `ebpf:"unused_listed"`
 	UnusedMode   *ebpf.VariableSpec `ebpf:"unused_mode"`
+	UnusedPrefix *ebpf.VariableSpec `ebpf:"unused_prefix"`
 	UnusedReason *ebpf.VariableSpec `ebpf:"unused_reason"`
+	UnusedSample *ebpf.VariableSpec `ebpf:"unused_sample"`
 }
 
 // weirObjects contains all objects after they have been loaded into the kernel.
@@ -215,20 +388,40 @@ func (o *weirObjects) Close() error {
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirMaps struct {
 	Classes       *ebpf.Map `ebpf:"classes"`
+	CpuPurses     *ebpf.Map `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.Map `ebpf:"current_policy"`
-	Lists         *ebpf.Map `ebpf:"lists"`
+	Events        *ebpf.Map `ebpf:"events"`
+	ListsV4       *ebpf.Map `ebpf:"lists_v4"`
+	ListsV6       *ebpf.Map `ebpf:"lists_v6"`
+	PolicyRules   *ebpf.Map `ebpf:"policy_rules"`
+	Pools         *ebpf.Map `ebpf:"pools"`
 	QuotaState    *ebpf.Map `ebpf:"quota_state"`
-	Totals        *ebpf.Map `ebpf:"totals"`
+	Sampled       *ebpf.Map `ebpf:"sampled"`
+	Samples       *ebpf.Map `ebpf:"samples"`
+	Sieges        *ebpf.Map `ebpf:"sieges"`
+	Stamps        *ebpf.Map `ebpf:"stamps"`
+	TestNs        *ebpf.Map `ebpf:"test_ns"`
+	Unproved      *ebpf.Map `ebpf:"unproved"`
 	VerdictStats  *ebpf.Map `ebpf:"verdict_stats"`
 }
 
 func (m *weirMaps) Close() error {
 	return _WeirClose(
 		m.Classes,
+		m.CpuPurses,
 		m.CurrentPolicy,
-		m.Lists,
+		m.Events,
+		m.ListsV4,
+		m.ListsV6,
+		m.PolicyRules,
+		m.Pools,
 		m.QuotaState,
-		m.Totals,
+		m.Sampled,
+		m.Samples,
+		m.Sieges,
+		m.Stamps,
+		m.TestNs,
+		m.Unproved,
 		m.VerdictStats,
 	)
 }
@@ -238,23 +431,36 @@ func (m *weirMaps) Close() error {
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
 	CasTries     *ebpf.Variable `ebpf:"cas_tries"`
+	CoarseClock  *ebpf.Variable `ebpf:"coarse_clock"`
+	HasCookies   *ebpf.Variable `ebpf:"has_cookies"`
+	HasFrags     *ebpf.Variable `ebpf:"has_frags"`
 	HashSeed     *ebpf.Variable `ebpf:"hash_seed"`
 	Ipv4Bits     *ebpf.Variable `ebpf:"ipv4_bits"`
 	Ipv6Bits     *ebpf.Variable `ebpf:"ipv6_bits"`
 	SetMask      *ebpf.Variable `ebpf:"set_mask"`
+	SiegeNs      *ebpf.Variable `ebpf:"siege_ns"`
+	Sketches     *ebpf.Variable `ebpf:"sketches"`
+	TestClock    *ebpf.Variable `ebpf:"test_clock"`
+	UnusedAction *ebpf.Variable `ebpf:"unused_action"`
+	UnusedEvent  *ebpf.Variable `ebpf:"unused_event"`
+	UnusedListed *ebpf.Variable `ebpf:"unused_listed"`
 	UnusedMode   *ebpf.Variable `ebpf:"unused_mode"`
+	UnusedPrefix *ebpf.Variable `ebpf:"unused_prefix"`
 	UnusedReason *ebpf.Variable `ebpf:"unused_reason"`
+	UnusedSample *ebpf.Variable `ebpf:"unused_sample"`
 }
 
 // weirPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirPrograms struct {
+	Stamp   *ebpf.Program `ebpf:"stamp"`
 	XdpWeir *ebpf.Program `ebpf:"xdp_weir"`
 }
 
 func (p *weirPrograms) Close() error {
 	return _WeirClose(
+		p.Stamp,
 		p.XdpWeir,
 	)
 }

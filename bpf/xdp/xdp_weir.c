@@ -1,445 +1,423 @@
 //go:build ignore
 
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* xdp_weir charges every packet to its source prefix and drops what is over the quota. */
+/* xdp_weir charges every packet to its client and drops what is over the quotas. */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "../include/abi.h"
-#include "../include/bucket.h"
-#include "../include/cursor.h"
+#include "../include/charge.h"
+#include "../include/cookie.h"
+#include "../include/parse.h"
+#include "../include/table.h"
 #include "../include/verdict.h"
 
-#define FRAGMENT_OFFSET 0x1fff
-#define FRAGMENT6_OFFSET 0xfff8
-
 /* Set before load. */
-const volatile __u64 hash_seed[2] = {0, 0};
-const volatile __u32 set_mask = 0; /* number of sets - 1, a power of two less one */
-const volatile __u32 ipv4_bits = 32;
-const volatile __u32 ipv6_bits = 64;
-const volatile __u32 cas_tries = CAS_TRIES; /* fewer only in tests */
+const volatile __u8 coarse_clock = 0; /* see clock_ns */
+const volatile __u8 test_clock = 0; /* only in tests */
 
+/* The time in tests, ns. Writer: a test. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct policy);
-} current_policy SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_CLASSES);
-	__type(key, __u32);
-	__type(value, struct class);
-} classes SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_CLASSES);
-	__type(key, __u32);
-	__type(value, struct total);
-} totals SEC(".maps");
-
-/* Who is listed, by longest prefix. Asked when a slot is taken or of an old epoch, not for each
- * packet. Writer: user space. Reader: the program. Full: user space is told.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct prefix);
-	__type(value, struct listed);
-} lists SEC(".maps");
-
-/* The clients. A slot is taken by an unknown one if it is empty or its owner owes nothing,
- * which forgets nothing: a client whose arrival time is past is as one never seen. A set full
- * of owing slots falls to its class's total. max_entries is set before load.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct set);
-} quota_state SEC(".maps");
+	__type(value, __u64);
+} test_ns SEC(".maps");
 
 /* Puts the enums into BTF, from where the Go types are made. */
 const enum mode *unused_mode __attribute__((unused));
 const enum reason *unused_reason __attribute__((unused));
+const enum action *unused_action __attribute__((unused));
+const enum event *unused_event __attribute__((unused));
+const struct prefix *unused_prefix __attribute__((unused));
+const struct listed *unused_listed __attribute__((unused));
+const struct sample *unused_sample __attribute__((unused));
 
-/* A client's address: IPv6, or IPv4 mapped into it. */
-struct client {
-	__u64 hi;
-	__u64 lo;
-};
-
-static __always_inline __u64 mask_bits(__u32 bits)
-{
-	return bits == 0 ? 0 : ~0ULL << (64 - bits);
-}
-
-static __always_inline void client_ipv4(struct client *c, __be32 saddr)
-{
-	__u32 bits = ipv4_bits > 32 ? 32 : ipv4_bits;
-
-	c->hi = 0;
-	c->lo = 0xffff00000000ULL | (bpf_ntohl(saddr) & (__u32)(mask_bits(bits) >> 32));
-}
-
-static __always_inline void client_ipv6(struct client *c, struct in6_addr *saddr)
-{
-	__u32 bits = ipv6_bits > 128 ? 128 : ipv6_bits;
-	__u64 hi = (__u64)bpf_ntohl(saddr->in6_u.u6_addr32[0]) << 32 |
-		   bpf_ntohl(saddr->in6_u.u6_addr32[1]);
-	__u64 lo = (__u64)bpf_ntohl(saddr->in6_u.u6_addr32[2]) << 32 |
-		   bpf_ntohl(saddr->in6_u.u6_addr32[3]);
-
-	c->hi = hi & mask_bits(bits > 64 ? 64 : bits);
-	c->lo = lo & mask_bits(bits > 64 ? bits - 64 : 0);
-}
-
-/* The finalizer of MurmurHash3, a bijection that mixes all bits, over each half. Which clients
- * share a set depends on a seed of this load, which nobody outside knows: with the default
- * prefixes all that a sender chooses is within one half, so it cannot aim two at one set.
+/* clock_ns is the time. The coarse clock costs 3 ns instead of 25, and steps by a tick of the
+ * kernel, 1 to 10 ms: within one a client that keeps to its rate uses up a small burst, and its
+ * quota is exact to that many packets.
  */
-static __always_inline __u64 mix(__u64 h)
+static __always_inline __u64 clock_ns(void)
 {
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	h ^= h >> 33;
-	return h;
-}
+	__u32 zero = 0;
 
-static __always_inline __u64 hash(const struct client *c)
-{
-	return mix(mix(c->hi ^ hash_seed[0]) ^ c->lo ^ hash_seed[1]);
-}
+	if (test_clock) {
+		__u64 *ns = bpf_map_lookup_elem(&test_ns, &zero);
 
-static __always_inline void addr_of(__u8 *addr, const struct client *c)
-{
-	__be64 half[2] = {bpf_cpu_to_be64(c->hi), bpf_cpu_to_be64(c->lo)};
-
-	__builtin_memcpy(addr, half, 16);
-}
-
-/* A slot's epoch, class and flags, read and written as one word so that they fit together. */
-union terms {
-	__u64 word;
-	struct {
-		__u32 epoch;
-		__u8 class_id;
-		__u8 flags;
-		__u8 pad[2];
-	};
-};
-
-_Static_assert(__builtin_offsetof(struct slot, epoch) % 8 == 0 &&
-		       __builtin_offsetof(struct slot, seen) ==
-			       __builtin_offsetof(struct slot, epoch) + sizeof(union terms),
-	       "the terms are a word of the slot");
-
-static __always_inline union terms slot_terms(struct slot *s)
-{
-	return (union terms){.word = *(volatile __u64 *)&s->epoch};
-}
-
-static __always_inline void slot_set_terms(struct slot *s, union terms t)
-{
-	*(volatile __u64 *)&s->epoch = t.word;
-}
-
-/* look_up asks the lists about a client. User space widens what it lists to whole clients, so
- * that one answer holds for all of a client's addresses.
- */
-static __always_inline union terms look_up(const struct client *c, __u32 epoch)
-{
-	struct prefix key = {.bits = 32 + 128, .family = {0, 0, 0, 6}};
-	union terms t = {.word = 0};
-	struct listed *l;
-
-	if (c->hi == 0 && c->lo >> 32 == 0xffff) {
-		key.bits = 32 + 32;
-		key.family[3] = 4;
-		*(__be32 *)key.addr = bpf_htonl((__u32)c->lo);
-	} else {
-		addr_of(key.addr, c);
+		return ns ? *(volatile __u64 *)ns : 0;
 	}
-	l = bpf_map_lookup_elem(&lists, &key);
-	if (l) {
-		t.class_id = l->class_id & (MAX_CLASSES - 1);
-		t.flags = l->flags;
-	}
-	t.epoch = epoch;
-	return t;
+	return coarse_clock ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
 }
 
-/* take makes s the client's, if nobody was faster and its owner has not begun to owe since it
- * was looked at. Error: a CPU that found the old owner before and charges it after is not
- * stopped; it charges the new owner, or nobody, one packet.
+/* renew brings a slot to the policy that holds: its client's class may be another one, or have
+ * other quotas, under which it cannot owe as much as under the old ones.
  */
-static __always_inline int take(struct slot *s, __u64 old, __u64 key, const struct client *c,
-				__u64 now, union terms t)
+__noinline __u64 renew(struct slot *s, const struct client *c, __u64 now, __u64 word)
 {
-	if (__sync_val_compare_and_swap(&s->key, old, SLOT_BUSY) != old)
-		return -1;
-	if (*(volatile __u64 *)&s->tat > now) {
-		__sync_val_compare_and_swap(&s->key, SLOT_BUSY, old);
-		return -1;
-	}
-	s->tat = 0;
-	s->packets = 0;
-	s->dropped = 0;
-	addr_of(s->addr, c);
-	slot_set_terms(s, t);
-	__sync_val_compare_and_swap(&s->key, SLOT_BUSY, key);
-	return 0;
-}
+	union policy_word p = {.word = word};
+	union terms t = {}, old;
+	struct class *class;
 
-/* A search: the client's slot, or one it may take, or neither. */
-struct found {
-	struct slot *own;
-	struct slot *free;
-	__u64 free_key;
-};
-
-/* find looks through the set. While another CPU takes a slot of it none is offered, since that
- * one may become this client's. Error: if between two CPUs' looks a slot stops to owe, each may
- * take another one for the same client; the first in the set is found from then on, and the
- * other one has let one packet through.
- */
-static __always_inline struct found find(struct set *set, __u64 key, __u64 now)
-{
-	struct found f = {NULL, NULL, 0};
-	int busy = 0;
-
-	for (int i = 0; i < SET_SLOTS; i++) {
-		struct slot *s = &set->slots[i];
-		__u64 k = *(volatile __u64 *)&s->key;
-
-		if (k == key) {
-			f.own = s;
-			return f;
-		}
-		if (k == SLOT_BUSY) {
-			busy = 1;
-		} else if (f.free == NULL && (k == SLOT_EMPTY || s->tat <= now)) {
-			f.free = s;
-			f.free_key = k;
-		}
-	}
-	if (busy)
-		f.free = NULL;
-	return f;
-}
-
-/* charge takes one packet off a quota. Another CPU may move the arrival time in between: then
- * it is tried again, and after cas_tries the packet is refused, which never admits too much.
- */
-static __always_inline __u32 charge(__u64 *tat, __u64 now, __u64 interval, __u64 tolerance)
-{
-	for (__u32 i = 0; i < CAS_TRIES && i < cas_tries; i++) {
-		__u64 old = *(volatile __u64 *)tat;
-		__u64 new = gcra(old, now, interval, tolerance);
-
-		if (new == 0)
-			return REASON_QUOTA_PACKETS;
-		if (__sync_val_compare_and_swap(tat, old, new) == old)
-			return REASON_PASS_QUOTA;
-	}
-	return REASON_CONTENTION;
-}
-
-/* renew brings a slot to the current epoch: its client's class may be another one, or have
- * another quota, under which it cannot owe as much as under the old one. All writers of a time
- * that is too far ahead are renewing it: a swap that fails has been done by another CPU.
- */
-static __always_inline union terms renew(struct slot *s, const struct client *c, __u64 now,
-					 __u32 epoch)
-{
-	union terms t = look_up(c, epoch);
-	__u32 class_id = t.class_id & (MAX_CLASSES - 1);
-	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
-	__u64 old = *(volatile __u64 *)&s->tat;
-
+	if (!s || !c)
+		return 0;
+	old = slot_terms(s);
+	t = look_up(c, p);
+	class = class_of(p, t.class_id);
+	t.bits = old.bits;
+	t.reason = old.reason;
 	if (class)
-		__sync_val_compare_and_swap(
-			&s->tat, old, gcra_clamp(old, now, class->interval, class->tolerance));
+		clamp_slot(s, &class->client, now);
 	slot_set_terms(s, t);
-	return t;
+	return t.word;
 }
 
-/* charge_total charges the class's total, for a client that has no slot. */
-static __always_inline __u32 charge_total(__u32 class_id, __u64 now)
+static __always_inline int is_syn(const struct packet *p)
 {
-	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
-	struct total *total = bpf_map_lookup_elem(&totals, &class_id);
-
-	if (!class || !total) /* class_id is masked: never */
-		return REASON_TABLE_PRESSURE;
-	if (charge(&total->tat, now, class->total_interval, class->total_tolerance) !=
-	    REASON_PASS_QUOTA)
-		return REASON_TABLE_PRESSURE;
-	return REASON_PASS_TOTAL;
+	return (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* charge_slot charges the client's own quota. */
-static __always_inline __u32 charge_slot(struct slot *s, __u32 class_id, __u64 now)
+/* charge_total charges the class's budgets, for a client that has no slot. */
+static __always_inline __u32 charge_total(const struct packet *p, const struct class *class,
+					  __u32 class_id, __u64 now)
 {
-	struct class *class = bpf_map_lookup_elem(&classes, &class_id);
+	return charge_budgets(class, class_id, p->length, now) ? REASON_PASS_TOTAL
+							       : REASON_TABLE_PRESSURE;
+}
+
+/* charge_wide charges the client of a class whose clients are wider than a slot. */
+__noinline int charge_wide(const struct packet *p, struct class *class, __u32 class_id, __u64 word,
+			   __u64 now)
+{
+	struct slot *s;
+
+	if (!p || !class)
+		return REASON_TABLE_PRESSURE;
+	s = find_wide(&p->source, now, word, &class->client, class_id);
+	if (!s)
+		return charge_total(p, class, class_id, now);
+	return charge_slot(s, &class->client, p->length, is_syn(p), now);
+}
+
+__noinline int charge_aggregate(const struct packet *p, struct class *class, __u32 class_id,
+				__u64 word, __u64 now)
+{
+	struct slot *s;
+	__u32 refused;
+
+	if (!p || !class)
+		return REASON_AGGREGATE;
+	s = find_wide(&p->source, now, word, &class->aggregate, class_id);
+	if (!s)
+		return CHARGED; /* its clients' own quotas hold */
+	s->packets++;
+	s->seen = now >> TICK_SHIFT;
+	refused = charge_slot(s, &class->aggregate, p->length, is_syn(p), now);
+	if (!refused)
+		return CHARGED;
+	s->dropped++;
+	s->reason = refused;
+	return REASON_AGGREGATE;
+}
+
+static __always_inline __u32 charge_client(const struct packet *p, struct slot *s,
+					   struct class *class, __u32 class_id, __u64 word,
+					   __u64 now)
+{
+	__u32 refused;
+
+	if (level_bits(&class->client, &p->source) < own_bits(&p->source))
+		return charge_wide(p, class, class_id, word, now);
+	refused = charge_slot(s, &class->client, p->length, is_syn(p), now);
+	if (refused || level_bits(&class->aggregate, &p->source) == 0)
+		return refused;
+	refused = charge_aggregate(p, class, class_id, word, now);
+	if (refused)
+		refund_slot(s, &class->client, p->length, is_syn(p), now);
+	return refused;
+}
+
+/* proved charges a client that has a slot. */
+static __always_inline __u32 proved(const struct packet *p, struct found *f, __u64 word, __u64 now)
+{
+	struct slot *s = slot_at(f->set, f->own);
+	union policy_word policy = {.word = word};
+	union terms t = slot_terms(s);
+	struct class *class;
 	__u32 reason;
 
-	if (!class) /* class_id is masked: never */
-		return REASON_TABLE_PRESSURE;
-	reason = charge(&s->tat, now, class->interval, class->tolerance);
-	if (reason != REASON_PASS_QUOTA)
-		s->dropped++;
+	if (t.epoch != policy.is.epoch)
+		t.word = renew(s, &p->source, now, word);
+	s->packets++;
+	s->seen = now >> TICK_SHIFT;
+	if (t.flags & SLOT_ALLOWED)
+		return REASON_PASS_ALLOWED;
+	class = class_of(policy, t.class_id);
+	if (t.flags & SLOT_DENIED || !class)
+		reason = REASON_DENIED;
+	else
+		reason = charge_client(p, s, class, t.class_id & (MAX_CLASSES - 1), word, now);
+	if (reason == CHARGED || reason == REASON_PASS_TOTAL)
+		return reason == CHARGED ? REASON_PASS_QUOTA : reason;
+	s->dropped++;
+	s->reason = reason;
+	if (policy.is.mode == MODE_SHADOW)
+		f->set->spared[f->own & (SET_SLOTS - 1)]++;
 	return reason;
 }
 
-/* quota charges the client and says why its packet passes or not. The clock is the precise one,
- * though it is most of the cost (BenchmarkBPF: 53 ns with it, 20 with the coarse one): that one
- * steps by 1/HZ, within which a client that keeps to its rate would use up a small burst.
+/* charge_source charges an unproved source by the sketch, and the class's budgets. A SYN is
+ * charged under the class's quota of new connections, if it has one, so that a source cannot open
+ * more of them at once than it may before it is known.
  */
-static __always_inline __u32 quota(const struct client *c, const struct policy *p)
+__noinline int charge_source(const struct packet *p, const struct class *class, __u32 class_id,
+			     __u64 hash, __u64 now)
 {
-	__u64 ns = bpf_ktime_get_ns();
-	__u64 now = ns << TICK_SHIFT;
-	__u64 key = hash(c) | SLOT_TAKEN;
-	__u32 index = key & set_mask;
-	__u32 epoch = p->epoch;
-	struct set *set = bpf_map_lookup_elem(&quota_state, &index);
-	struct found f;
+	struct sketch *s = own_sketch();
+	const struct quota *quota;
+	__u64 tat = 0;
+
+	if (!p || !class)
+		return REASON_UNPROVED_TOTAL;
+	quota = &class->client.packets;
+	if (!s) /* there is one for each CPU: never */
+		return REASON_UNPROVED_TOTAL;
+	if (is_syn(p) && class->client.connections.interval) {
+		quota = &class->client.connections;
+		hash = mix(hash);
+	}
+	if (quota->interval) {
+		tat = gcra(gcra_clamp(sketched(s, hash), now, quota->limit), now, quota->interval,
+			   quota->limit);
+		if (tat == 0)
+			return REASON_UNPROVED_SOURCE;
+	}
+	if (is_syn(p)) {
+		if (!charge_syn(class, class_id, now))
+			return REASON_SYN_FLOOD;
+	} else if (!charge_budgets(class, class_id, p->length, now)) {
+		return REASON_UNPROVED_TOTAL;
+	}
+	if (quota->interval)
+		sketch_charge(s, hash, tat);
+	return REASON_PASS_UNPROVED;
+}
+
+/* answer answers a SYN with a cookie, where that can be done. */
+static __always_inline __u32 answer(struct xdp_md *ctx, const struct packet *p,
+				    union policy_word policy, __u64 ns)
+{
+	int err;
+
+	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN)
+		return REASON_SYN_FLOOD;
+	if (policy.is.mode == MODE_SHADOW)
+		return is_stamped(p->port, ns) ? REASON_COOKIE_SENT : REASON_SYN_FLOOD;
+	err = client_is_ipv4(&p->source) ? answer_ipv4(ctx, p->l3, p->length, ns)
+					 : answer_ipv6(ctx, p->l3, p->length, ns);
+	return err ? REASON_SYN_FLOOD : REASON_COOKIE_SENT;
+}
+
+/* unproved_syn decides about the SYN of a source without a slot. One that no budget is left for is
+ * answered with a cookie, and so are all for a while after it: whether a source gets through is
+ * then a question of its return path alone.
+ */
+static __always_inline __u32 unproved_syn(struct xdp_md *ctx, const struct packet *p,
+					  const struct class *class, __u32 class_id,
+					  union policy_word policy, __u64 hash, __u64 now)
+{
+	__u64 ns = now >> TICK_SHIFT;
+	__u32 reason;
+
+	if (policy.is.mode == MODE_UNDER_ATTACK || (has_cookies && under_siege(ns)))
+		return answer(ctx, p, policy, ns);
+	reason = charge_source(p, class, class_id, hash, now);
+	if (reason != REASON_SYN_FLOOD || !has_cookies)
+		return reason;
+	besiege(ns);
+	return answer(ctx, p, policy, ns);
+}
+
+/* prove gives a source a slot, for its proof or because its class asks for none. */
+static __always_inline int prove(const struct packet *p, struct found *f, union terms t, __u64 now)
+{
+	struct client own;
+
+	find_free(f, now);
+	if (f->own != SET_SLOTS)
+		return 0;
+	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
+	if (f->free != SET_SLOTS && take(f, &own, own_bits(&p->source), now, t.word) == 0)
+		return 0;
+	count_event(EVENT_SLOT_LOST);
+	return -1;
+}
+
+/* unproved_ack decides about the other TCP packets of a source without a slot. One of them may
+ * bring a cookie back. The source's connection is charged here, since no SYN of it was.
+ */
+static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packet *p,
+					  struct found *f, union terms t, union policy_word policy,
+					  struct class *class, __u64 now)
+{
+	__u64 ns = now >> TICK_SHIFT;
+	__u32 class_id = t.class_id & (MAX_CLASSES - 1), reason;
+	struct slot *s;
+
+	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN ||
+	    (p->tcp & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK ||
+	    (policy.is.mode != MODE_UNDER_ATTACK && !under_siege(ns)) ||
+	    !is_cookie(ctx, p->l3, client_is_ipv4(&p->source))) {
+		if (policy.is.mode == MODE_UNDER_ATTACK &&
+		    (p->tcp & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
+			return REASON_OUT_OF_STATE;
+		return charge_source(p, class, class_id, f->key, now);
+	}
+	if (prove(p, f, t, now) != 0)
+		return charge_total(p, class, class_id, now);
+	s = slot_at(f->set, f->own);
+	reason = proved(p, f, policy.word, now);
+	if (reason != REASON_PASS_QUOTA ||
+	    level_bits(&class->client, &p->source) < own_bits(&p->source))
+		return reason;
+	reason = charge_connection(s, &class->client, now);
+	if (reason == CHARGED)
+		return REASON_PASS_COOKIE;
+	s->dropped++;
+	s->reason = reason;
+	return reason;
+}
+
+/* unproved_source decides about a packet whose source has no slot. */
+__noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 word, __u64 now)
+{
+	union policy_word policy = {.word = word};
+	struct client own;
+	struct found f = {};
+	struct class *class;
+	__u32 class_id;
 	union terms t;
 
-	if (!set) /* set_mask and max_entries are set together: never */
-		return REASON_TABLE_PRESSURE;
-	f = find(set, key, now);
-	if (f.own) {
-		t = slot_terms(f.own);
-		if (t.epoch != epoch)
-			t = renew(f.own, c, now, epoch);
-	} else {
-		t = look_up(c, epoch);
-		if (f.free && take(f.free, f.free_key, key, c, now, t) == 0)
-			f.own = f.free;
-	}
-	if (f.own) {
-		f.own->packets++;
-		f.own->seen = ns;
-	}
+	if (!p)
+		return REASON_UNPROVED_TOTAL;
+	t = look_up(&p->source, policy);
+	class_id = t.class_id & (MAX_CLASSES - 1);
+	class = class_of(policy, t.class_id);
 	if (t.flags & SLOT_ALLOWED)
 		return REASON_PASS_ALLOWED;
-	if (!f.own)
-		return charge_total(t.class_id & (MAX_CLASSES - 1), now);
-	return charge_slot(f.own, t.class_id & (MAX_CLASSES - 1), now);
-}
-
-#define NEXT REASON_MAX /* a parser's answer: go on */
-
-static __always_inline __u32 parse_ipv4(struct cursor *cur, struct client *c)
-{
-	struct iphdr *ip = cursor_ipv4(cur);
-
-	if (!ip)
-		return REASON_IPV4_SHORT;
-	if (ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
-		return REASON_IPV4_BAD;
-	if (cursor_ipv4_options(cur, ip) != 0)
-		return REASON_IPV4_SHORT;
-	/* Only a first fragment has the next header. All fragments are charged alike. */
-	if ((ip->frag_off & bpf_htons(FRAGMENT_OFFSET)) == 0 && cursor_l4(cur, ip->protocol) != 0)
-		return REASON_L4_SHORT;
-	client_ipv4(c, ip->saddr);
-	return NEXT;
-}
-
-static __always_inline int is_ext(__u8 kind)
-{
-	return kind == IPPROTO_HOPOPTS || kind == IPPROTO_ROUTING || kind == IPPROTO_DSTOPTS ||
-	       kind == IPPROTO_FRAGMENT || kind == IPPROTO_AH;
-}
-
-static __always_inline __u32 parse_ipv6(struct cursor *cur, struct client *c)
-{
-	struct ipv6hdr *ip = cursor_ipv6(cur);
-	int later = 0;
-	__u8 kind;
-
-	if (!ip)
-		return REASON_IPV6_SHORT;
-	if (ip->version != 6)
-		return REASON_IPV6_BAD;
-	kind = ip->nexthdr;
-	for (int i = 0; i < MAX_EXTS && is_ext(kind) && !later; i++) {
-		struct ext_head *ext = cursor_ext(cur, kind);
-		__be16 offset;
-
-		if (!ext)
-			return REASON_EXT_SHORT;
-		if (kind == IPPROTO_FRAGMENT) {
-			__builtin_memcpy(&offset, ext->body, sizeof(offset));
-			later = (offset & bpf_htons(FRAGMENT6_OFFSET)) != 0;
-		}
-		kind = ext->next;
+	if (t.flags & SLOT_DENIED || !class)
+		return REASON_DENIED;
+	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
+	find(&f, &own, own_bits(&p->source));
+	if (class->flags & CLASS_SLOTS_FOR_ALL) {
+		if (prove(p, &f, t, now) != 0)
+			return charge_total(p, class, class_id, now);
+		return proved(p, &f, word, now);
 	}
-	if (!later && is_ext(kind))
-		return REASON_EXT_DEPTH;
-	if (!later && cursor_l4(cur, kind) != 0)
-		return REASON_L4_SHORT;
-	client_ipv6(c, &ip->saddr);
-	return NEXT;
+	if (is_syn(p))
+		return unproved_syn(ctx, p, class, class_id, policy, f.key, now);
+	if (p->tcp)
+		return unproved_tcp(ctx, p, &f, t, policy, class, now);
+	return charge_source(p, class, class_id, f.key, now);
 }
 
-static __always_inline int is_vlan(__be16 proto)
+/* judge charges a packet that was parsed, and says why it passes or not. */
+static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union policy_word policy,
+				   __u64 pass)
 {
-	return proto == ETH_P_8021Q_BE || proto == ETH_P_8021AD_BE;
+	struct found f = {};
+	struct client own;
+	__u64 now;
+
+	if (p->is & IS_NEIGHBOR)
+		return REASON_PASS_NEIGHBOR;
+	if (p->is & IS_FRAGMENT && !(pass & BIT(REASON_FRAGMENT)))
+		return REASON_FRAGMENT;
+	now = clock_ns() << TICK_SHIFT;
+	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
+	find(&f, &own, own_bits(&p->source));
+	if (!f.set) /* set_mask and max_entries are set together: never */
+		return REASON_TABLE_PRESSURE;
+	if (f.own != SET_SLOTS)
+		return proved(p, &f, policy.word, now);
+	return unproved_source(ctx, p, policy.word, now);
 }
 
-/* parse finds the client, or says what stands in the way. */
-static __always_inline __u32 parse(struct xdp_md *ctx, struct client *c)
+static __always_inline __u64 passes(union policy_word policy)
 {
-	struct cursor cur = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
-	struct ethhdr *eth = cursor_eth(&cur);
-	__be16 proto;
+	__u32 generation = policy.is.generation & (GENERATIONS - 1);
+	struct rules *r = bpf_map_lookup_elem(&policy_rules, &generation);
 
-	if (!eth)
-		return REASON_ETH_SHORT;
-	proto = eth->h_proto;
-	for (int i = 0; i < MAX_VLANS && is_vlan(proto); i++) {
-		struct vlan_tag *tag = cursor_vlan(&cur);
+	return r ? r->pass : 0;
+}
 
-		if (!tag)
-			return REASON_VLAN_SHORT;
-		proto = tag->proto;
-	}
-	if (is_vlan(proto))
-		return REASON_VLAN_DEPTH;
-	if (proto == bpf_htons(ETH_P_IP))
-		return parse_ipv4(&cur, c);
-	if (proto == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(&cur, c);
-	return REASON_PASS_NOT_IP;
+/* unparsed decides about a packet that cannot be told: it is dropped, or, if the policy says so for
+ * its reason, charged to the budgets of the default class, so that nobody walks around a quota.
+ */
+static __always_inline __u32 unparsed(const struct packet *p, union policy_word policy, __u64 pass,
+				      __u32 reason)
+{
+	struct class *class = class_of(policy, 0);
+
+	if (reason == REASON_PASS_NOT_IP || !(pass >> (reason & 63) & 1))
+		return reason;
+	if (class && charge_budgets(class, 0, p->length, clock_ns() << TICK_SHIFT))
+		return reason;
+	return REASON_UNPROVED_TOTAL;
 }
 
 SEC("xdp")
 int xdp_weir(struct xdp_md *ctx)
 {
-	struct client c = {0, 0};
-	struct policy *p;
-	__u32 zero = 0, reason;
+	union policy_word policy = read_policy();
+	struct packet p = {};
+	__u64 pass;
+	__u32 reason;
 
-	p = bpf_map_lookup_elem(&current_policy, &zero);
-	if (!p || p->mode == MODE_OFF)
-		return verdict(ctx, XDP_PASS, REASON_PASS_OFF);
-	reason = parse(ctx, &c);
+	p.length = packet_length(ctx);
+	if (policy.is.mode == MODE_OFF)
+		return verdict(ctx, policy, 0, REASON_PASS_OFF, p.length);
+	pass = passes(policy);
+	reason = parse(ctx, &p);
 	if (reason == NEXT)
-		reason = quota(&c, p);
-	if (reason <= REASON_PASS_TOTAL || p->mode == MODE_SHADOW)
-		return verdict(ctx, XDP_PASS, reason);
-	return verdict(ctx, XDP_DROP, reason);
+		reason = judge(ctx, &p, policy, pass);
+	else
+		reason = unparsed(&p, policy, pass, reason);
+	return verdict(ctx, policy, pass, reason, p.length);
+}
+
+/* stamp tells the listener that a SYN is for to expect cookies: 1 if it did. User space runs it,
+ * and lets the kernel make one for that moment; it is attached nowhere and judges no packet.
+ */
+SEC("xdp")
+int stamp(struct xdp_md *ctx)
+{
+	struct cursor cur = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	__u64 ns = bpf_ktime_get_ns();
+	struct ethhdr *eth = cursor_eth(&cur);
+	struct syn syn = {};
+	__u32 size;
+
+	if (!eth)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = cursor_ipv4(&cur);
+
+		if (!ip)
+			return 0;
+		size = copy_syn(&syn, (void *)(ip + 1), cur.end);
+		if (size < sizeof(struct tcphdr) || size > TCP_MOST)
+			return 0;
+		return stamp_ipv4(ctx, ip, &syn, size, ns);
+	} else {
+		struct ipv6hdr *ip = cursor_ipv6(&cur);
+
+		if (!ip)
+			return 0;
+		size = copy_syn(&syn, (void *)(ip + 1), cur.end);
+		if (size < sizeof(struct tcphdr) || size > TCP_MOST)
+			return 0;
+		return stamp_ipv6(ctx, ip, &syn, size, ns);
+	}
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,30 +1,32 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"weir/admin"
 	"weir/bpf/xdp"
 	"weir/cmd/weir/config"
-	"weir/ratelimit"
 	"weir/ratelimit/kernel"
+	"weir/tuning"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// topClients is how many of the busiest clients are shown.
-const topClients = 20
-
 // guard is the quotas in XDP, or why there are none.
 type guard struct {
 	xdp.Collector
-	cfg    config.XDP
-	policy kernel.Policy
-	off    string // why, if there is no program
+	cfg       config.XDP
+	agent     *kernel.Agent
+	log       *slog.Logger
+	operators []kernel.Peer
+	queues    queueWatch
+	off       string // why, if there is no program
 }
 
 var _ prometheus.Collector = (*guard)(nil)
@@ -32,16 +34,27 @@ var _ prometheus.Collector = (*guard)(nil)
 // newGuard loads and attaches the program, by the configuration. With enabled: auto a host
 // that cannot run it is served without; anything else that is wrong is an error.
 func newGuard(cfg config.XDP, log *slog.Logger, environ []string) (*guard, error) {
-	g := &guard{cfg: cfg}
+	g := &guard{cfg: cfg, log: log, operators: operators(environ)}
 	if cfg.Enabled == "off" {
 		g.off = "xdp.enabled is off"
 		return g, nil
 	}
-	var err error
-	if g.policy, err = policyOf(cfg, operators(environ, log)); err != nil {
+	policy, mode, err := cfg.Quotas()
+	if err != nil {
 		return nil, err
 	}
-	err = g.start(log)
+	if mode == nil {
+		m, err := xdp.ParseMode(cfg.Mode)
+		if err != nil {
+			return nil, fmt.Errorf("xdp.mode: %w", err)
+		}
+		mode = &m
+	}
+	for _, o := range g.operators {
+		log.Info("no quota for the operator's own address", "remote", o.Addr)
+		policy.List(kernel.Entry{Prefix: netip.PrefixFrom(o.Addr, o.Addr.BitLen()), Allow: true})
+	}
+	err = g.start(policy, *mode)
 	if err == nil {
 		return g, nil
 	}
@@ -55,51 +68,47 @@ func newGuard(cfg config.XDP, log *slog.Logger, environ []string) (*guard, error
 	return nil, err
 }
 
-func (g *guard) start(log *slog.Logger) error {
+func (g *guard) start(policy kernel.Policy, mode xdp.Mode) error {
 	prog, err := xdp.Load(xdp.Config{
 		Interface:      g.cfg.Interface,
 		Attach:         xdp.AttachMode(g.cfg.Attach),
 		Slots:          g.cfg.Slots,
 		IPv4PrefixBits: g.cfg.IPv4Prefix,
 		IPv6PrefixBits: g.cfg.IPv6Prefix,
-	}, log)
+		Clock:          xdp.Clock(g.cfg.Clock),
+		Cookies:        xdp.Option(g.cfg.Cookies),
+		Proof:          xdp.Option(g.cfg.Proof),
+		Pin:            g.cfg.Pin,
+	}, g.log)
 	if err != nil {
 		return err
 	}
 	g.Program = prog
-	if err := kernel.Apply(prog, g.policy); err != nil {
+	if g.agent, err = kernel.NewAgent(prog, policy, mode, g.peers, g.log); err != nil {
 		return err
 	}
 	how, err := prog.Attach()
 	if err != nil {
 		return err
 	}
-	log.Info("quotas in xdp", "iface", g.cfg.Interface, "attach", how, "mode", prog.Mode(), "packets", g.cfg.Packets, "burst", g.cfg.Burst)
+	g.log.Info("quotas in xdp", "iface", g.cfg.Interface, "attach", how, "mode", prog.Mode(), "adopted", prog.Adopted(),
+		"cookies", prog.Features().Cookies, "proof", prog.Proofless() == nil, "table_bytes", g.cfg.Slots*xdp.SlotBytes)
 	return nil
 }
 
-func policyOf(cfg config.XDP, allow []netip.Prefix) (kernel.Policy, error) {
-	p := kernel.Policy{Burst: uint64(cfg.Burst), Allow: append(allow, cfg.Allow...)} //nolint:gosec // config bounds it
-	var errs []error
-	var err error
-	if p.Client, err = ratelimit.ParseRate(cfg.Packets); err != nil {
-		errs = append(errs, fmt.Errorf("xdp.packets: %w", err))
+// run does what the quotas need from time to time, until ctx ends.
+func (g *guard) run(ctx context.Context) error {
+	if !g.on() {
+		return nil
 	}
-	if p.Total, err = ratelimit.ParseRate(cfg.Total); err != nil {
-		errs = append(errs, fmt.Errorf("xdp.total: %w", err))
-	}
-	if p.Mode, err = xdp.ParseMode(cfg.Mode); err != nil {
-		errs = append(errs, fmt.Errorf("xdp.mode: %w", err))
-	}
-	if len(errs) == 0 {
-		_, err = kernel.Compile(p)
-		errs = append(errs, err)
-	}
-	return p, errors.Join(errs...)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.queues.run(ctx, g.Program) })
+	defer wg.Wait()
+	return g.agent.Run(ctx)
 }
 
 // operators is the address that this was started from over SSH: it is never cut off.
-func operators(environ []string, log *slog.Logger) []netip.Prefix {
+func operators(environ []string) []kernel.Peer {
 	for _, kv := range environ {
 		value, ok := strings.CutPrefix(kv, "SSH_CONNECTION=")
 		if !ok {
@@ -107,12 +116,26 @@ func operators(environ []string, log *slog.Logger) []netip.Prefix {
 		}
 		from, _, _ := strings.Cut(value, " ")
 		if a, err := netip.ParseAddr(from); err == nil {
-			a = a.WithZone("").Unmap()
-			log.Info("no quota for the operator's own address", "remote", a)
-			return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
+			return []kernel.Peer{{Addr: a.WithZone("").Unmap(), Why: "the operator's SSH"}}
 		}
 	}
 	return nil
+}
+
+// Ports whose peers no policy may cut off unless it is forced.
+const sshPort = 22
+
+// peers are those: who is connected by SSH now, and whoever started weir.
+func (g *guard) peers() []kernel.Peer {
+	all := g.operators
+	connected, err := tuning.Peers("/", sshPort)
+	if err != nil {
+		g.log.Warn("connections by ssh are not known: a policy that cuts them off is not refused", "err", err)
+	}
+	for _, a := range connected {
+		all = append(all, kernel.Peer{Addr: a, Why: "connected by SSH"})
+	}
+	return all
 }
 
 func (g *guard) on() bool { return g.Program != nil }
@@ -130,7 +153,12 @@ func (g *guard) describe() string {
 	if !g.on() {
 		return "off: " + g.off
 	}
-	return fmt.Sprintf("%v on %s (%s), %s a client", g.Program.Mode(), g.cfg.Interface, g.Program.How(), g.cfg.Packets)
+	p, _ := g.agent.Policy()
+	quota := "no quota"
+	if c := p.ClassOf(netip.Addr{}); c.Client.Packets.Count > 0 {
+		quota = c.Client.Packets.String() + " a client"
+	}
+	return fmt.Sprintf("%v on %s (%s), %s", g.Program.Mode(), g.cfg.Interface, g.Program.How(), quota)
 }
 
 // numbers adds packets by reason.
@@ -148,80 +176,4 @@ func (g *guard) numbers(n *admin.Numbers) {
 			n.Dropped[r.String()] = s.Dropped[r].Packets
 		}
 	}
-}
-
-// quotaCount is packets and bytes of one reason.
-type quotaCount struct {
-	Action  string `json:"action"`
-	Reason  string `json:"reason"`
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
-}
-
-type quotaClient struct {
-	Client  string `json:"client"`
-	Packets uint64 `json:"packets"`
-	Dropped uint64 `json:"dropped"`
-	Allowed bool   `json:"allowed,omitempty"`
-}
-
-// quotaShown is what `weir quota show` prints.
-type quotaShown struct {
-	Enabled   bool          `json:"enabled"`
-	Reason    string        `json:"reason,omitempty"` // why it is not
-	Interface string        `json:"interface,omitempty"`
-	Attach    string        `json:"attach,omitempty"`
-	Mode      string        `json:"mode,omitempty"`
-	Classes   []quotaClass  `json:"classes,omitempty"`
-	Allow     []string      `json:"allow,omitempty"`
-	Counters  []quotaCount  `json:"counters,omitempty"`
-	Slots     int           `json:"table_slots,omitempty"`
-	Used      int           `json:"table_used,omitempty"`
-	Top       []quotaClient `json:"top,omitempty"`
-}
-
-type quotaClass struct {
-	Name    string `json:"name"`
-	Packets string `json:"packets"`
-	Burst   int    `json:"burst"`
-	Total   string `json:"total"`
-}
-
-// Show implements [admin.Quotas].
-func (g *guard) Show() (any, error) {
-	s, err := g.Program.Stats()
-	if err != nil {
-		return nil, err
-	}
-	top, used, err := g.Program.Top(topClients)
-	if err != nil {
-		return nil, err
-	}
-	shown := quotaShown{
-		Enabled: true, Interface: g.cfg.Interface, Attach: string(g.Program.How()), Mode: g.Program.Mode().String(),
-		Classes: []quotaClass{{"default", g.cfg.Packets, g.cfg.Burst, g.cfg.Total}},
-		Slots:   g.Program.Slots(), Used: used,
-	}
-	for _, p := range g.policy.Allow {
-		shown.Allow = append(shown.Allow, p.String())
-	}
-	for _, r := range xdp.Reasons() {
-		shown.Counters = append(shown.Counters, quotaCount{"pass", r.String(), s.Passed[r].Packets, s.Passed[r].Bytes})
-		if r.Drops() {
-			shown.Counters = append(shown.Counters, quotaCount{"drop", r.String(), s.Dropped[r].Packets, s.Dropped[r].Bytes})
-		}
-	}
-	for _, c := range top {
-		shown.Top = append(shown.Top, quotaClient{c.Prefix.String(), c.Packets, c.Dropped, c.Allowed})
-	}
-	return shown, nil
-}
-
-// SetMode implements [admin.Quotas].
-func (g *guard) SetMode(mode string) error {
-	m, err := xdp.ParseMode(mode)
-	if err != nil {
-		return err
-	}
-	return g.Program.SetMode(m)
 }

@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"weir/bpf/xdp"
+
 	"github.com/alecthomas/kong"
 )
 
@@ -26,7 +28,7 @@ type cli struct {
 	Serve     serveCmd       `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
 	Publish   publishCmd     `cmd:"" help:"Publish events to a topic."`
 	Subscribe subscribeCmd   `cmd:"" help:"Print the events of topics as they come."`
-	Quota     quotaCmd       `cmd:"" help:"Show the quotas in XDP."`
+	Quota     quotaCmd       `cmd:"" help:"Show and change the quotas in XDP."`
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
 	Version   versionCmd     `cmd:"" help:"Print the version."`
 	Bench     benchCmd       `cmd:"" help:"Measure weir on this host."`
@@ -62,6 +64,7 @@ func run(args []string, a *app) int {
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"pin_dir": xdp.DefaultPinDir},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(a),
 	)

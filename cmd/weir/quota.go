@@ -3,25 +3,47 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"strings"
+	"net/url"
+	"os"
+	"strconv"
 	"text/tabwriter"
+	"time"
+
+	"weir/bpf/xdp"
+	"weir/cmd/weir/config"
+	"weir/ratelimit/kernel"
 )
 
 type quotaCmd struct {
-	Show quotaShowCmd `cmd:"" help:"Show classes, mode, counters and the busiest sources."`
+	Show    quotaShowCmd    `cmd:"" help:"Show mode, policy, counters and the busiest sources."`
+	Top     quotaTopCmd     `cmd:"" help:"Rank clients by packets, drops or connections."`
+	Explain quotaExplainCmd `cmd:"" help:"Say what holds for an address, and why it was dropped."`
+	Events  quotaEventsCmd  `cmd:"" help:"Print dropped packets as they come, or write them to a pcapng file."`
+	Set     quotaSetCmd     `cmd:"" help:"Set the mode, or quotas of a class."`
+	Allow   quotaAllowCmd   `cmd:"" help:"Have no quota hold for prefixes."`
+	Deny    quotaDenyCmd    `cmd:"" help:"Have nothing of prefixes pass."`
+	Class   quotaClassCmd   `cmd:"" help:"Put prefixes into a class."`
+	Unlist  quotaUnlistCmd  `cmd:"" help:"Take prefixes off all lists."`
+	Apply   quotaApplyCmd   `cmd:"" help:"Apply a whole policy, which comes back by itself unless confirmed."`
+	Confirm quotaConfirmCmd `cmd:"" help:"Have the policy applied last stay."`
+	Unpin   quotaUnpinCmd   `cmd:"" help:"Let pinned state of an interface go: traffic passes."`
 }
 
 type quotaShowCmd struct {
 	adminFlags
-	JSON bool `help:"Print JSON." name:"json"`
+	JSON   bool `help:"Print JSON." name:"json"`
+	Policy bool `help:"Print the policy alone, as weir quota apply takes it."`
 }
 
 // Help is printed below the flags.
 func (*quotaShowCmd) Help() string {
 	return `Examples:
   weir quota show
+  weir quota show --policy >policy.yaml
   weir quota show --json | jq .top`
 }
 
@@ -43,11 +65,23 @@ func (c *quotaShowCmd) Run(ctx context.Context, a *app) error {
 		_, err := fmt.Fprintf(a.stdout, "XDP is off: %s\n", q.Reason)
 		return err
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "interface\t%s (%s)\nmode\t%s\ntable\t%d of %d slots\nallow\t%s\n\n", q.Interface, q.Attach, q.Mode, q.Used, q.Slots, strings.Join(q.Allow, " "))
-	fmt.Fprintf(w, "CLASS\tPACKETS\tBURST\tTOTAL\n")
-	for _, k := range q.Classes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", k.Name, k.Packets, k.Burst, k.Total)
+	if c.Policy {
+		_, err := io.WriteString(a.stdout, q.Policy)
+		return err
+	}
+	return q.print(a.stdout)
+}
+
+func (q *quotaShown) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "interface\t%s (%s)\nmode\t%s\n", q.Interface, q.Attach, q.Mode)
+	if q.Until != "" {
+		fmt.Fprintf(w, "until\t%s, unless confirmed: weir quota confirm\n", q.Until)
+	}
+	fmt.Fprintf(w, "proof\t%s\nSYN cookies\t%s\npinned\t%v\n", q.Proof, q.Cookies, q.Pinned)
+	fmt.Fprintf(w, "table\t%d of %d slots, %d MiB; %d times no room\n", q.Used, q.Slots, q.Bytes>>20, q.Pressure)
+	if q.Queues != nil {
+		fmt.Fprintf(w, "queues\t%s\n", q.Queues.Text)
 	}
 	fmt.Fprintf(w, "\nACTION\tREASON\tPACKETS\tBYTES\n")
 	for _, n := range q.Counters {
@@ -55,9 +89,293 @@ func (c *quotaShowCmd) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", n.Action, n.Reason, n.Packets, n.Bytes)
 		}
 	}
-	fmt.Fprintf(w, "\nCLIENT\tPACKETS\tDROPPED\n")
-	for _, t := range q.Top {
-		fmt.Fprintf(w, "%s\t%d\t%d\n", t.Client, t.Packets, t.Dropped)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := printClients(out, q.Top); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s", q.Policy)
+	return err
+}
+
+func printClients(out io.Writer, all []quotaClient) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "CLIENT\tCLASS\tPACKETS\tDROPPED\tCONNECTIONS\tLAST REASON\n")
+	for _, c := range all {
+		class := c.Class
+		if c.Allowed {
+			class = "allowed"
+		}
+		if c.Denied {
+			class = "denied"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", c.Client, class, c.Packets, c.Dropped, c.Connections, c.LastReason)
 	}
 	return w.Flush()
+}
+
+type quotaTopCmd struct {
+	adminFlags
+	By   string `help:"packets, dropped or connections." default:"dropped" enum:"packets,dropped,connections"`
+	N    int    `help:"How many." short:"n" default:"20"`
+	JSON bool   `help:"Print JSON." name:"json"`
+}
+
+// Help is printed below the flags.
+func (*quotaTopCmd) Help() string {
+	return `Examples:
+  weir quota top
+  weir quota top --by connections -n 100 --json`
+}
+
+// Run ranks clients.
+func (c *quotaTopCmd) Run(ctx context.Context, a *app) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodGet, "/api/quota/top?by="+c.By+"&n="+strconv.Itoa(c.N), nil, &raw); err != nil {
+		return err
+	}
+	if c.JSON {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
+		return err
+	}
+	var top struct {
+		Top []quotaClient `json:"top"`
+	}
+	if err := json.Unmarshal(raw, &top); err != nil {
+		return fmt.Errorf("read the clients: %w", err)
+	}
+	return printClients(a.stdout, top.Top)
+}
+
+type quotaExplainCmd struct {
+	adminFlags
+	Client string `arg:"" help:"Address."`
+	JSON   bool   `help:"Print JSON." name:"json"`
+}
+
+// Help is printed below the flags.
+func (*quotaExplainCmd) Help() string {
+	return `Examples:
+  weir quota explain 192.0.2.7
+  weir quota explain 2001:db8::7 --json`
+}
+
+// Run explains.
+func (c *quotaExplainCmd) Run(ctx context.Context, a *app) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodGet, "/api/quota/explain?client="+url.QueryEscape(c.Client), nil, &raw); err != nil {
+		return err
+	}
+	if c.JSON {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
+		return err
+	}
+	var e kernel.Explanation
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return fmt.Errorf("read the explanation: %w", err)
+	}
+	return printExplanation(a.stdout, e)
+}
+
+func printExplanation(out io.Writer, e kernel.Explanation) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\t%s\n", e.Client, e.Text)
+	fmt.Fprintf(w, "class\t%s\nproved\t%v\nmode\t%s\n", e.Class, e.Proved, e.Mode)
+	if e.Listed != "" {
+		fmt.Fprintf(w, "listed as\t%s\n", e.Listed)
+	}
+	for _, s := range e.Slots {
+		fmt.Fprintf(w, "\nslot\t%s, seen %s ago\n", s.Prefix, s.SeenAgo)
+		fmt.Fprintf(w, "packets\t%d, %d dropped\n", s.Packets, s.Dropped)
+		if s.LastReason != "" {
+			fmt.Fprintf(w, "last drop\t%s: %s\n", s.LastReason, s.LastMeans)
+		}
+		fmt.Fprintf(w, "connections\t%d, %d half open\n", s.Connections, s.HalfOpen)
+		for _, q := range s.Quotas {
+			fmt.Fprintf(w, "%s\t%s, %d left", q.Name, q.Rate, q.Left)
+			if q.NextIn != "" && q.NextIn != "0s" {
+				fmt.Fprintf(w, ", the next one in %s", q.NextIn)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	return w.Flush()
+}
+
+type quotaSetCmd struct {
+	adminFlags
+	Class string   `help:"Class whose quotas are set." default:"default"`
+	Force bool     `help:"Also if it cuts off who is connected by SSH."`
+	Set   []string `arg:"" help:"KEY=VALUE: mode=..., or a quota of the class." name:"key=value"`
+}
+
+// Help is printed below the flags.
+func (*quotaSetCmd) Help() string {
+	return `Examples:
+  weir quota set mode=under-attack
+  weir quota set packets=5000/s packets_burst=10000 concurrent=100
+  weir quota set --class partners bytes=1Gbit/s
+  weir quota set packets=                        (no quota of packets any more)
+
+Keys are those of a policy: weir quota show --policy.`
+}
+
+// Run sets.
+func (c *quotaSetCmd) Run(ctx context.Context, a *app) error {
+	set, err := keyValues(c.Set)
+	if err != nil {
+		return &usageError{err}
+	}
+	mode, hasMode := set["mode"]
+	delete(set, "mode")
+	if len(set) > 0 {
+		body := map[string]any{"class": c.Class, "set": set, "force": c.Force, "operators": operatorsOf(a.environ)}
+		if err := c.call(ctx, http.MethodPost, "/api/quota/edit", body, &struct{}{}); err != nil {
+			return err
+		}
+	}
+	if hasMode {
+		return c.call(ctx, http.MethodPost, "/api/quota/mode", map[string]string{"mode": mode}, &struct{}{})
+	}
+	return nil
+}
+
+// listFlags are those of the commands that list prefixes.
+type listFlags struct {
+	adminFlags
+	Force    bool     `help:"Also if it cuts off who is connected by SSH."`
+	Prefixes []string `arg:"" help:"Prefixes or addresses."`
+}
+
+func (c *listFlags) list(ctx context.Context, a *app, verdict string) error {
+	body := map[string]any{"prefixes": c.Prefixes, "verdict": verdict, "force": c.Force, "operators": operatorsOf(a.environ)}
+	return c.call(ctx, http.MethodPost, "/api/quota/edit", body, &struct{}{})
+}
+
+type quotaAllowCmd struct{ listFlags }
+
+// Help is printed below the flags.
+func (*quotaAllowCmd) Help() string {
+	return "Example:\n  weir quota allow 192.0.2.0/24 2001:db8::/48"
+}
+
+// Run allows.
+func (c *quotaAllowCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "allow") }
+
+type quotaDenyCmd struct{ listFlags }
+
+// Help is printed below the flags.
+func (*quotaDenyCmd) Help() string { return "Example:\n  weir quota deny 198.51.100.0/24" }
+
+// Run denies.
+func (c *quotaDenyCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "deny") }
+
+type quotaClassCmd struct {
+	Name string `arg:"" help:"Class of the policy."`
+	listFlags
+}
+
+// Help is printed below the flags.
+func (*quotaClassCmd) Help() string { return "Example:\n  weir quota class partners 203.0.113.0/24" }
+
+// Run puts prefixes into a class.
+func (c *quotaClassCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, c.Name) }
+
+type quotaUnlistCmd struct{ listFlags }
+
+// Help is printed below the flags.
+func (*quotaUnlistCmd) Help() string { return "Example:\n  weir quota unlist 198.51.100.0/24" }
+
+// Run takes prefixes off the lists.
+func (c *quotaUnlistCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "none") }
+
+type quotaApplyCmd struct {
+	adminFlags
+	File    string        `arg:"" help:"Policy (YAML); - for the standard input."`
+	Confirm time.Duration `help:"Put the policy before back after this time, unless weir quota confirm comes first; 0 to keep it at once." default:"60s"`
+	Force   bool          `help:"Also if it cuts off who is connected by SSH."`
+	Check   bool          `help:"Only say what is wrong with the file."`
+}
+
+// Help is printed below the flags.
+func (*quotaApplyCmd) Help() string {
+	return `Examples:
+  weir quota show --policy >policy.yaml          write the policy that holds
+  weir quota apply policy.yaml --confirm 60s     try another
+  weir quota confirm                             and keep it
+  weir quota apply policy.yaml --check           only say what is wrong`
+}
+
+// Run applies.
+func (c *quotaApplyCmd) Run(ctx context.Context, a *app) error {
+	text, err := c.read(a)
+	if err != nil {
+		return err
+	}
+	if _, _, err := config.ParsePolicy(c.File, text); err != nil || c.Check {
+		return err
+	}
+	body := map[string]any{"policy": string(text), "name": c.File, "confirm_seconds": int(c.Confirm.Seconds()), "force": c.Force, "operators": operatorsOf(a.environ)}
+	var applied struct {
+		Mode  string `json:"mode"`
+		Until string `json:"until"`
+	}
+	if err := c.call(ctx, http.MethodPost, "/api/quota/apply", body, &applied); err != nil {
+		return err
+	}
+	if applied.Until == "" {
+		_, err = fmt.Fprintf(a.stdout, "the policy holds, mode %s\n", applied.Mode)
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "the policy holds, mode %s, until %s: to keep it: weir quota confirm\n", applied.Mode, applied.Until)
+	}
+	return err
+}
+
+func (c *quotaApplyCmd) read(a *app) ([]byte, error) {
+	if c.File == "-" {
+		return io.ReadAll(io.LimitReader(a.stdin, 64<<20))
+	}
+	text, err := os.ReadFile(c.File)
+	if err != nil {
+		return nil, fmt.Errorf("read the policy: %w", err)
+	}
+	return text, nil
+}
+
+type quotaConfirmCmd struct{ adminFlags }
+
+// Help is printed below the flags.
+func (*quotaConfirmCmd) Help() string { return "Example:\n  weir quota confirm" }
+
+// Run confirms.
+func (c *quotaConfirmCmd) Run(ctx context.Context, a *app) error {
+	if err := c.call(ctx, http.MethodPost, "/api/quota/confirm", struct{}{}, &struct{}{}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.stdout, "the policy stays")
+	return err
+}
+
+type quotaUnpinCmd struct {
+	Interface string `arg:"" help:"Interface whose state is to go."`
+	Dir       string `help:"Where it is pinned." default:"${pin_dir}" placeholder:"DIR"`
+}
+
+// Help is printed below the flags.
+func (*quotaUnpinCmd) Help() string {
+	return "Example:\n  weir quota unpin eth0        detaches what a killed weir left there; it needs root"
+}
+
+// Run lets pinned state go.
+func (c *quotaUnpinCmd) Run(_ context.Context, a *app) error {
+	err := xdp.Unpin(c.Dir, c.Interface)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: run it as root", err)
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(a.stdout, "nothing of weir is pinned for %s\n", c.Interface)
+	}
+	return err
 }

@@ -186,6 +186,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	serve(behind, func(ctx context.Context) error { return n.region.Run(ctx, n.edge) })
 	serve(behind, n.admin.Run)
 	serve(behind, n.watchBus)
+	serve(behind, n.guard.run)
 	serve(ctx, func(ctx context.Context) error {
 		defer stopBehind()
 		return n.edge.Run(ctx)

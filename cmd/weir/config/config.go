@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"weir/admin"
+	"weir/bpf/xdp"
 	"weir/broker/bus"
 	"weir/edge"
 
@@ -34,10 +35,14 @@ type Config struct {
 // XDP is the section of the quotas; see docs/ARCHITECTURE.md.
 type XDP struct {
 	Enabled, Interface, Attach, Mode string
+	Clock, Cookies, Proof            string
+	Pin                              bool
 	Slots, IPv4Prefix, IPv6Prefix    int
-	Allow                            []netip.Prefix
-	Packets, Total                   string
-	Burst                            int
+	Policy                           string // a file, instead of the quotas below
+	Allow, Deny                      []netip.Prefix
+	Packets, Bytes, Connections      string
+	Burst, Concurrent                int
+	Total, SYNs                      string
 }
 
 // Log is the section of the log.
@@ -53,8 +58,9 @@ func Default() *Config {
 		Bus:   stored,
 		XDP: XDP{
 			Enabled: "auto", Interface: "lo", Attach: "auto", Mode: "enforce",
-			Slots: 1 << 18, IPv4Prefix: 32, IPv6Prefix: 64,
-			Packets: "1000000/s", Burst: 100_000, Total: "1000000/s",
+			Clock: "precise", Cookies: "auto", Proof: "auto",
+			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
+			Packets: "1000000/s", Burst: 100_000, Total: "1000000/s", SYNs: "100000/s",
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}

@@ -26,5 +26,8 @@ func (x XDP) validate() error {
 	if x.Burst < 1 || x.Burst > 100_000_000 {
 		bad("burst", x.Burst, "1 to 100000000")
 	}
+	if x.Concurrent < 0 || x.Concurrent > 65535 {
+		bad("concurrent", x.Concurrent, "0 (no quota) to 65535")
+	}
 	return errors.Join(errs...)
 }

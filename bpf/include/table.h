@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The table of clients: looking one up, taking a slot, what lists and classes say of it. */
+#ifndef WEIR_TABLE_H
+#define WEIR_TABLE_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
+#include "bucket.h"
+#include "client.h"
+#include "held.h"
+#include "maps.h"
+
+/* A slot's epoch, class and flags, read and written as one word so that they fit together. */
+union terms {
+	__u64 word;
+	struct {
+		__u32 epoch;
+		__u8 class_id;
+		__u8 flags;
+		__u8 reason;
+		__u8 bits;
+	};
+};
+
+_Static_assert(__builtin_offsetof(struct slot, epoch) % 8 == 0 &&
+		       __builtin_offsetof(struct slot, seen) ==
+			       __builtin_offsetof(struct slot, epoch) + sizeof(union terms),
+	       "the terms are a word of the slot");
+
+static __always_inline union terms slot_terms(struct slot *s)
+{
+	return (union terms){.word = *(volatile __u64 *)&s->epoch};
+}
+
+static __always_inline void slot_set_terms(struct slot *s, union terms t)
+{
+	*(volatile __u64 *)&s->epoch = t.word;
+}
+
+/* The policy as of one packet: a copy, since another may hold the next moment. */
+union policy_word {
+	__u64 word;
+	struct policy is;
+};
+
+static __always_inline union policy_word read_policy(void)
+{
+	__u32 zero = 0;
+	struct policy *p = bpf_map_lookup_elem(&current_policy, &zero);
+
+	return (union policy_word){.word = p ? *(volatile __u64 *)p : 0};
+}
+
+static __always_inline struct class *class_of(union policy_word p, __u8 class_id)
+{
+	__u32 index = (p.is.generation & (GENERATIONS - 1)) * MAX_CLASSES +
+		      (class_id & (MAX_CLASSES - 1));
+
+	return bpf_map_lookup_elem(&classes, &index);
+}
+
+/* look_up asks the lists about an address. */
+static __always_inline union terms look_up(const struct client *c, union policy_word p)
+{
+	__u32 generation = p.is.generation & (GENERATIONS - 1);
+	union terms t = {.epoch = p.is.epoch};
+	struct prefix key = {.bits = 128};
+	struct listed *l = NULL;
+	void *list;
+
+	if (client_is_ipv4(c)) {
+		if (!(p.is.flags & POLICY_LISTED_V4))
+			return t;
+		key.bits = 32;
+		*(__be32 *)key.addr = bpf_htonl((__u32)c->lo);
+		list = bpf_map_lookup_elem(&lists_v4, &generation);
+	} else {
+		if (!(p.is.flags & POLICY_LISTED_V6))
+			return t;
+		client_addr(key.addr, c);
+		list = bpf_map_lookup_elem(&lists_v6, &generation);
+	}
+	if (list)
+		l = bpf_map_lookup_elem(list, &key);
+	if (l) {
+		t.class_id = l->class_id & (MAX_CLASSES - 1);
+		t.flags = l->flags;
+	}
+	return t;
+}
+
+__noinline int owes(const struct slot *s, __u64 now)
+{
+	if (!s)
+		return 1;
+	return *(volatile __u64 *)&s->packet_tat > now || *(volatile __u64 *)&s->byte_tat > now ||
+	       *(volatile __u64 *)&s->connection_tat > now ||
+	       held_total(held_at(*(volatile __u64 *)&s->held, now >> TICK_SHIFT)) > 0;
+}
+
+/* A search: where the client's slot is, or one it may take, or neither. */
+struct found {
+	struct set *set;
+	__u64 key;
+	__u64 old; /* key of the slot that may be taken */
+	__u32 own; /* SET_SLOTS if it has none */
+	__u32 free; /* SET_SLOTS if there is none */
+};
+
+static __always_inline struct slot *slot_at(struct set *set, __u32 i)
+{
+	return &set->slot[i & (SET_SLOTS - 1)];
+}
+
+/* find looks for a client's slot. */
+static __always_inline void find(struct found *f, const struct client *c, __u32 bits)
+{
+	__u32 index;
+
+	f->key = client_hash(c, bits) | SLOT_TAKEN;
+	f->own = f->free = SET_SLOTS;
+	index = f->key & set_mask;
+	f->set = bpf_map_lookup_elem(&quota_state, &index);
+	if (!f->set) /* set_mask and max_entries are set together: never */
+		return;
+#pragma unroll
+	for (__u32 i = 0; i < SET_SLOTS; i++) {
+		if (*(volatile __u64 *)&f->set->key[i] == f->key)
+			f->own = i;
+	}
+}
+
+/* find_free looks for a slot to take. While another CPU takes one of the set none is offered,
+ * since that one may become this client's. Error: if between two CPUs' looks a slot stops to owe,
+ * each may take another one for the same client; one of them is found from then on, and the
+ * other one has let one packet through.
+ */
+static __noinline int find_free(struct found *f, __u64 now)
+{
+	if (!f->set)
+		return -1;
+	for (__u32 i = 0; i < SET_SLOTS; i++) {
+		__u64 k = *(volatile __u64 *)&f->set->key[i];
+
+		if (k == f->key) {
+			f->own = i;
+			return 0;
+		}
+		if (k == SLOT_BUSY) {
+			f->free = SET_SLOTS;
+			return -1;
+		}
+		if (f->free == SET_SLOTS && (k == SLOT_EMPTY || !owes(slot_at(f->set, i), now))) {
+			f->free = i;
+			f->old = k;
+		}
+	}
+	return 0;
+}
+
+/* take makes the slot found the client's, if nobody was faster and its owner has not begun to
+ * owe since it was looked at. held is not written: it is 0 for what counts, and what a CPU that
+ * found the old owner adds after this look it takes off again, once it sees another key. Error: a
+ * CPU that found the old owner before and charges it after is not stopped; it charges the new
+ * owner, or nobody, one packet.
+ */
+static __noinline int take(struct found *f, const struct client *c, __u32 bits, __u64 now,
+			   __u64 terms)
+{
+	union terms t = {.word = terms};
+	__u32 i = f->free & (SET_SLOTS - 1);
+	struct slot *s;
+
+	if (!f->set)
+		return -1;
+	s = slot_at(f->set, i);
+	if (__sync_val_compare_and_swap(&f->set->key[i], f->old, SLOT_BUSY) != f->old)
+		return -1;
+	if (owes(s, now)) {
+		__sync_val_compare_and_swap(&f->set->key[i], SLOT_BUSY, f->old);
+		return -1;
+	}
+	s->packet_tat = 0;
+	s->byte_tat = 0;
+	s->connection_tat = 0;
+	s->packets = 0;
+	s->dropped = 0;
+	s->seen = now >> TICK_SHIFT;
+	f->set->spared[i] = 0;
+	client_addr(f->set->addr[i], c);
+	t.bits = bits;
+	slot_set_terms(s, t);
+	__sync_val_compare_and_swap(&f->set->key[i], SLOT_BUSY, f->key);
+	f->own = i;
+	count_event(EVENT_TAKEN);
+	return 0;
+}
+
+/* clamp brings one arrival time under a quota that has changed. All writers of one that is too
+ * far ahead are renewing it: a swap that fails has been done by another CPU.
+ */
+static __always_inline void clamp(__u64 *tat, __u64 now, __u64 limit)
+{
+	__u64 old = *(volatile __u64 *)tat;
+	__u64 new = gcra_clamp(old, now, limit);
+
+	if (new != old)
+		__sync_val_compare_and_swap(tat, old, new);
+}
+
+static __always_inline void clamp_slot(struct slot *s, const struct level *l, __u64 now)
+{
+	clamp(&s->packet_tat, now, l->packets.limit);
+	clamp(&s->byte_tat, now, l->bytes.limit);
+	clamp(&s->connection_tat, now, l->connections.limit);
+}
+
+static __always_inline __u32 level_bits(const struct level *l, const struct client *c)
+{
+	return client_is_ipv4(c) ? l->ipv4_bits : l->ipv6_bits;
+}
+
+static __always_inline __u32 own_bits(const struct client *c)
+{
+	return client_is_ipv4(c) ? ipv4_bits : ipv6_bits;
+}
+
+/* A slot for a prefix wider than what has a slot of its own is one for each class, so that two
+ * classes within a prefix do not charge each other.
+ */
+static __always_inline __u32 wide_bits(__u32 bits, __u8 class_id)
+{
+	return bits | (__u32)(class_id & (MAX_CLASSES - 1)) << 8;
+}
+
+/* find_wide is the slot of the prefix that a client of a class is in, taken if need be; NULL if
+ * there is no room. Its callers have proof.
+ */
+static __noinline struct slot *find_wide(const struct client *c, __u64 now, __u64 word,
+					 const struct level *l, __u32 class_id)
+{
+	union policy_word p = {.word = word};
+	__u32 bits = level_bits(l, c);
+	struct client wide;
+	struct found f = {};
+	union terms t;
+	struct slot *s;
+
+	client_cut(&wide, c, l->ipv4_bits, l->ipv6_bits);
+	find(&f, &wide, wide_bits(bits, class_id));
+	if (!f.set)
+		return NULL;
+	t = (union terms){.epoch = p.is.epoch, .class_id = class_id};
+	if (f.own == SET_SLOTS) {
+		find_free(&f, now);
+		if (f.own == SET_SLOTS &&
+		    (f.free == SET_SLOTS || take(&f, &wide, bits, now, t.word) != 0)) {
+			count_event(EVENT_SLOT_LOST);
+			return NULL;
+		}
+	}
+	s = slot_at(f.set, f.own);
+	if (slot_terms(s).epoch != p.is.epoch) {
+		clamp_slot(s, l, now);
+		t.bits = bits;
+		slot_set_terms(s, t);
+	}
+	return s;
+}
+
+#endif

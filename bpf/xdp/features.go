@@ -1,0 +1,85 @@
+package xdp
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+)
+
+// Features are parts of the kernel that the program uses where they are there.
+type Features struct {
+	// Frags: packets of several buffers, as of jumbo frames. Linux 5.18.
+	Frags bool
+	// Cookies: SYN cookies in XDP. Linux 6.0.
+	Cookies bool
+	// Watch: connections seen by sockops, those there before by iter/tcp; that needs the
+	// kernel's types (CONFIG_DEBUG_INFO_BTF). Linux 5.15.
+	Watch bool
+	// CallbackFlags: the end of connections that were there before is told by sockops too, else
+	// by a tracepoint. Linux 6.12.
+	CallbackFlags bool
+}
+
+// Floors say which kernel brought what; the first one is what the program cannot do without.
+func Floors() []Floor {
+	return []Floor{
+		{"5.15", "the program itself: compare-and-swap, global functions"},
+		{"5.15", "proof of the return path, connections counted: sockops with a namespace's cookie, iter/tcp"},
+		{"5.18", "packets of several buffers (jumbo frames)"},
+		{"6.0", "SYN cookies in XDP"},
+		{"6.12", "the end of earlier connections by sockops instead of a tracepoint"},
+	}
+}
+
+// Floor is the Linux version that brought a feature.
+type Floor struct{ Version, Feature string }
+
+// probe asks the kernel, and holds the answer against what cfg asks for.
+func probe(cfg Config) (Features, error) {
+	var f Features
+	f.Frags = features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
+	cookies := features.HaveProgramHelper(ebpf.XDP, asm.FnTcpRawGenSyncookieIpv4)
+	f.Cookies = cookies == nil && cfg.Cookies != OptionOff
+	if cfg.Cookies == OptionOn && cookies != nil {
+		return f, fmt.Errorf("answer SYNs in XDP: %w: use Linux 6.0 or newer, or set xdp.cookies to auto: %w", ErrKernel, cookies)
+	}
+	if cfg.Proof == OptionOff {
+		return f, nil
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err == nil {
+		err = features.HaveProgramHelper(ebpf.SockOps, asm.FnGetNetnsCookie)
+	}
+	f.Watch = err == nil
+	if cfg.Proof == OptionOn && err != nil {
+		return f, fmt.Errorf("watch connections: %w: use Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF, or set xdp.proof to auto: %w", ErrKernel, err)
+	}
+	f.CallbackFlags = f.Watch && hasEnumValue(kernel, "TCP_BPF_SOCK_OPS_CB_FLAGS")
+	return f, nil
+}
+
+// hasEnumValue reports whether the kernel's types have an enumerator of that name.
+func hasEnumValue(kernel *btf.Spec, name string) bool {
+	for t, err := range kernel.All() {
+		if err != nil {
+			return false
+		}
+		e, ok := t.(*btf.Enum)
+		if !ok {
+			continue
+		}
+		for _, v := range e.Values {
+			if v.Name == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// errNoProof says why there is no proof though Config would have it.
+var errNoProof = errors.New("connections are not watched")

@@ -1,0 +1,332 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"weir/bpf/xdp"
+	"weir/ratelimit"
+	"weir/ratelimit/kernel"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// LoadPolicy is [ParsePolicy] of a file.
+func LoadPolicy(path string) (kernel.Policy, *xdp.Mode, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return kernel.Policy{}, nil, fmt.Errorf("read the policy: %w", err)
+	}
+	return ParsePolicy(path, text)
+}
+
+// ParsePolicy reads a policy of quotas, as [PrintPolicy] writes it; name stands for the file in
+// errors, which are all that is wrong, joined. mode is nil if the policy leaves it.
+func ParsePolicy(name string, text []byte) (p kernel.Policy, mode *xdp.Mode, err error) {
+	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return p, nil, fmt.Errorf("%s: it is not YAML: %w", name, err)
+	}
+	d := &policyDecoder{name: name}
+	for _, doc := range file.Docs {
+		if doc.Body != nil && doc.Body.Type() != ast.NullType {
+			d.mapping("", doc.Body, d.top())
+		}
+	}
+	if len(d.errs) == 0 {
+		if _, err := kernel.Compile(d.policy); err != nil {
+			for _, err := range flatten(err) {
+				d.errs = append(d.errs, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	}
+	return d.policy, d.mode, errors.Join(d.errs...)
+}
+
+// policyDecoder reads a policy's tree, and collects what is wrong with it.
+type policyDecoder struct {
+	name   string
+	policy kernel.Policy
+	mode   *xdp.Mode
+	errs   []error
+}
+
+// keys are what a mapping may have, and how each is read.
+type keys map[string]func(ast.Node) error
+
+func (d *policyDecoder) fail(node ast.Node, key string, err error) {
+	d.errs = append(d.errs, &Error{d.name, node.GetToken().Position.Line, key, err.Error()})
+}
+
+// mapping reads a mapping by its keys; path is the way to it.
+func (d *policyDecoder) mapping(path string, node ast.Node, known keys) {
+	pairs, ok := pairsOf(node)
+	if !ok {
+		d.fail(node, strings.TrimSuffix(path, "."), errors.New("is not a mapping: want key: value"))
+		return
+	}
+	seen := map[string]int{}
+	for _, pair := range pairs {
+		name := pair.Key.GetToken().Value
+		if line, twice := seen[name]; twice {
+			d.fail(pair.Key, path+name, fmt.Errorf("is set already in line %d: keep one", line))
+			continue
+		}
+		seen[name] = pair.Key.GetToken().Position.Line
+		read, ok := known[name]
+		if !ok {
+			names := make([]string, 0, len(known))
+			for k := range known {
+				names = append(names, k)
+			}
+			slices.Sort(names)
+			d.fail(pair.Key, path+name, errors.New("is not a key"+suggestion(name, names)))
+			continue
+		}
+		if err := read(pair.Value); err != nil {
+			d.fail(pair.Key, path+name, err)
+		}
+	}
+}
+
+func pairsOf(node ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch m := node.(type) {
+	case *ast.MappingNode:
+		return m.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{m}, true
+	}
+	return nil, false
+}
+
+func (d *policyDecoder) top() keys {
+	return keys{
+		"mode": scalarKey(func(v string) error {
+			m, err := xdp.ParseMode(v)
+			d.mode = &m
+			return err
+		}),
+		"classes": d.classes,
+		"prefixes": func(node ast.Node) error {
+			pairs, ok := pairsOf(node)
+			if !ok {
+				return errors.New("is not a mapping: want 192.0.2.0/24: class")
+			}
+			for _, pair := range pairs {
+				d.list(pair.Key, pair.Key.GetToken().Value, kernel.Entry{Class: pair.Value.GetToken().Value})
+			}
+			return nil
+		},
+		"allow": d.lists(kernel.Entry{Allow: true}),
+		"deny":  d.lists(kernel.Entry{Deny: true}),
+		"pass": listKey(func(v string) error {
+			r, err := xdp.ParseReason(v)
+			if err == nil && !r.Parser() {
+				err = fmt.Errorf("%s is no reason of the parser: such as fragment, vlan_depth or ext_depth", v)
+			}
+			d.policy.Pass = append(d.policy.Pass, r)
+			return err
+		}),
+	}
+}
+
+func (d *policyDecoder) lists(as kernel.Entry) func(ast.Node) error {
+	return func(node ast.Node) error {
+		values, err := valuesOf(node, true)
+		for _, v := range values {
+			d.list(node, v, as)
+		}
+		return err
+	}
+}
+
+// list adds an entry; that a prefix is there twice is the policy's to say.
+func (d *policyDecoder) list(at ast.Node, prefix string, e kernel.Entry) {
+	p, err := ParsePrefix(prefix)
+	if err != nil {
+		d.fail(at, "", fmt.Errorf("%s %w", prefix, err))
+		return
+	}
+	for _, old := range d.policy.Entries {
+		if old.Prefix == p {
+			d.fail(at, p.String(), errors.New("is listed twice: keep one"))
+			return
+		}
+	}
+	e.Prefix = p
+	d.policy.Entries = append(d.policy.Entries, e)
+}
+
+func (d *policyDecoder) classes(node ast.Node) error {
+	pairs, ok := pairsOf(node)
+	if !ok {
+		return errors.New("is not a mapping: want default: {packets: 5000/s}")
+	}
+	for _, pair := range pairs {
+		c := kernel.Class{Name: pair.Key.GetToken().Value}
+		path := "classes." + c.Name + "."
+		fields := quotaKeys(&c.Client)
+		fields["proof"] = scalarKey(func(v string) error {
+			c.NoProof = v == "none"
+			if v != "none" && v != "required" {
+				return fmt.Errorf("is %q: want required or none", v)
+			}
+			return nil
+		})
+		fields["aggregate"] = func(n ast.Node) error {
+			d.mapping(path+"aggregate.", n, quotaKeys(&c.Aggregate))
+			return nil
+		}
+		fields["unproved"] = func(n ast.Node) error {
+			d.mapping(path+"unproved.", n, budgetKeys(&c.Unproved))
+			return nil
+		}
+		if pair.Value.Type() != ast.NullType {
+			d.mapping(path, pair.Value, fields)
+		}
+		d.policy.Classes = append(d.policy.Classes, c)
+	}
+	return nil
+}
+
+func quotaKeys(q *kernel.Quotas) keys {
+	return keys{
+		"packets":           scalarKey(rateInto(&q.Packets)),
+		"packets_burst":     scalarKey(countInto(&q.PacketBurst)),
+		"bytes":             scalarKey(byteRateInto(&q.Bytes)),
+		"bytes_burst":       scalarKey(sizeInto(&q.ByteBurst)),
+		"connections":       scalarKey(rateInto(&q.Connections)),
+		"connections_burst": scalarKey(countInto(&q.ConnectionBurst)),
+		"concurrent":        scalarKey(countInto(&q.Concurrent)),
+		"ipv4_prefix":       scalarKey(countInto(&q.IPv4Bits)),
+		"ipv6_prefix":       scalarKey(countInto(&q.IPv6Bits)),
+	}
+}
+
+func budgetKeys(b *kernel.Budget) keys {
+	return keys{
+		"packets":       scalarKey(rateInto(&b.Packets)),
+		"packets_burst": scalarKey(countInto(&b.PacketBurst)),
+		"bytes":         scalarKey(byteRateInto(&b.Bytes)),
+		"bytes_burst":   scalarKey(sizeInto(&b.ByteBurst)),
+		"syns":          scalarKey(rateInto(&b.SYNs)),
+		"syns_burst":    scalarKey(countInto(&b.SYNBurst)),
+	}
+}
+
+func scalarKey(set func(string) error) func(ast.Node) error {
+	return func(n ast.Node) error {
+		values, err := valuesOf(n, false)
+		if err != nil {
+			return err
+		}
+		if len(values) != 1 {
+			return errors.New("is a list: want one value")
+		}
+		return set(values[0])
+	}
+}
+
+func listKey(add func(string) error) func(ast.Node) error {
+	return func(n ast.Node) error {
+		values, err := valuesOf(n, true)
+		for _, v := range values {
+			err = errors.Join(err, add(v))
+		}
+		return err
+	}
+}
+
+func rateInto(to *ratelimit.Rate) func(string) error {
+	return func(v string) (err error) {
+		*to, err = ratelimit.ParseRate(v)
+		return err
+	}
+}
+
+func byteRateInto(to *ratelimit.ByteRate) func(string) error {
+	return func(v string) (err error) {
+		*to, err = ratelimit.ParseByteRate(v)
+		return err
+	}
+}
+
+func countInto[T int | uint32 | uint64](to *T) func(string) error {
+	return func(v string) error {
+		n, err := strconv.ParseUint(strings.ReplaceAll(v, "_", ""), 10, 31)
+		if err != nil || n == 0 {
+			return fmt.Errorf("is %q: want a whole number of 1 or more", v)
+		}
+		*to = T(n)
+		return nil
+	}
+}
+
+func sizeInto(to *uint64) func(string) error {
+	return func(v string) error {
+		n, err := parseSize(v)
+		if err != nil {
+			return err
+		}
+		*to = uint64(n) //nolint:gosec // parseSize refuses what is below 0
+		return nil
+	}
+}
+
+// Quotas is the policy of the section: of its file, or of its own keys; who is allowed or denied by
+// its keys is added to the file's. mode is nil if the file leaves it.
+func (x XDP) Quotas() (p kernel.Policy, mode *xdp.Mode, err error) {
+	if x.Policy != "" {
+		if p, mode, err = LoadPolicy(x.Policy); err != nil {
+			return p, nil, err
+		}
+	} else if p, err = x.ownPolicy(); err != nil {
+		return p, nil, err
+	}
+	for _, at := range x.Allow {
+		p.List(kernel.Entry{Prefix: at, Allow: true})
+	}
+	for _, at := range x.Deny {
+		if e, twice := find(p.Entries, at); twice && e.Allow {
+			return p, nil, fmt.Errorf("xdp.deny has %v, which is allowed as well: keep one", at)
+		}
+		p.List(kernel.Entry{Prefix: at, Deny: true})
+	}
+	_, err = kernel.Compile(p)
+	return p, mode, err
+}
+
+func find(entries []kernel.Entry, at netip.Prefix) (kernel.Entry, bool) {
+	i := slices.IndexFunc(entries, func(e kernel.Entry) bool { return e.Prefix == at })
+	if i < 0 {
+		return kernel.Entry{}, false
+	}
+	return entries[i], true
+}
+
+// ownPolicy is the policy of the section's keys.
+func (x XDP) ownPolicy() (kernel.Policy, error) {
+	c := kernel.Class{Name: kernel.Default}
+	c.Client.PacketBurst, c.Client.Concurrent = uint64(x.Burst), uint32(x.Concurrent) //nolint:gosec // validate bounds them
+	var errs []error
+	read := func(key, text string, into func(string) error) {
+		if text == "" {
+			return
+		}
+		if err := into(text); err != nil {
+			errs = append(errs, fmt.Errorf("xdp.%s: %w", key, err))
+		}
+	}
+	read("packets", x.Packets, rateInto(&c.Client.Packets))
+	read("bytes", x.Bytes, byteRateInto(&c.Client.Bytes))
+	read("connections", x.Connections, rateInto(&c.Client.Connections))
+	read("total", x.Total, rateInto(&c.Unproved.Packets))
+	read("syns", x.SYNs, rateInto(&c.Unproved.SYNs))
+	return kernel.Policy{Classes: []kernel.Class{c}, Pass: []xdp.Reason{xdp.ReasonFragment}}, errors.Join(errs...)
+}
