@@ -53,9 +53,9 @@ $(LINT): tools/go.mod tools/go.sum
 	go build -modfile=tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: test
-test: deps test-unit test-bpf test-netns test-e2e ## Run all four tiers
+test: deps test-unit test-bpf test-netns test-e2e test-kernels ## Run all five tiers
 
-PRIVILEGED := ^Test(BPF|Netns|E2E)
+PRIVILEGED := ^Test(BPF|Netns|E2E|Kernels)
 
 .PHONY: test-unit
 test-unit: ## No privileges, any system
@@ -72,6 +72,11 @@ test-netns: ## Native XDP on veth pairs (root)
 .PHONY: test-e2e
 test-e2e: build ## The binary as a user runs it
 	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -timeout 5m -run '^TestE2E' ./test/...
+
+.PHONY: test-kernels
+test-kernels: ## The BPF and netns tests on other kernels, under qemu
+	go test -count=1 -timeout 20m -run '^TestKernels' ./test/kernels
+	@cat .cache/kernels/*/summary
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while

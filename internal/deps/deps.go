@@ -41,7 +41,7 @@ func Rules() []Rule {
 		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
 		{"weir/bench/...", []string{"weir/..."}, "it measures all"},
 		{"weir/cmd/...", []string{"weir/..."}, "it wires all"},
-		{"weir/test", []string{"weir/..."}, "it tests all"},
+		{"weir/test/...", []string{"weir/..."}, "it tests all"},
 	}
 }
 

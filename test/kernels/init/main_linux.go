@@ -1,0 +1,152 @@
+// Command init is the first and only program of a guest: it makes the system that the tests of
+// the BPF programs expect, runs their binaries and powers off. What they print goes to the second
+// serial port, framed by lines that test/kernels reads; the first one is the kernel's.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mark begins the lines that are init's own. They are
+//
+//	begin DIRECTORY
+//	end DIRECTORY STATUS
+//	error TEXT
+//	done
+const mark = "=== weir: "
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: it runs as a guest's first process alone: use make test-kernels")
+		return
+	}
+	err := prepare()
+	report, open := openReport()
+	if open != nil {
+		err = errors.Join(err, open)
+		report = os.Stderr // the console: the host shows its end
+	}
+	if err == nil {
+		err = runAll(report)
+	}
+	if err != nil {
+		fmt.Fprintf(report, "\n%serror %s\n", mark, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	fmt.Fprintf(report, "\n%sdone\n", mark)
+	_ = unix.IoctlSetInt(int(report.Fd()), unix.TCSBRK, 1) // wait until it is sent
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// openReport opens the serial port for the host, which gets each byte as it is.
+func openReport() (*os.File, error) {
+	f, err := os.OpenFile("/dev/ttyS1", os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	t, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	if err == nil {
+		t.Oflag &^= unix.OPOST
+		err = unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make %s raw: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// prepare makes the system; each failure is reported.
+func prepare() error {
+	var errs []error
+	for _, m := range []struct{ kind, at string }{
+		{"proc", "/proc"},
+		{"sysfs", "/sys"},
+		{"devtmpfs", "/dev"},
+		{"bpf", "/sys/fs/bpf"},
+		{"cgroup2", "/sys/fs/cgroup"},
+		{"tracefs", "/sys/kernel/tracing"},
+		{"debugfs", "/sys/kernel/debug"},
+		{"tmpfs", "/run"},
+		{"tmpfs", "/tmp"},
+	} {
+		err := os.MkdirAll(m.at, 0o755) //nolint:gosec // as on any system
+		if err == nil {
+			err = unix.Mount(m.kind, m.at, m.kind, 0, "")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("mount %s on %s: %w", m.kind, m.at, err))
+		}
+	}
+	// As a usual init does: named network namespaces are mounts that others see.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		errs = append(errs, fmt.Errorf("share the mounts: %w", err))
+	}
+	modules, err := filepath.Glob("/modules/*.ko") // sorted: each after those it needs
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, path := range modules {
+		if err := load(path); err != nil {
+			errs = append(errs, fmt.Errorf("load %s: %w", filepath.Base(path), err))
+		}
+	}
+	if err := loopbackUp(); err != nil {
+		errs = append(errs, fmt.Errorf("bring lo up: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func load(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // it is only read
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+func loopbackUp() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s) //nolint:errcheck // it only carries a request
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
+}
+
+// runAll runs the binaries of tests that /packages lists: a line is the directory, in which its
+// binary is called tests, and the arguments.
+func runAll(report *os.File) error {
+	list, err := os.Open("/packages")
+	if err != nil {
+		return err
+	}
+	defer list.Close() //nolint:errcheck // it is only read
+	for s := bufio.NewScanner(list); s.Scan(); {
+		line := strings.Fields(s.Text())
+		dir := line[0]
+		fmt.Fprintf(report, "\n%sbegin %s\n", mark, dir)
+		cmd := exec.Command(filepath.Join(dir, "tests"), line[1:]...)
+		cmd.Dir = dir
+		cmd.Env = []string{"REQUIRE_BPF=1", "HOME=/tmp", "PATH=/bin"}
+		cmd.Stdout, cmd.Stderr = report, report
+		err := cmd.Run()
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+			return fmt.Errorf("run the tests of %s: %w", dir, err)
+		}
+		fmt.Fprintf(report, "\n%send %s %d\n", mark, dir, cmd.ProcessState.ExitCode())
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package kernels
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const root = "../.."
+
+// kernel is a kernel to test on.
+type kernel struct {
+	version string // the first two numbers
+	suite   string // the Debian suite whose kernel it is
+}
+
+func kernels() []kernel {
+	return []kernel{
+		{"6.1", "bookworm"},
+		{"6.12", "bookworm-backports"},
+	}
+}
+
+// mayFail are the tests that may fail or skip in a guest, each as "6.1/TestBPFName" with its
+// reason.
+func mayFail() map[string]string {
+	return map[string]string{}
+}
+
+func TestKernels(t *testing.T) {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		if os.Getenv("REQUIRE_BPF") == "1" {
+			t.Fatal("no qemu-system-x86_64: run make deps")
+		}
+		t.Skip("no qemu-system-x86_64: run make deps")
+	}
+	packages := build(t)
+	for _, k := range kernels() {
+		t.Run(k.version, func(t *testing.T) { k.run(t, packages) })
+	}
+}
+
+// run runs the tests of the packages on the kernel.
+func (k kernel) run(t *testing.T, packages []pkg) {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(root, ".cache/kernels", k.version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); os.IsNotExist(err) {
+		if out, err := exec.Command(root+"/tools/kernels.sh", k.version, k.suite, dir).CombinedOutput(); err != nil {
+			t.Fatalf("fetch the kernel: %v\n%s", err, out)
+		}
+	}
+	g := guest{dir: dir}
+	if err := writeInitrd(g.path("initrd"), g.path("modules"), packages); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	again := g.boot(t)
+	r := parse(g.read(t, "report.log"))
+	var passed, failed, skipped int
+	for _, p := range packages {
+		t.Run(p.Dir, func(t *testing.T) {
+			r := r.packages[p.Dir]
+			for _, name := range p.tests {
+				t.Run(name, func(t *testing.T) {
+					switch problem, why := r.problem(name), mayFail()[k.version+"/"+name]; {
+					case problem == "":
+						passed++
+					case why != "":
+						skipped++
+						t.Skipf("%s, as it may: %s", problem, why)
+					default:
+						failed++
+						t.Errorf("on Linux %s %s\n%s", k.version, problem, r.output[name])
+					}
+				})
+			}
+			if r.status != "0" && !t.Failed() {
+				t.Errorf("on Linux %s the binary ended with status %q\n%s", k.version, r.status, r.output[""])
+			}
+		})
+	}
+	if r.err != "" || !r.done {
+		t.Errorf("the guest did not come to its end: %s: the end of %s:\n%s", r.err, g.path("console.log"), tail(g.read(t, "console.log")))
+	}
+	summary := fmt.Sprintf("Linux %s: %d passed, %d failed, %d skipped in %v%s\n",
+		strings.TrimSpace(g.read(t, "release")), passed, failed, skipped, time.Since(start).Round(time.Second), again)
+	t.Log(strings.TrimSpace(summary))
+	if err := os.WriteFile(g.path("summary"), []byte(summary), 0o600); err != nil {
+		t.Error(err)
+	}
+	if !t.Failed() {
+		g.passed(t)
+	}
+}
