@@ -234,6 +234,9 @@ func explainLoad(err error) error {
 	return fmt.Errorf("load xdp_weir: %w", err)
 }
 
+// Raw is the program itself, for those below bpf/ that run it on packets of their own.
+func (p *Program) Raw() *ebpf.Program { return p.objs.XdpWeir }
+
 // Adopted reports whether the program took over the state that an earlier one left pinned.
 func (p *Program) Adopted() bool { return p.adopted }
 

@@ -134,6 +134,9 @@ var (
 	ByConnections Order = func(a, b Client) int { return cmp.Compare(b.Connections, a.Connections) }
 )
 
+// topSlack is how many clients more than twice those wanted are held before they are sorted.
+const topSlack = 1024
+
 // Top is the first n clients in an order, and how many there are in all.
 func (p *Program) Top(n int, by Order) (top []Client, used int, err error) {
 	p.mu.Lock()
@@ -144,16 +147,13 @@ func (p *Program) Top(n int, by Order) (top []Client, used int, err error) {
 	}
 	for c := range p.Clients() {
 		used++
-		at, _ := slices.BinarySearchFunc(top, c, by)
-		if at >= n {
-			continue
+		if top = append(top, c); len(top) >= 2*n+topSlack {
+			slices.SortFunc(top, by)
+			top = top[:n]
 		}
-		if len(top) < n {
-			top = append(top, Client{})
-		}
-		copy(top[at+1:], top[at:])
-		top[at] = c
 	}
+	slices.SortFunc(top, by)
+	top = top[:min(n, len(top))]
 	return top, used, nil
 }
 
