@@ -171,9 +171,10 @@ struct purses {
 
 /* Whether SYNs are answered with cookies. Writer: the program. */
 struct siege {
-	__u64 until; /* ns */
+	__u64 until; /* ns: all unproved ones are */
+	__u64 expected; /* ns: until then cookies may come back */
 	__u64 entered; /* how often it began */
-	__u64 pad[6];
+	__u64 pad[5];
 };
 
 #define SLOT_EMPTY 0ULL

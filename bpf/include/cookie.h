@@ -42,6 +42,7 @@ struct {
 } sieges SEC(".maps");
 
 #define STAMP_NS 100000000000ULL /* 100 s: well within TCP_SYNCOOKIE_VALID of net/tcp.h */
+#define EXPECT_NS 30000000000ULL /* 30 s: how long after a cookie its ACK may come */
 #define TCP_MOST 60 /* bytes of a TCP header with all options */
 
 /* The answer's only option. 1460 and 1440 are Ethernet's less the headers. */
@@ -76,6 +77,27 @@ static __always_inline void besiege(__u64 ns)
 	if (until <= ns)
 		__sync_fetch_and_add(&s->entered, 1);
 	*(volatile __u64 *)&s->until = ns + siege_ns;
+}
+
+/* expect_cookies notes that one was sent. */
+static __always_inline void expect_cookies(__u64 ns)
+{
+	__u32 zero = 0;
+	struct siege *s = bpf_map_lookup_elem(&sieges, &zero);
+
+	if (s && *(volatile __u64 *)&s->expected < ns + EXPECT_NS - EXPECT_NS / 8)
+		*(volatile __u64 *)&s->expected = ns + EXPECT_NS;
+}
+
+/* cookies_expected reports whether an ACK may bring a cookie back: looking at one costs as much as
+ * all else.
+ */
+static __always_inline int cookies_expected(__u64 ns)
+{
+	__u32 zero = 0;
+	struct siege *s = bpf_map_lookup_elem(&sieges, &zero);
+
+	return s && *(volatile __u64 *)&s->expected > ns;
 }
 
 static __always_inline __u64 stamped_at(__be16 port)

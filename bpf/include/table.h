@@ -131,13 +131,16 @@ static __always_inline void find(struct found *f, const struct client *c, __u32 
 	}
 }
 
-/* find_free looks for a slot to take. While another CPU takes one of the set none is offered,
- * since that one may become this client's. Error: if between two CPUs' looks a slot stops to owe,
- * each may take another one for the same client; one of them is found from then on, and the
- * other one has let one packet through.
+/* find_free looks for a slot to take: an empty one, else that of who has been away the longest of
+ * those who owe nothing, since with its slot goes the proof of its return path. While another CPU
+ * takes one of the set none is offered, since that one may become this client's. Error: if between
+ * two CPUs' looks a slot stops to owe, each may take another one for the same client; one of them
+ * is found from then on, and the other one has let one packet through.
  */
 static __noinline int find_free(struct found *f, __u64 now)
 {
+	__u64 oldest = ~0ULL;
+
 	if (!f->set)
 		return -1;
 	for (__u32 i = 0; i < SET_SLOTS; i++) {
@@ -151,9 +154,14 @@ static __noinline int find_free(struct found *f, __u64 now)
 			f->free = SET_SLOTS;
 			return -1;
 		}
-		if (f->free == SET_SLOTS && (k == SLOT_EMPTY || !owes(slot_at(f->set, i), now))) {
+		if (k == SLOT_EMPTY) {
 			f->free = i;
 			f->old = k;
+			oldest = 0;
+		} else if (slot_at(f->set, i)->seen < oldest && !owes(slot_at(f->set, i), now)) {
+			f->free = i;
+			f->old = k;
+			oldest = slot_at(f->set, i)->seen;
 		}
 	}
 	return 0;

@@ -1,6 +1,12 @@
 package xdp
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+)
 
 // Errors of this package, to be tested for with [errors.Is]. Each comes wrapped in a sentence
 // that says what to do.
@@ -22,3 +28,19 @@ var (
 	// ErrIncompatible: pinned state does not fit this program or its configuration.
 	ErrIncompatible = errors.New("pinned state does not fit")
 )
+
+// loadError is why the kernel refused a program: in a line as %v, with all that the verifier said as
+// %+v.
+type loadError struct{ err error }
+
+func (e *loadError) Error() string { return e.err.Error() }
+func (e *loadError) Unwrap() error { return e.err }
+
+// Format implements [fmt.Formatter].
+func (e *loadError) Format(f fmt.State, verb rune) {
+	_, _ = io.WriteString(f, e.err.Error())
+	if ve, ok := errors.AsType[*ebpf.VerifierError](e.err); ok && f.Flag('+') {
+		fmt.Fprintf(f, "\n%+v", ve)
+	}
+	_ = verb // there is one way to print it
+}

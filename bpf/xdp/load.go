@@ -226,7 +226,7 @@ func explainLoad(err error) error {
 		return fmt.Errorf("load xdp_weir: %w: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", ErrNotPermitted, err)
 	}
 	if isVerifier || errors.Is(err, ebpf.ErrNotSupported) {
-		return fmt.Errorf("load xdp_weir: %w: use Linux 5.15 or newer (docs/HOSTS.md): %w", ErrKernel, err)
+		return &loadError{fmt.Errorf("load xdp_weir: %w: use Linux 5.15 or newer (docs/HOSTS.md): %w", ErrKernel, err)}
 	}
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		return fmt.Errorf("load xdp_weir: %w: %w", ErrIncompatible, err)

@@ -4,6 +4,7 @@ package xdp
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"log/slog"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"weir/bpf/bpftest"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // allFeatures are what this kernel has, but for connections: tests see no others' sockets.
@@ -271,4 +273,23 @@ func client(tb testing.TB, p *Program, addr string) Client {
 		tb.Fatalf("%s has no slot", addr)
 	}
 	return all[0]
+}
+
+func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithCancel(t.Context())
+}
+
+// pinToCPU keeps this thread on the CPU it is on.
+func pinToCPU(t *testing.T) {
+	t.Helper()
+	var old, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(0)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.SchedSetaffinity(0, &old) })
 }

@@ -206,10 +206,11 @@ type weirSet struct {
 }
 
 type weirSiege struct {
-	_       structs.HostLayout
-	Until   uint64
-	Entered uint64
-	Pad     [6]uint64
+	_        structs.HostLayout
+	Until    uint64
+	Expected uint64
+	Entered  uint64
+	Pad      [5]uint64
 }
 
 type weirSketch struct {

@@ -202,39 +202,44 @@ __noinline int charge_source(const struct packet *p, const struct class *class, 
 	return REASON_PASS_UNPROVED;
 }
 
-/* answer answers a SYN with a cookie, where that can be done. */
+/* answer answers a SYN with a cookie, where that can be done; else it is refused for a reason. */
 static __always_inline __u32 answer(struct xdp_md *ctx, const struct packet *p,
-				    union policy_word policy, __u64 ns)
+				    union policy_word policy, __u32 refused, __u64 ns)
 {
 	int err;
 
 	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN)
-		return REASON_SYN_FLOOD;
+		return refused;
 	if (policy.is.mode == MODE_SHADOW)
-		return is_stamped(p->port, ns) ? REASON_COOKIE_SENT : REASON_SYN_FLOOD;
+		return is_stamped(p->port, ns) ? REASON_COOKIE_SENT : refused;
 	err = client_is_ipv4(&p->source) ? answer_ipv4(ctx, p->l3, p->length, ns)
 					 : answer_ipv6(ctx, p->l3, p->length, ns);
-	return err ? REASON_SYN_FLOOD : REASON_COOKIE_SENT;
+	if (err)
+		return refused;
+	expect_cookies(ns);
+	return REASON_COOKIE_SENT;
 }
 
 /* unproved_syn decides about the SYN of a source without a slot. One that no budget is left for is
  * answered with a cookie, and so are all for a while after it: whether a source gets through is
- * then a question of its return path alone.
+ * then a question of its return path alone. One whose source is over its quota by the sketch is
+ * answered as well: others may have filled its cells, and if none have, its own slot will say so.
  */
 static __always_inline __u32 unproved_syn(struct xdp_md *ctx, const struct packet *p,
 					  const struct class *class, __u32 class_id,
 					  union policy_word policy, __u64 hash, __u64 now)
 {
 	__u64 ns = now >> TICK_SHIFT;
-	__u32 reason;
+	__u32 reason = REASON_SYN_FLOOD;
 
-	if (policy.is.mode == MODE_UNDER_ATTACK || (has_cookies && under_siege(ns)))
-		return answer(ctx, p, policy, ns);
-	reason = charge_source(p, class, class_id, hash, now);
-	if (reason != REASON_SYN_FLOOD || !has_cookies)
-		return reason;
-	besiege(ns);
-	return answer(ctx, p, policy, ns);
+	if (policy.is.mode != MODE_UNDER_ATTACK && !(has_cookies && under_siege(ns))) {
+		reason = charge_source(p, class, class_id, hash, now);
+		if (reason == REASON_PASS_UNPROVED)
+			return reason;
+		if (reason == REASON_SYN_FLOOD && has_cookies)
+			besiege(ns);
+	}
+	return answer(ctx, p, policy, reason, ns);
 }
 
 /* prove gives a source a slot, for its proof or because its class asks for none. */
@@ -252,7 +257,7 @@ static __always_inline int prove(const struct packet *p, struct found *f, union 
 	return -1;
 }
 
-/* unproved_ack decides about the other TCP packets of a source without a slot. One of them may
+/* unproved_tcp decides about the other TCP packets of a source without a slot. One of them may
  * bring a cookie back. The source's connection is charged here, since no SYN of it was.
  */
 static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packet *p,
@@ -264,8 +269,7 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 	struct slot *s;
 
 	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN ||
-	    (p->tcp & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK ||
-	    (policy.is.mode != MODE_UNDER_ATTACK && !under_siege(ns)) ||
+	    (p->tcp & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK || !cookies_expected(ns) ||
 	    !is_cookie(ctx, p->l3, client_is_ipv4(&p->source))) {
 		if (policy.is.mode == MODE_UNDER_ATTACK &&
 		    (p->tcp & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
@@ -308,6 +312,8 @@ __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64
 		return REASON_DENIED;
 	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
 	find(&f, &own, own_bits(&p->source));
+	if (!f.set) /* as in judge: never */
+		return REASON_TABLE_PRESSURE;
 	if (class->flags & CLASS_SLOTS_FOR_ALL) {
 		if (prove(p, &f, t, now) != 0)
 			return charge_total(p, class, class_id, now);
