@@ -25,7 +25,9 @@ type connector struct {
 	from []netip.Addr
 	to   []netip.AddrPort // of each, its target
 	next atomic.Uint64
-	pace sync.Mutex // guards the pacer that all threads share
+
+	opened, failed atomic.Uint64
+	pace           sync.Mutex // guards the pacer that all threads share
 }
 
 func newConnector(all [2]family, port uint16) (*connector, error) {
@@ -44,9 +46,8 @@ func newConnector(all [2]family, port uint16) (*connector, error) {
 }
 
 // run opens conns on some threads until ctx ends.
-func (c *connector) run(ctx context.Context, in *netlab.Namespace, perSecond int) (r Result, err error) {
+func (c *connector) run(ctx context.Context, in *netlab.Namespace, perSecond int) error {
 	var wg sync.WaitGroup
-	var opened, failed atomic.Uint64
 	errs := make([]error, connectors)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -54,17 +55,17 @@ func (c *connector) run(ctx context.Context, in *netlab.Namespace, perSecond int
 	defer p.stop()
 	for i := range connectors {
 		wg.Go(func() {
-			errs[i] = in.Do(func() error { return c.work(ctx, p, &opened, &failed) })
+			errs[i] = in.Do(func() error { return c.work(ctx, p) })
 			if errs[i] != nil {
 				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	return Result{Sent: opened.Load(), Failed: failed.Load()}, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-func (c *connector) work(ctx context.Context, p *pacer, opened, failed *atomic.Uint64) error {
+func (c *connector) work(ctx context.Context, p *pacer) error {
 	for {
 		c.pace.Lock()
 		n, ok := p.due(ctx, 1)
@@ -81,9 +82,9 @@ func (c *connector) work(ctx context.Context, p *pacer, opened, failed *atomic.U
 			return err
 		}
 		if ok {
-			opened.Add(1)
+			c.opened.Add(1)
 		} else {
-			failed.Add(1)
+			c.failed.Add(1)
 		}
 	}
 }

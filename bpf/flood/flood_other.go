@@ -19,5 +19,8 @@ func (*Flood) Run(context.Context, int) (Result, error) {
 	return Result{}, fmt.Errorf("flood: %w", errors.ErrUnsupported)
 }
 
+// Sent is nothing.
+func (*Flood) Sent() (Result, error) { return Result{}, nil }
+
 // Close does nothing: there is nothing to close.
 func (*Flood) Close() error { return nil }
