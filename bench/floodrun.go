@@ -95,7 +95,7 @@ func runSetting(ctx context.Context, cfg FloodConfig, s setting) (row FloodRow, 
 	release := context.AfterFunc(ctx, r.endWorkers)
 	defer release()
 	if err := r.play(ctx); err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			return r.row, fmt.Errorf("interrupted: %w", ctx.Err())
 		}
 		return r.row, err

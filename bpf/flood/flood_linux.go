@@ -107,7 +107,7 @@ func (f *Flood) load(all [2]family, templates []floodTemplate, ifindex int) erro
 		Flood *ebpf.Program `ebpf:"flood"`
 	}
 	if err := spec.LoadAndAssign(&objs, nil); err != nil {
-		return fmt.Errorf("load the flood's program: it needs Linux 5.18: %w", err)
+		return fmt.Errorf("load the flood's program: %w", err)
 	}
 	f.prog, f.made = objs.Flood, objs.Made
 	f.maps = []*ebpf.Map{objs.Made, objs.Templates, objs.Sources4, objs.Sources6}
@@ -204,8 +204,11 @@ func (f *Flood) send(ctx context.Context, perSecond int) error {
 			Flags:     unix.BPF_F_TEST_XDP_LIVE_FRAMES,
 			BatchSize: batchFrames,
 		})
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("flood with XDP live frames: %w: they need Linux 5.18", err)
+		}
 		if err != nil {
-			return fmt.Errorf("flood: %w", err)
+			return fmt.Errorf("flood with XDP live frames: %w", err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -311,4 +312,55 @@ func TestNetnsFloodOnTheMachinesNetworkIsRefused(t *testing.T) {
 	if r, err := f.Run(t.Context(), 1); !errors.Is(err, ErrNotIsolated) || r.Sent != 0 {
 		t.Errorf("a namespace without its name: %+v, %v", r, err)
 	}
+}
+
+func TestNetnsPeerTakesFramesByItsProgramOrByGROAndNotWithoutEither(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		gro, program bool
+	}{{"neither", false, false}, {"GRO", true, false}, {"a program", false, true}, {"both", true, true}} {
+		edge, load := lab(t)
+		if err := edge.SetGRO(edgeEnd, tt.gro); err != nil {
+			t.Fatal(err)
+		}
+		if tt.program {
+			attach(t, edge, bpftest.Drop(t))
+		}
+		f := open(t, config(t, edge, load, KindUDP))
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		r, err := f.Run(ctx, 10_000)
+		cancel()
+		if err != nil || r.Sent < 50 {
+			t.Fatalf("%s: %+v, %v", tt.name, r, err)
+		}
+		c, err := edge.Counters(edgeEnd)
+		arrives, deadline := tt.gro || tt.program, time.Now().Add(5*time.Second)
+		for err == nil && arrives && c.Received < r.Sent/2 && time.Now().Before(deadline) {
+			c, err = edge.Counters(edgeEnd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (c.Received >= r.Sent/2) != arrives {
+			t.Errorf("%s: %d sent, %+v", tt.name, r.Sent, c)
+		}
+	}
+}
+
+// attach puts a program on the edge's end, in the driver.
+func attach(t *testing.T, edge *netlab.Namespace, prog *ebpf.Program) {
+	t.Helper()
+	var l link.Link
+	err := edge.Do(func() error {
+		ifc, err := net.InterfaceByName(edgeEnd)
+		if err != nil {
+			return err
+		}
+		l, err = link.AttachXDP(link.XDPOptions{Program: prog, Interface: ifc.Index, Flags: link.XDPDriverMode})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
 }

@@ -17,7 +17,7 @@ type benchFloodCmd struct {
 	Conns    int           `help:"Subscribers." default:"500"`
 	Quota    int           `help:"Packets a second, and at once, of each client." default:"1000"`
 	Duration time.Duration `help:"How long each setting is measured." default:"10s"`
-	Only     []string      `help:"Settings to measure beside the baseline: off, shadow, enforce, nftables; all if none." placeholder:"NAME,..."`
+	Only     []string      `help:"Settings to measure beside the baseline: off, shadow, enforce, nftables; all if none." placeholder:"NAME"`
 	JSON     bool          `help:"Print the result as JSON." name:"json"`
 }
 
