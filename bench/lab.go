@@ -120,8 +120,11 @@ func (l *Lab) build(prefix string, addrs []netip.Addr) (err error) {
 			return err
 		}
 	}
-	// With a program and without one, frames then come the same way.
-	return l.Edge.SetGRO(LabEdgeEnd, true)
+	// With an XDP program and without one, the flood and the clients then share the edge's queue.
+	if err := l.Edge.SetFeatures(LabEdgeEnd, true, netlab.FeatureGRO); err != nil {
+		return err
+	}
+	return l.Load.SetFeatures(LabLoadEnd, false, netlab.FeaturesTSO()...)
 }
 
 // InLoad is a Starter among the clients.

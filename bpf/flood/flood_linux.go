@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"weir/bpf/netlab"
@@ -26,6 +28,8 @@ type Flood struct {
 	prog  *ebpf.Program
 	made  *ebpf.Map
 	maps  []*ebpf.Map
+	park  *netlab.Namespace
+	stays link.Link
 	conns *connector // for KindConnect, instead of a program
 }
 
@@ -54,10 +58,36 @@ func Open(cfg Config) (*Flood, error) {
 		}
 		return f.load(all, templates, ifc.Index)
 	})
+	if err == nil && f.prog != nil {
+		err = f.settle()
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// opened tells the parking namespaces of one process apart.
+var opened atomic.Uint32
+
+// settle attaches the program where no packet comes, in a namespace of its own. The kernel's
+// dispatcher of XDP programs (kernel/bpf/dispatcher.c) then knows it as long as f is open;
+// otherwise each run would enter and remove it, and wait for two RCU grace periods: some 20 ms
+// in which nothing is sent.
+func (f *Flood) settle() (err error) {
+	if f.park, err = netlab.New(fmt.Sprintf("%s-park%d", f.cfg.In.Name, opened.Add(1))); err != nil {
+		return err
+	}
+	return f.park.Do(func() error {
+		lo, err := net.InterfaceByName("lo")
+		if err == nil {
+			f.stays, err = link.AttachXDP(link.XDPOptions{Program: f.prog, Interface: lo.Index, Flags: link.XDPGenericMode})
+		}
+		if err != nil {
+			return fmt.Errorf("attach the flood's program in %s: %w", f.park.Name, err)
+		}
+		return nil
+	})
 }
 
 // inside runs do in the flood's namespace, if that is one made for it.
@@ -146,6 +176,13 @@ func (f family) spread() (prefix, free any) {
 // Close frees what Open made. Idempotent.
 func (f *Flood) Close() error {
 	var errs []error
+	if f.stays != nil {
+		errs = append(errs, f.stays.Close())
+		f.stays = nil
+	}
+	if f.park != nil {
+		errs = append(errs, f.park.Close())
+	}
 	if f.prog != nil {
 		errs = append(errs, f.prog.Close())
 		f.prog = nil

@@ -45,7 +45,7 @@ func lab(t *testing.T) (edge, load *netlab.Namespace) {
 		netlab.End{In: load, Interface: loadEnd, Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.2.1/15"), netip.MustParsePrefix("198.18.2.2/15"), netip.MustParsePrefix("2001:db8:2::1/32")}},
 	)
 	if err == nil {
-		err = edge.SetGRO(edgeEnd, true)
+		err = edge.SetFeatures(edgeEnd, true, netlab.FeatureGRO)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -320,7 +320,7 @@ func TestNetnsPeerTakesFramesByItsProgramOrByGROAndNotWithoutEither(t *testing.T
 		gro, program bool
 	}{{"neither", false, false}, {"GRO", true, false}, {"a program", false, true}, {"both", true, true}} {
 		edge, load := lab(t)
-		if err := edge.SetGRO(edgeEnd, tt.gro); err != nil {
+		if err := edge.SetFeatures(edgeEnd, tt.gro, netlab.FeatureGRO); err != nil {
 			t.Fatal(err)
 		}
 		if tt.program {

@@ -41,9 +41,9 @@ func (n *Namespace) DefaultRoute(name string, gateway netip.Addr) error {
 	})
 }
 
-// SetGRO switches generic receive offload of an interface in the namespace on or off (ethtool -K
-// gro). A veth end that has it takes XDP frames from its peer without a program of its own.
-func (n *Namespace) SetGRO(name string, on bool) error {
+// SetFeatures switches features of an interface in the namespace on or off (ethtool -K), by the
+// names that the kernel has for them, see [FeatureGRO].
+func (n *Namespace) SetFeatures(name string, on bool, features ...string) error {
 	return n.onLink(name, func(netlink.Link) error {
 		family, err := netlink.GenlFamilyGet(unix.ETHTOOL_GENL_NAME)
 		if err != nil {
@@ -52,17 +52,20 @@ func (n *Namespace) SetGRO(name string, on bool) error {
 		header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
 		header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(name))
 		wanted := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_WANTED|unix.NLA_F_NESTED, nil)
-		bit := wanted.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil).AddRtAttr(unix.ETHTOOL_A_BITSET_BITS_BIT|unix.NLA_F_NESTED, nil)
-		bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_NAME, nl.ZeroTerminated("rx-gro"))
-		if on {
-			bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_VALUE, nil)
+		bits := wanted.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil)
+		for _, feature := range features {
+			bit := bits.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS_BIT|unix.NLA_F_NESTED, nil)
+			bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_NAME, nl.ZeroTerminated(feature))
+			if on {
+				bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_VALUE, nil)
+			}
 		}
 		req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
 		req.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_SET, Version: unix.ETHTOOL_GENL_VERSION})
 		req.AddData(header)
 		req.AddData(wanted)
 		if _, err := req.Execute(unix.NETLINK_GENERIC, 0); err != nil {
-			return fmt.Errorf("switch generic receive offload of %s: %w", name, err)
+			return fmt.Errorf("switch %v of %s: %w", features, name, err)
 		}
 		return nil
 	})

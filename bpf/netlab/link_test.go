@@ -27,9 +27,12 @@ func TestNetnsLinkIsRoutedSwitchedAndCounted(t *testing.T) {
 		}
 	}
 	for _, on := range []bool{true, false, true, true} {
-		if err := a.SetGRO("a0", on); err != nil {
+		if err := a.SetFeatures("a0", on, netlab.FeatureGRO); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := b.SetFeatures("b0", false, netlab.FeaturesTSO()...); err != nil {
+		t.Fatal(err)
 	}
 	for _, addr := range []string{"198.19.0.2:0", "[2001:db8:9::2]:0"} {
 		var l net.Listener
@@ -52,9 +55,9 @@ func TestNetnsLinkIsRoutedSwitchedAndCounted(t *testing.T) {
 	if err != nil || c.Received < 4 || c.Sent < 4 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for _, err := range []error{a.SetGRO("b0", true), a.DefaultRoute("b0", netip.MustParseAddr("198.18.0.2"))} {
+	for _, err := range []error{a.SetFeatures("b0", true, netlab.FeatureGRO), a.SetFeatures("a0", true, "rx-nothing"), a.DefaultRoute("b0", netip.MustParseAddr("198.18.0.2"))} {
 		if err == nil {
-			t.Error("b0 is in a")
+			t.Error("b0 is in a, or all features are there")
 		}
 	}
 }

@@ -55,9 +55,9 @@ func (n *Namespace) DefaultRoute(name string, _ netip.Addr) error {
 	return unsupported("route through " + name)
 }
 
-// SetGRO wraps [errors.ErrUnsupported].
-func (n *Namespace) SetGRO(name string, _ bool) error {
-	return unsupported("switch generic receive offload of " + name)
+// SetFeatures wraps [errors.ErrUnsupported].
+func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
+	return unsupported("switch features of " + name)
 }
 
 // Close does nothing: there is nothing to close.

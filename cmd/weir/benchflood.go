@@ -34,8 +34,11 @@ quota in a dynamic set at the ingress hook). All of it is removed at the end.
 
 goodput is the deliveries that came of those expected, handshakes the probes answered within
 2 s. "x" is the ratio to the baseline. "softirq" is the share of all CPUs' time in soft
-interrupts, where packets of both hosts are received; the flood is made in system time. Both
-hosts share the CPUs: compare rows of a run, not figures with those of other machines.`
+interrupts, where packets of both hosts are received; the flood is made in system time.
+
+Both hosts share the CPUs: compare rows of a run, not figures with those of other machines, and
+rows whose flood/s is the same. The edge takes frames in on the flood's CPU, so that as fast as
+it goes is faster the less a packet costs the edge.`
 }
 
 // Run measures.
