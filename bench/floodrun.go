@@ -127,10 +127,10 @@ func (r *floodRun) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if r.subscribers, err = r.worker(load.Config{Edge: LabEdge(), Target: "/ws/" + floodTopic, Conns: r.cfg.Conns, Sources: subscribers}); err != nil {
+	if r.subscribers, err = r.worker(ctx, load.Config{Edge: LabEdge(), Target: "/ws/" + floodTopic, Conns: r.cfg.Conns, Sources: subscribers}); err != nil {
 		return err
 	}
-	if r.prober, err = r.worker(load.Config{Edge: LabEdge(), Target: "/ws/" + probeTopic, Sources: probers, ProbesPerSecond: floodProbes}); err != nil {
+	if r.prober, err = r.worker(ctx, load.Config{Edge: LabEdge(), Target: "/ws/" + probeTopic, Sources: probers, ProbesPerSecond: floodProbes}); err != nil {
 		return err
 	}
 	if r.pub, err = NewPublisher(ctx, r.lab.Edge.DialContext, LabAdmin, floodTopic, 128); err != nil {
@@ -145,11 +145,13 @@ func (r *floodRun) build(ctx context.Context) (err error) {
 }
 
 // worker starts one and waits until it is ready.
-func (r *floodRun) worker(cfg load.Config) (*Worker, error) {
+func (r *floodRun) worker(ctx context.Context, cfg load.Config) (*Worker, error) {
 	w, err := StartWorker(r.lab.InLoad, cfg)
 	if err != nil {
 		return w, err
 	}
+	release := context.AfterFunc(ctx, w.End) // an edge may let it wait for long
+	defer release()
 	_, err = w.Report()
 	return w, err
 }
