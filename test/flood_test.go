@@ -52,7 +52,7 @@ func TestE2EFloodIsMeasuredWithEachDefenseAndNothingIsLeft(t *testing.T) {
 	if left := namespaces(t); strings.Contains(left, floodNamespaces) {
 		t.Errorf("left behind after an interrupt: %s", left)
 	}
-	out, stderr, code := weir(t, "bench", "flood", "--conns", "50", "--duration", "1s", "--rate", "20000", "--quota", "500", "--json")
+	out, stderr, code := weir(t, "bench", "flood", "--conns", "50", "--duration", "1s", "--rate", "100000", "--quota", "500", "--json")
 	if code != 0 {
 		t.Fatalf("%d %s%s", code, out, stderr)
 	}
@@ -73,7 +73,7 @@ func TestE2EFloodIsMeasuredWithEachDefenseAndNothingIsLeft(t *testing.T) {
 	for _, r := range got.Rows {
 		names = append(names, r.Setting)
 		calm, enforced := r.Setting == "baseline", r.Setting == "enforce" || r.Setting == "nftables"
-		if (r.Flood > 1000) == calm || (len(r.Dropped) > 0) != enforced || (len(r.WouldDrop) > 0) != (r.Setting == "shadow") {
+		if (r.Flood > 1000) == calm || (len(r.Dropped) > 0) != enforced || len(r.WouldDrop) > 0 && r.Setting != "shadow" {
 			t.Errorf("%+v", r)
 		}
 		if (calm || enforced) && (r.Goodput < 0.5 || r.Handshakes < 0.5) {
