@@ -39,7 +39,7 @@ func TestE2EQuotasOnLoopback(t *testing.T) {
 }
 
 func TestE2EDemoHoldsTheFloodAndCleansUp(t *testing.T) {
-	bpftest.Require(t, "5.12", "native XDP on veth")
+	bpftest.Require(t, "5.18", "XDP live frames")
 	// One that is killed leaves its namespaces; the next removes them.
 	killed := exec.Command(binary(t), "demo", "--conns", "20")
 	if err := killed.Start(); err != nil {

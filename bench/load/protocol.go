@@ -10,6 +10,9 @@ type Config struct {
 	// Conns are to be held, from the Sources in turn; an empty list leaves it to the kernel.
 	Conns   int          `json:"conns"`
 	Sources []netip.Addr `json:"sources"`
+	// ProbesPerSecond makes it a prober instead: conns are opened on a schedule, each with a
+	// handshake, and closed.
+	ProbesPerSecond float64 `json:"probes_per_second,omitempty"`
 }
 
 // Report is what a worker says, a line each: when all conns are open, and after "stop".
@@ -21,7 +24,11 @@ type Report struct {
 	Behind         int     `json:"behind"`  // conns that have not got it
 	Latency        []byte  `json:"latency"` // histogram, HdrHistogram V2 compressed
 	Faults         Faults  `json:"faults"`
-	Error          string  `json:"error,omitempty"`
+	// Of a prober, whose Latency is that of handshakes: probes that ended, and those that got
+	// an answer within ProbeTimeout.
+	Probes uint64 `json:"probes,omitempty"`
+	Shaken uint64 `json:"shaken,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
 // Commands, a line each on the worker's input.
@@ -30,6 +37,6 @@ const (
 	CommandReset = "reset"
 	// CommandReport asks for a report.
 	CommandReport = "report"
-	// CommandStop asks for the last one.
+	// CommandStop asks for the last one, after the probes on their way.
 	CommandStop = "stop"
 )

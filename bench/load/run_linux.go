@@ -68,6 +68,9 @@ func Run(in io.Reader, out io.Writer) error {
 		}
 	}()
 	answer := json.NewEncoder(out)
+	if w.cfg.ProbesPerSecond > 0 {
+		return probe(w.cfg, commands, answer)
+	}
 	if err := w.connect(); err != nil {
 		w.report.Error = err.Error()
 	}
@@ -263,15 +266,6 @@ func (w *worker) read(c *conn) {
 	} else {
 		c.rest = append([]byte(nil), b[used:]...)
 	}
-}
-
-func headEnd(b []byte) int {
-	for i := 3; i < len(b); i++ {
-		if b[i] == '\n' && b[i-1] == '\r' && b[i-2] == '\n' && b[i-3] == '\r' {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 // frames takes the whole frames of b and returns their length.

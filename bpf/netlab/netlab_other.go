@@ -42,6 +42,24 @@ func (n *Namespace) MAC(string) (net.HardwareAddr, error) {
 	return nil, unsupported("enter network namespace " + n.Name)
 }
 
+// Counters are an interface's.
+type Counters struct{ Received, RxDropped, Sent, TxDropped uint64 }
+
+// Counters wraps [errors.ErrUnsupported].
+func (n *Namespace) Counters(name string) (Counters, error) {
+	return Counters{}, unsupported("count packets of " + name)
+}
+
+// DefaultRoute wraps [errors.ErrUnsupported].
+func (n *Namespace) DefaultRoute(name string, _ netip.Addr) error {
+	return unsupported("route through " + name)
+}
+
+// SetFeatures wraps [errors.ErrUnsupported].
+func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
+	return unsupported("switch features of " + name)
+}
+
 // Close does nothing: there is nothing to close.
 func (n *Namespace) Close() error { return nil }
 

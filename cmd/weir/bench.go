@@ -13,6 +13,7 @@ import (
 
 type benchCmd struct {
 	Fanout benchFanoutCmd `cmd:"" help:"Deliver events to many subscribers of one topic."`
+	Flood  benchFloodCmd  `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
 }
 
 type benchFanoutCmd struct {
