@@ -52,6 +52,7 @@ func settings() []setting {
 		{name: "off"},
 		{name: "shadow", mode: "shadow"},
 		{name: "enforce", mode: "enforce"},
+		{name: "under-attack", mode: "under-attack"},
 		{name: "nftables", nftables: true},
 	}
 }

@@ -28,6 +28,9 @@ const (
 	LabMaxAddrs = 250
 
 	labEdgePort = 8000
+	// labSYNs is what of unproved sources' SYNs passes a second before they are answered with
+	// cookies: what two CPUs, which are the load's as well, take with ease.
+	labSYNs = 10_000
 )
 
 // Groups of clients: the third byte of their IPv4 addresses.
@@ -79,6 +82,7 @@ type Lab struct {
 	// Client asks the admin API.
 	Client *http.Client
 	server *Process
+	pass   io.Closer
 }
 
 // NewLab makes the namespaces and their cable, and removes first what an earlier run with the
@@ -124,6 +128,10 @@ func (l *Lab) build(prefix string, addrs []netip.Addr) (err error) {
 	if err := l.Edge.SetFeatures(LabEdgeEnd, true, netlab.FeatureGRO); err != nil {
 		return err
 	}
+	// SYN cookies arrive only at an end with a program of its own.
+	if l.pass, err = l.Load.PassXDP(LabLoadEnd); err != nil {
+		return err
+	}
 	return l.Load.SetFeatures(LabLoadEnd, false, netlab.FeaturesTSO()...)
 }
 
@@ -155,6 +163,7 @@ func LabServeXDP(mode string, quota int) (args, env []string) {
 	return []string{"--xdp", "on", "--interface", LabEdgeEnd}, []string{
 		"WEIR_XDP_ATTACH=native", "WEIR_XDP_MODE=" + mode,
 		fmt.Sprintf("WEIR_XDP_PACKETS=%d/s", quota), fmt.Sprintf("WEIR_XDP_BURST=%d", quota),
+		fmt.Sprintf("WEIR_XDP_SYNS=%d/s", labSYNs),
 	}
 }
 
@@ -220,6 +229,9 @@ func (l *Lab) Close() error {
 		l.server.Stop(15 * time.Second)
 	}
 	var errs []error
+	if l.pass != nil {
+		errs = append(errs, l.pass.Close())
+	}
 	for _, n := range []*netlab.Namespace{l.Edge, l.Load} {
 		if n != nil {
 			errs = append(errs, n.Close())

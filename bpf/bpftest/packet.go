@@ -5,8 +5,13 @@ package bpftest
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"slices"
 )
+
+// Slow reports whether the machine is emulated (BPFTEST_SLOW=1): a test that runs a packet millions
+// of times then does with fewer.
+func Slow() bool { return os.Getenv("BPFTEST_SLOW") == "1" }
 
 // MinPacket is the least a test run of an XDP program takes: an Ethernet header.
 const MinPacket = 14

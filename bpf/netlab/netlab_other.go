@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 )
@@ -58,6 +59,11 @@ func (n *Namespace) DefaultRoute(name string, _ netip.Addr) error {
 // SetFeatures wraps [errors.ErrUnsupported].
 func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
 	return unsupported("switch features of " + name)
+}
+
+// PassXDP wraps [errors.ErrUnsupported].
+func (n *Namespace) PassXDP(name string) (io.Closer, error) {
+	return nil, unsupported("attach a program to " + name)
 }
 
 // Close does nothing: there is nothing to close.

@@ -107,6 +107,13 @@ func (g *guard) run(ctx context.Context) error {
 	return g.agent.Run(ctx)
 }
 
+// refresh says that there are listeners that there were not.
+func (g *guard) refresh() {
+	if g.on() {
+		g.agent.Refresh()
+	}
+}
+
 // operators is the address that this was started from over SSH: it is never cut off.
 func operators(environ []string) []kernel.Peer {
 	for _, kv := range environ {

@@ -202,6 +202,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 				return
 			}
 		}
+		n.guard.refresh()
 		ready()
 	})
 	wg.Wait()

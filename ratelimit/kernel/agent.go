@@ -65,6 +65,7 @@ type Agent struct {
 	policy  Policy
 	waiting *waiting
 	changed chan struct{} // a change waits for confirmation, or no longer does
+	refresh chan struct{} // there are listeners that there were not
 }
 
 // waiting is what to go back to unless somebody confirms.
@@ -80,7 +81,7 @@ func NewAgent(prog Program, first Policy, m xdp.Mode, peers func() []Peer, log *
 	if peers == nil {
 		peers = func() []Peer { return nil }
 	}
-	a := &Agent{prog: prog, log: log, peers: peers, changed: make(chan struct{}, 1)}
+	a := &Agent{prog: prog, log: log, peers: peers, changed: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
 	if _, err := a.Apply(Change{Policy: first, Mode: &m, Force: true}); err != nil {
 		return nil, err
 	}
@@ -135,6 +136,14 @@ func (a *Agent) Apply(c Change) (until time.Time, err error) {
 	}
 	a.wake()
 	return until, nil
+}
+
+// Refresh has Run look at who listens at once: call it when a listener was opened.
+func (a *Agent) Refresh() {
+	select {
+	case a.refresh <- struct{}{}:
+	default:
+	}
 }
 
 func (a *Agent) wake() {
@@ -258,6 +267,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.changed:
+		case <-a.refresh:
+			a.stamp(&state)
 		case <-back.C:
 			a.rollBack()
 		case <-stamp.C:

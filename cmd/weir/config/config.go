@@ -60,7 +60,7 @@ func Default() *Config {
 			Enabled: "auto", Interface: "lo", Attach: "auto", Mode: "enforce",
 			Clock: "precise", Cookies: "auto", Proof: "auto",
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
-			Packets: "1000000/s", Burst: 100_000, Total: "1000000/s", SYNs: "100000/s",
+			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
