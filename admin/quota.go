@@ -44,10 +44,11 @@ type QuotaPolicy struct {
 
 // QuotaEdit is a change of the policy.
 type QuotaEdit struct {
-	// Prefixes are listed as Verdict says: allow, deny, none (no longer), or the name of a class.
+	// Prefixes are listed as Verdict says: allow, deny, class, or none: no longer.
 	Prefixes []string `json:"prefixes"`
 	Verdict  string   `json:"verdict"`
-	// Set are keys of a class and their values, "packets": "100/s"; an empty one is no quota.
+	// Class is that of the verdict, and that of Set: keys and their values, "packets": "100/s"; an
+	// empty one is no quota.
 	Class     string            `json:"class"`
 	Set       map[string]string `json:"set"`
 	Force     bool              `json:"force"`

@@ -5,6 +5,7 @@ package xdp
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -160,19 +161,21 @@ func TestBPFSamplesSayWhatWasRefused(t *testing.T) {
 	ctx, cancel := contextOf(t)
 	got := make(chan Sample, 64)
 	ended := make(chan error, 1)
+	r, err := p.Samples(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		ended <- p.Samples(ctx, 3, func(s Sample) {
+		ended <- r.Read(ctx, func(s Sample) {
 			s.Data = append([]byte{}, s.Data...) // lent
 			got <- s
 		})
 	}()
-	eventually(t, "samples are not read", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.word.Samples == 3
-	})
-	if err := p.Samples(ctx, 3, func(Sample) {}); err == nil {
+	if _, err := p.Samples(3); err == nil {
 		t.Error("two read at once")
+	}
+	if _, err := p.Samples(0); err == nil || !strings.Contains(err.Error(), "1 to 255") {
+		t.Errorf("none a second: %v", err)
 	}
 	packet := tcpFrom("192.0.2.7", syn)
 	runtime.LockOSThread() // one CPU's samples: a test run stays on its own

@@ -41,40 +41,53 @@ const (
 	sampleBytes       = offSampleData + 128
 )
 
-// Samples calls f for refused packets until ctx ends, at most perSecond (1 to 255) of each reason on
-// each CPU a second; what is above that is counted in Sample.Missed and Stats.NotSampled. One call
-// at a time: a second one ends with an error. f is called from one goroutine.
-func (p *Program) Samples(ctx context.Context, perSecond int, f func(Sample)) error {
+// SampleReader reads samples of refused packets. Make it with [Program.Samples]; Read or Close ends
+// the sampling.
+type SampleReader struct {
+	p    *Program
+	ring *ringbuf.Reader
+}
+
+// Samples has the program make samples of refused packets, at most perSecond (1 to 255) of each
+// reason on each CPU a second; what is above that is counted in Sample.Missed and Stats.NotSampled.
+// One reader at a time: for a second one it is an error.
+func (p *Program) Samples(perSecond int) (*SampleReader, error) {
 	if perSecond < 1 || perSecond > 255 {
-		return &FieldError{"perSecond", perSecond, "1 to 255"}
+		return nil, fmt.Errorf("%d samples a second: want 1 to 255", perSecond)
 	}
-	r, err := p.listen(uint8(perSecond))
+	ring, err := p.listen(uint8(perSecond))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = r.Close() }) // the read below tells
+	return &SampleReader{p, ring}, nil
+}
+
+// Read calls f for samples until ctx ends, and closes r. f is called from this goroutine.
+func (r *SampleReader) Read(ctx context.Context, f func(Sample)) error {
+	stop := context.AfterFunc(ctx, func() { _ = r.ring.Close() }) // the read below tells
 	defer stop()
 	var rec ringbuf.Record
-	for {
-		err = r.ReadInto(&rec)
-		if err != nil {
-			break
-		}
-		if s, ok := decodeSample(rec.RawSample); ok {
-			f(s)
+	err := error(nil)
+	for err == nil {
+		if err = r.ring.ReadInto(&rec); err == nil {
+			if s, ok := decodeSample(rec.RawSample); ok {
+				f(s)
+			}
 		}
 	}
 	if errors.Is(err, ringbuf.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, p.deafen(), closeReader(r))
+	return errors.Join(err, r.Close())
 }
 
-func closeReader(r *ringbuf.Reader) error {
-	if err := r.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("close the samples: %w", err)
+// Close ends the sampling. Idempotent.
+func (r *SampleReader) Close() error {
+	err := r.p.deafen()
+	if closed := r.ring.Close(); closed != nil && !errors.Is(closed, os.ErrClosed) {
+		err = errors.Join(err, fmt.Errorf("close the samples: %w", closed))
 	}
-	return nil
+	return err
 }
 
 // listen opens the ring and has the program fill it.
@@ -85,7 +98,7 @@ func (p *Program) listen(perSecond uint8) (*ringbuf.Reader, error) {
 		return nil, err
 	}
 	if p.word.Samples != 0 && p.listening {
-		return nil, errors.New("read samples: somebody does already")
+		return nil, errors.New("samples are read by somebody already: wait until that ends")
 	}
 	r, err := ringbuf.NewReader(p.objs.Samples)
 	if err != nil {

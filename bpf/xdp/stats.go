@@ -1,7 +1,10 @@
 package xdp
 
 import (
+	"errors"
 	"fmt"
+
+	"github.com/cilium/ebpf"
 )
 
 // Count is packets and bytes.
@@ -50,33 +53,33 @@ func (p *Program) StatsInto(s *Stats) error {
 }
 
 func (p *Program) readStats(s *Stats) error {
-	var perCPU []weirCounter
+	counters, err := readAll[weirCounter](p.objs.VerdictStats)
+	if err != nil {
+		return err
+	}
 	for action, sums := range []*[reasonCount]Count{&s.Passed, &s.Dropped, &s.Answered} {
 		for r := range sums {
-			if err := p.objs.VerdictStats.Lookup(uint32(action*maxReasons+r), &perCPU); err != nil { //nolint:gosec // a handful
-				return err
-			}
-			for _, c := range perCPU {
+			for _, c := range counters[action*maxReasons+r] {
 				sums[r].Packets += c.Packets
 				sums[r].Bytes += c.Bytes
 			}
 		}
 	}
-	var sampling []weirSampling
+	sampling, err := readAll[weirSampling](p.objs.Sampled)
+	if err != nil {
+		return err
+	}
 	for r := range s.NotSampled {
-		if err := p.objs.Sampled.Lookup(uint32(r), &sampling); err != nil { //nolint:gosec // a handful
-			return err
-		}
-		for _, c := range sampling {
+		for _, c := range sampling[r] {
 			s.NotSampled[r] += c.Total
 		}
 	}
-	var events []uint64
+	events, err := readAll[uint64](p.objs.Events)
+	if err != nil {
+		return err
+	}
 	for event, sum := range map[weirEvent]*uint64{weirEventEVENT_TAKEN: &s.SlotsTaken, weirEventEVENT_SLOT_LOST: &s.SlotsLost, weirEventEVENT_CONN_LOST: &s.ConnsLost} {
-		if err := p.objs.Events.Lookup(uint32(event), &events); err != nil {
-			return err
-		}
-		for _, n := range events {
+		for _, n := range events[event] {
 			*sum += n
 		}
 	}
@@ -86,4 +89,23 @@ func (p *Program) readStats(s *Stats) error {
 	}
 	s.Sieges, s.SiegeUntil = siege.Entered, siege.Until
 	return nil
+}
+
+// readAll reads a per-CPU array by one system call: a value for each CPU, by entry.
+func readAll[T any](m *ebpf.Map) ([][]T, error) {
+	n, cpus := int(m.MaxEntries()), possibleCPUs()
+	keys, values := make([]uint32, n), make([]T, n*cpus)
+	var cursor ebpf.MapBatchCursor
+	read, err := m.BatchLookup(&cursor, keys, values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which says that it was the last batch
+		return nil, err
+	}
+	if read != n {
+		return nil, fmt.Errorf("%d of %d entries were read", read, n)
+	}
+	all := make([][]T, n)
+	for i := range all {
+		all[keys[i]] = values[i*cpus:][:cpus]
+	}
+	return all, nil
 }

@@ -212,9 +212,17 @@ func (g *guard) Edit(r admin.QuotaEdit) error {
 			if err != nil {
 				return fmt.Errorf("prefix %w", err)
 			}
-			e := kernel.Entry{Prefix: at, Allow: r.Verdict == "allow", Deny: r.Verdict == "deny"}
-			if !e.Allow && !e.Deny && r.Verdict != "none" {
-				e.Class = r.Verdict
+			e := kernel.Entry{Prefix: at}
+			switch r.Verdict {
+			case "allow":
+				e.Allow = true
+			case "deny":
+				e.Deny = true
+			case "class":
+				e.Class = r.Class
+			case "none":
+			default:
+				return fmt.Errorf("verdict %q: want allow, deny, class or none", r.Verdict)
 			}
 			p.List(e)
 		}
@@ -247,10 +255,14 @@ func (g *guard) Events(ctx context.Context, perSecond int, write func(any) error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	boot := time.Now().Add(-time.Duration(xdp.Now())) //nolint:gosec // since boot
-	if err := write(nil); err != nil {
+	samples, err := g.Program.Samples(perSecond)
+	if err != nil {
 		return err
 	}
-	err := g.Program.Samples(ctx, perSecond, func(s xdp.Sample) {
+	if err := write(nil); err != nil {
+		return errors.Join(err, samples.Close())
+	}
+	err = samples.Read(ctx, func(s xdp.Sample) {
 		flow := s.Flow()
 		e := quotaEvent{
 			At: boot.Add(time.Duration(s.Nanos)), Reason: s.Reason.String(), Means: s.Reason.Means(), Dropped: !s.Spared, //nolint:gosec // since boot

@@ -249,8 +249,8 @@ type listFlags struct {
 	Prefixes []string `arg:"" help:"Prefixes or addresses."`
 }
 
-func (c *listFlags) list(ctx context.Context, a *app, verdict string) error {
-	body := map[string]any{"prefixes": c.Prefixes, "verdict": verdict, "force": c.Force, "operators": operatorsOf(a.environ)}
+func (c *listFlags) list(ctx context.Context, a *app, verdict, class string) error {
+	body := map[string]any{"prefixes": c.Prefixes, "verdict": verdict, "class": class, "force": c.Force, "operators": operatorsOf(a.environ)}
 	return c.call(ctx, http.MethodPost, "/api/quota/edit", body, &struct{}{})
 }
 
@@ -262,7 +262,7 @@ func (*quotaAllowCmd) Help() string {
 }
 
 // Run allows.
-func (c *quotaAllowCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "allow") }
+func (c *quotaAllowCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "allow", "") }
 
 type quotaDenyCmd struct{ listFlags }
 
@@ -270,7 +270,7 @@ type quotaDenyCmd struct{ listFlags }
 func (*quotaDenyCmd) Help() string { return "Example:\n  weir quota deny 198.51.100.0/24" }
 
 // Run denies.
-func (c *quotaDenyCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "deny") }
+func (c *quotaDenyCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "deny", "") }
 
 type quotaClassCmd struct {
 	Name string `arg:"" help:"Class of the policy."`
@@ -281,7 +281,9 @@ type quotaClassCmd struct {
 func (*quotaClassCmd) Help() string { return "Example:\n  weir quota class partners 203.0.113.0/24" }
 
 // Run puts prefixes into a class.
-func (c *quotaClassCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, c.Name) }
+func (c *quotaClassCmd) Run(ctx context.Context, a *app) error {
+	return c.list(ctx, a, "class", c.Name)
+}
 
 type quotaUnlistCmd struct{ listFlags }
 
@@ -289,7 +291,7 @@ type quotaUnlistCmd struct{ listFlags }
 func (*quotaUnlistCmd) Help() string { return "Example:\n  weir quota unlist 198.51.100.0/24" }
 
 // Run takes prefixes off the lists.
-func (c *quotaUnlistCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "none") }
+func (c *quotaUnlistCmd) Run(ctx context.Context, a *app) error { return c.list(ctx, a, "none", "") }
 
 type quotaApplyCmd struct {
 	adminFlags
