@@ -41,6 +41,16 @@ func (n *Namespace) DefaultRoute(name string, gateway netip.Addr) error {
 	})
 }
 
+// Remove removes an interface of the namespace, and with it the other end of its cable.
+func (n *Namespace) Remove(name string) error {
+	return n.onLink(name, func(link netlink.Link) error {
+		if err := netlink.LinkDel(link); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
 // SetFeatures switches features of an interface in the namespace on or off (ethtool -K), by the
 // names that the kernel has for them, see [FeatureGRO].
 func (n *Namespace) SetFeatures(name string, on bool, features ...string) error {

@@ -56,6 +56,9 @@ func (n *Namespace) DefaultRoute(name string, _ netip.Addr) error {
 	return unsupported("route through " + name)
 }
 
+// Remove wraps [errors.ErrUnsupported].
+func (n *Namespace) Remove(name string) error { return unsupported("remove " + name) }
+
 // SetFeatures wraps [errors.ErrUnsupported].
 func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
 	return unsupported("switch features of " + name)

@@ -294,3 +294,43 @@ func TestBPFWithoutCapabilitiesSaysWhich(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestNetnsInterfaceThatGoesAndComesBackIsGuardedAgain removes the guarded interface and makes it
+// anew: the program says that it is off, and can be attached again, with its state.
+func TestNetnsInterfaceThatGoesAndComesBackIsGuardedAgain(t *testing.T) {
+	for _, pin := range []bool{false, true} {
+		t.Run(fmt.Sprintf("pinned %v", pin), func(t *testing.T) {
+			guarded, other := lab(t)
+			p, err := loadPinned(t, guarded, pinDir(t), func(c *Config) { c.Pin = pin })
+			if err != nil {
+				t.Fatalf("%+v", err)
+			}
+			setPolicy(t, p, Policy{Entries: []Entry{{Prefix: prefixes("198.18.0.3/32")[0], Deny: true}}}, ModeEnforce)
+			if on, err := p.Attached(); !on || err != nil {
+				t.Errorf("attached %v, %v", on, err)
+			}
+			remove(t, guarded, "a0")
+			eventually(t, "it is still attached", func() bool {
+				on, err := p.Attached()
+				return !on && err == nil
+			})
+			again := func() error {
+				_, err := p.Attach()
+				return err
+			}
+			if err := guarded.Do(again); !errors.Is(err, ErrNoInterface) {
+				t.Errorf("attached to what is not there: %v", err)
+			}
+			joined(t, guarded, other)
+			if err := guarded.Do(again); err != nil || p.How() != AttachNative {
+				t.Fatalf("%q, %v", p.How(), err)
+			}
+			count := receiver(t, guarded, "198.18.0.1:9")
+			send(t, other, "198.18.0.3:0", "198.18.0.1:9", 5)
+			send(t, other, "198.18.0.2:0", "198.18.0.1:9", 7)
+			if n := count(); n != 7 {
+				t.Errorf("%d packets came through, want 7", n)
+			}
+		})
+	}
+}

@@ -20,6 +20,13 @@ func lab(t *testing.T) (guarded, other *netlab.Namespace) {
 	t.Helper()
 	bpftest.Require(t, "5.15", "xdp_weir")
 	guarded, other = bpftest.Namespace(t), bpftest.Namespace(t)
+	joined(t, guarded, other)
+	return guarded, other
+}
+
+// joined joins two hosts by a cable.
+func joined(t *testing.T, guarded, other *netlab.Namespace) {
+	t.Helper()
 	err := netlab.Pair(
 		netlab.End{In: guarded, Interface: "a0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/24"), netip.MustParsePrefix("2001:db8::1/64")}},
 		netlab.End{In: other, Interface: "b0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("198.18.0.3/24"), netip.MustParsePrefix("2001:db8::2/64")}},
@@ -27,7 +34,14 @@ func lab(t *testing.T) (guarded, other *netlab.Namespace) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return guarded, other
+}
+
+// remove removes an interface, and with it the other end of its cable.
+func remove(t *testing.T, in *netlab.Namespace, name string) {
+	t.Helper()
+	if err := in.Remove(name); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // receiver counts the datagrams that reach an address.

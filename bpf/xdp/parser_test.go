@@ -187,7 +187,11 @@ func TestBPFParserAgreesWithTheModel(t *testing.T) {
 	p := unlimited(t)
 	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same each time
 	all := shapes()
-	for range 5000 {
+	frames := 5000
+	if bpftest.Slow() {
+		frames = 500
+	}
+	for range frames {
 		compare(t, p, mutated(rng, all[rng.IntN(len(all))].packet))
 		if t.Failed() {
 			return
