@@ -43,6 +43,8 @@ type setting struct {
 	mode string
 	// nftables limits clients there.
 	nftables bool
+	// env are variables of the weir.
+	env []string
 }
 
 // settings are the rows, in order.
@@ -52,6 +54,7 @@ func settings() []setting {
 		{name: "off"},
 		{name: "shadow", mode: "shadow"},
 		{name: "enforce", mode: "enforce"},
+		{name: "no-cookies", mode: "enforce", env: []string{"WEIR_XDP_COOKIES=off"}},
 		{name: "under-attack", mode: "under-attack"},
 		{name: "nftables", nftables: true},
 	}

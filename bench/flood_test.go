@@ -24,7 +24,7 @@ func TestFloodConfigIsHeldToItsRanges(t *testing.T) {
 		{"kind", FloodConfig{Kind: "sin"}, []string{"--kind is sin: want one of syn, ack"}},
 		{"rate", FloodConfig{Rate: -1}, []string{"--rate is -1: want 0 (as fast as it goes) to"}},
 		{"spoofed conns", FloodConfig{Kind: "connect", Spoofed: true}, []string{"--spoofed is true: want none with --kind connect"}},
-		{"only", FloodConfig{Only: []string{"baseline"}}, []string{"--only is baseline: want some of off, shadow, enforce, under-attack, nftables"}},
+		{"only", FloodConfig{Only: []string{"baseline"}}, []string{"--only is baseline: want some of off, shadow, enforce, no-cookies, under-attack, nftables"}},
 		{
 			"all at once",
 			FloodConfig{Sources: 251, Conns: -1, Quota: 1, Duration: time.Hour},

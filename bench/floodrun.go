@@ -118,6 +118,7 @@ func (r *floodRun) build(ctx context.Context) (err error) {
 	args, env := []string{"--xdp", "off"}, []string(nil)
 	if r.setting.mode != "" {
 		args, env = LabServeXDP(r.setting.mode, r.cfg.Quota)
+		env = append(env, r.setting.env...)
 	}
 	if err := r.lab.Serve(ctx, args, env...); err != nil {
 		return err

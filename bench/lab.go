@@ -211,7 +211,7 @@ func (l *Lab) Verdicts(ctx context.Context) (Verdicts, error) {
 		return v, fmt.Errorf("read the edge's answer: %w", err)
 	}
 	for _, c := range shown.Result.Counters {
-		if c.Action == "drop" {
+		if c.Action == "drop" || c.Action == "answer" { // neither comes to the kernel
 			v.Dropped[c.Reason] = c.Packets
 		}
 	}

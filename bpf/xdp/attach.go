@@ -40,10 +40,10 @@ func (p *Program) Attach() (AttachMode, error) {
 			return p.how, err
 		}
 		if p.cfg.Attach == AttachNative {
-			return "", fmt.Errorf("attach xdp_weir to %s: %w: set xdp.attach to auto or generic, or use a NIC of docs/HOSTS.md: %w", ifc.Name, ErrNoNative, err)
+			return "", fmt.Errorf("attach xdp_weir to %s as native: driver %s: %w: set xdp.attach to auto or generic, or use a NIC of docs/HOSTS.md: %w", ifc.Name, driver(ifc.Name), ErrNoNative, err)
 		}
 		p.fallback = err
-		p.log.Info("generic xdp, since the driver has no native one", "iface", ifc.Name, "err", err)
+		p.log.Info("generic xdp, since the driver has no native one", "iface", ifc.Name, "driver", driver(ifc.Name), "err", err)
 	}
 	return p.how, p.attach(ifc, AttachGeneric)
 }

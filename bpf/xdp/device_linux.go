@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // Attributes of struct ifinfomsg, see linux/if_link.h.
@@ -50,6 +51,20 @@ func occupant(ifindex int) string {
 		_ = prog.Close() // it was only asked for its name
 	}
 	return fmt.Sprintf(" (program %d%s)", d.program, name)
+}
+
+// driver is the name of an interface's driver, "unknown" if it does not say.
+func driver(name string) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "unknown"
+	}
+	defer unix.Close(fd) //nolint:errcheck // it only carries a request
+	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
+	if err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(info.Driver[:])
 }
 
 // device is what the kernel says of an interface.

@@ -211,3 +211,29 @@ func ExampleReason_Means() {
 	// Output:
 	// quota_bytes is: over its client's quota of bytes
 }
+
+// TestBPFJumboFramesAreChargedWhole gives the program a packet of several buffers: its headers are
+// in the first one, all its bytes are charged.
+func TestBPFJumboFramesAreChargedWhole(t *testing.T) {
+	bpftest.Require(t, "5.18", "XDP packets of several buffers")
+	p := guarding(t, class(Level{Bytes: hourlyBytes(10_000)}))
+	prove(t, p, "192.0.2.1")
+	packet := from("192.0.2.1", 17, append(bpftest.UDP(1, 2), make([]byte, 8958)...)) // 9000 bytes
+	before, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, verdict := range []uint32{actionPass, actionDrop} {
+		if v := test(t, p, packet); v != verdict {
+			t.Errorf("verdict %d, want %d", v, verdict)
+		}
+	}
+	after, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed, dropped := after.Passed[ReasonPassQuota].Bytes-before.Passed[ReasonPassQuota].Bytes, after.Dropped[ReasonQuotaBytes].Bytes
+	if passed != 9000 || dropped != 9000 {
+		t.Errorf("%d bytes passed, %d dropped, want 9000 each", passed, dropped)
+	}
+}

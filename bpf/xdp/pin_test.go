@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"weir/bpf/bpftest"
+	"weir/bpf/flood"
 	"weir/bpf/netlab"
 
 	"github.com/cilium/ebpf"
@@ -234,4 +236,71 @@ func TestNetnsLinkOfAnotherAttachTypeIsAdopted(t *testing.T) {
 	if n := count(); n != 0 {
 		t.Errorf("%d denied packets passed", n)
 	}
+}
+
+// TestNetnsFiftySwapsUnderAFloodPassNothingUnfiltered swaps the policy and the program itself fifty
+// times each, while live frames of a denied source come as fast as they are made.
+func TestNetnsFiftySwapsUnderAFloodPassNothingUnfiltered(t *testing.T) {
+	bpftest.Require(t, "5.18", "XDP live frames")
+	guarded, other := lab(t)
+	mac, err := guarded.MAC("a0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := pinDir(t)
+	p, err := loadPinned(t, guarded, dir, nil)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	denied := []Entry{{Prefix: prefixes("198.18.0.3/32")[0], Deny: true}}
+	policies := []Policy{{Entries: denied}, {Classes: []Class{{Client: Level{Packets: perSecond(1_000_000, 1000)}}}, Entries: denied}}
+	setPolicy(t, p, policies[0], ModeEnforce)
+	count := receiver(t, guarded, "198.18.0.1:9")
+	f, err := flood.Open(flood.Config{
+		In: other, Interface: "b0", To: mac, Kind: flood.KindUDP,
+		Sources: []netip.Addr{netip.MustParseAddr("198.18.0.3")}, Targets: []netip.AddrPort{netip.MustParseAddrPort("198.18.0.1:9")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // it ends with the test
+	ctx, cancel := contextOf(t)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Run(ctx, 200_000)
+		ended <- err
+	}()
+	swaps := 50
+	if bpftest.Slow() {
+		swaps = 5
+	}
+	for i := range swaps {
+		if err := p.Replace(policies[i%2]); err != nil {
+			t.Fatal(err)
+		}
+		next, err := loadPinned(t, guarded, dir, nil)
+		if err != nil {
+			t.Fatalf("swap %d: %+v", i, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p = next
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	sent, err := f.Sent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d denied packets passed", n)
+	}
+	s, err := p.Stats()
+	if err != nil || s.Dropped[ReasonDenied].Packets < sent.Sent/2 || sent.Sent < 10_000 {
+		t.Errorf("%d denied of %d sent, %v", s.Dropped[ReasonDenied].Packets, sent.Sent, err)
+	}
+	t.Logf("%d packets sent, %d denied, none passed, over %d swaps of policy and program", sent.Sent, s.Dropped[ReasonDenied].Packets, swaps)
 }

@@ -17,7 +17,7 @@ type benchFloodCmd struct {
 	Conns    int           `help:"Subscribers." default:"500"`
 	Quota    int           `help:"Packets a second, and at once, of each client." default:"1000"`
 	Duration time.Duration `help:"How long each setting is measured." default:"10s"`
-	Only     []string      `help:"Settings to measure beside the baseline: off, shadow, enforce, nftables; all if none." placeholder:"NAME"`
+	Only     []string      `help:"Settings to measure beside the baseline: off, shadow, enforce, no-cookies, under-attack, nftables; all if none." placeholder:"NAME"`
 	JSON     bool          `help:"Print the result as JSON." name:"json"`
 }
 
@@ -29,11 +29,13 @@ func (*benchFloodCmd) Help() string {
 
 Two network namespaces for each setting: a weir in one; in the other its subscribers, a prober
 that does 50 new handshakes a second, and the flood. The settings are: baseline (no flood), off
-(no XDP program), shadow and enforce (quotas in native XDP), nftables (no XDP program, the same
-quota in a dynamic set at the ingress hook). All of it is removed at the end.
+(no XDP program), shadow and enforce (quotas in native XDP; SYNs of unknown sources above 10000/s
+are answered with cookies), no-cookies (enforce, and those SYNs are dropped), under-attack (all of
+them are answered), nftables (no XDP program, the same quota in a dynamic set at the ingress
+hook). All of it is removed at the end.
 
 goodput is the deliveries that came of those expected, handshakes the probes answered within
-2 s. "x" is the ratio to the baseline. "softirq" is the share of all CPUs' time in soft
+2 s, dropped what XDP dropped or answered itself. "x" is the ratio to the baseline. "softirq" is the share of all CPUs' time in soft
 interrupts, where packets of both hosts are received; the flood is made in system time.
 
 Both hosts share the CPUs: compare rows of a run, not figures with those of other machines, and

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -25,6 +28,7 @@ type guard struct {
 	agent     *kernel.Agent
 	log       *slog.Logger
 	operators []kernel.Peer
+	protected map[uint16]string // ports, and who is connected there
 	queues    queueWatch
 	off       string // why, if there is no program
 }
@@ -33,8 +37,13 @@ var _ prometheus.Collector = (*guard)(nil)
 
 // newGuard loads and attaches the program, by the configuration. With enabled: auto a host
 // that cannot run it is served without; anything else that is wrong is an error.
-func newGuard(cfg config.XDP, log *slog.Logger, environ []string) (*guard, error) {
-	g := &guard{cfg: cfg, log: log, operators: operators(environ)}
+func newGuard(cfg config.XDP, busListen string, log *slog.Logger, environ []string) (*guard, error) {
+	g := &guard{cfg: cfg, log: log, operators: operators(environ), protected: map[uint16]string{sshPort: "connected by SSH"}}
+	if _, port, err := net.SplitHostPort(busListen); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 0 {
+			g.protected[uint16(n)] = "connected to the bus"
+		}
+	}
 	if cfg.Enabled == "off" {
 		g.off = "xdp.enabled is off"
 		return g, nil
@@ -129,18 +138,20 @@ func operators(environ []string) []kernel.Peer {
 	return nil
 }
 
-// Ports whose peers no policy may cut off unless it is forced.
+// sshPort is one whose peers no policy may cut off unless it is forced.
 const sshPort = 22
 
-// peers are those: who is connected by SSH now, and whoever started weir.
+// peers are those: who is connected by SSH or to the bus now, and whoever started weir.
 func (g *guard) peers() []kernel.Peer {
-	all := g.operators
-	connected, err := tuning.Peers("/", sshPort)
-	if err != nil {
-		g.log.Warn("connections by ssh are not known: a policy that cuts them off is not refused", "err", err)
-	}
-	for _, a := range connected {
-		all = append(all, kernel.Peer{Addr: a, Why: "connected by SSH"})
+	all := slices.Clone(g.operators)
+	for port, why := range g.protected {
+		connected, err := tuning.Peers("", port)
+		if err != nil {
+			g.log.Warn("who is connected is not known: a policy that cuts them off is not refused", "err", err)
+		}
+		for _, a := range connected {
+			all = append(all, kernel.Peer{Addr: a, Why: why})
+		}
 	}
 	return all
 }

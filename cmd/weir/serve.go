@@ -146,7 +146,7 @@ func (n *node) build(ctx context.Context, environ []string) (err error) {
 	if n.edge, err = edge.New(n.cfg.Edge, n.region, n.log); err != nil {
 		return err
 	}
-	if n.guard, err = newGuard(n.cfg.XDP, n.log, environ); err != nil {
+	if n.guard, err = newGuard(n.cfg.XDP, n.cfg.Bus.Listen, n.log, environ); err != nil {
 		return err
 	}
 	n.numbers = &numbers{node: n}

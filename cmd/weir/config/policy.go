@@ -109,8 +109,11 @@ func (d *policyDecoder) top() keys {
 	return keys{
 		"mode": scalarKey(func(v string) error {
 			m, err := xdp.ParseMode(v)
+			if err != nil {
+				return fmt.Errorf("is %q: want off, shadow, enforce or under-attack", v)
+			}
 			d.mode = &m
-			return err
+			return nil
 		}),
 		"classes": d.classes,
 		"prefixes": func(node ast.Node) error {
