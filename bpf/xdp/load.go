@@ -180,6 +180,11 @@ func (p *Program) start(set settings) (err error) {
 		if err := p.objs.CurrentPolicy.Lookup(uint32(0), &p.word); err != nil {
 			return fmt.Errorf("read the policy of the pinned state: %w", err)
 		}
+		next := p.word
+		next.Samples = 0 // whoever listened has gone
+		if err := p.writeWord(next); err != nil {
+			return err
+		}
 	}
 	if err := p.watch(set); err != nil || p.pins == nil || p.adopted {
 		return err
