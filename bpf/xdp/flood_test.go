@@ -178,9 +178,6 @@ func TestBPFSamplesSayWhatWasRefused(t *testing.T) {
 		t.Errorf("none a second: %v", err)
 	}
 	packet := tcpFrom("192.0.2.7", syn)
-	runtime.LockOSThread() // one CPU's samples: a test run stays on its own
-	defer runtime.UnlockOSThread()
-	pinToCPU(t)
 	for range 10 {
 		test(t, p, packet)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,7 @@ func load(tb testing.TB, cfg Config) *Program {
 // stands still: see [Program.at].
 func guarding(tb testing.TB, policy Policy) *Program {
 	tb.Helper()
+	pinToCPU(tb) // what a CPU has sketched and leased is its own
 	p := loadChanged(tb, Config{}, func(spec *ebpf.CollectionSpec) error {
 		return spec.Variables[weirVarTestClock].Set(uint8(1))
 	})
@@ -280,16 +282,18 @@ func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
 }
 
-// pinToCPU keeps this thread on the CPU it is on.
-func pinToCPU(t *testing.T) {
-	t.Helper()
+// pinToCPU keeps the test's goroutine on the first CPU until its end.
+func pinToCPU(tb testing.TB) {
+	tb.Helper()
+	runtime.LockOSThread()
+	tb.Cleanup(runtime.UnlockOSThread)
 	var old, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &old); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	one.Set(0)
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.SchedSetaffinity(0, &old) })
+	tb.Cleanup(func() { _ = unix.SchedSetaffinity(0, &old) })
 }
