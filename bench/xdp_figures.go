@@ -36,11 +36,8 @@ func sumUp(rows []XDPRow) {
 		r.Net, r.Least, r.Most = median(net), slices.Min(net), slices.Max(net)
 		var speedups []float64
 		for rep, both := range r.GrossBoth {
-			perSecond := 0.0
-			for _, each := range both {
-				perSecond += 1 / each
-			}
-			speedups = append(speedups, perSecond*r.Gross[rep])
+			alone := (1/r.Gross[rep] + 1/r.GrossOther[rep]) / 2
+			speedups = append(speedups, (1/both[0]+1/both[1])/alone)
 		}
 		r.Speedup = median(speedups)
 	}

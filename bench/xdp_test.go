@@ -33,7 +33,8 @@ func TestMedianIsTheMiddle(t *testing.T) {
 func TestRowsAreAboveTheirBaselineOfTheSameRepetition(t *testing.T) {
 	rows := []XDPRow{
 		{Name: "base", Gross: []float64{10, 20, 30}},
-		{Name: "row", Above: "base", Gross: []float64{15, 22, 41}, GrossBoth: [][]float64{{15, 15}, {44, 44}, {41, 41}}},
+		{Name: "row", Above: "base", Gross: []float64{15, 22, 41}, GrossOther: []float64{15, 22, 41}, GrossBoth: [][]float64{{15, 15}, {44, 44}, {41, 41}}},
+		{Name: "uneven CPUs", Above: "base", Gross: []float64{20, 20, 20}, GrossOther: []float64{60, 60, 60}, GrossBoth: [][]float64{{20, 60}, {20, 60}, {20, 60}}},
 		{Name: "none", Above: "base", Skipped: "no"},
 	}
 	sumUp(rows)
@@ -43,7 +44,10 @@ func TestRowsAreAboveTheirBaselineOfTheSameRepetition(t *testing.T) {
 	if r := rows[1]; r.Net != 5 || r.Least != 2 || r.Most != 11 || r.Speedup != 2 || r.Gross[0] != 15 {
 		t.Errorf("%+v", r)
 	}
-	if r := rows[2]; r.Net != 0 || r.Speedup != 0 {
+	if r := rows[2]; math.Abs(r.Speedup-2) > 1e-9 {
+		t.Errorf("%+v", r)
+	}
+	if r := rows[3]; r.Net != 0 || r.Speedup != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -191,7 +195,7 @@ func TestBPFXDPMeasuresEachCase(t *testing.T) {
 		if row.Name != c.name || row.Skipped != "" || len(row.Gross) != 1 || row.Gross[0] <= 0 || math.IsNaN(row.Net) {
 			t.Errorf("%+v", row)
 		}
-		if both := c.both && len(r.CPUs) == 2; both != (len(row.GrossBoth) == 1) || both != (row.Speedup > 0) {
+		if both := c.both && len(r.CPUs) == 2; both != (len(row.GrossBoth) == 1) || both != (len(row.GrossOther) == 1) || both != (row.Speedup > 0) {
 			t.Errorf("%+v: want two CPUs: %v", row, both)
 		}
 	}
