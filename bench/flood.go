@@ -31,8 +31,8 @@ type FloodConfig struct {
 	Only []string
 }
 
-// baseline is the setting without a flood, which the others are compared with.
-const baseline = "baseline"
+// calmRow is the setting without a flood, which the others are compared with.
+const calmRow = "baseline"
 
 // setting is a row: a way to run the edge.
 type setting struct {
@@ -50,7 +50,7 @@ type setting struct {
 // settings are the rows, in order.
 func settings() []setting {
 	return []setting{
-		{name: baseline, calm: true},
+		{name: calmRow, calm: true},
 		{name: "off"},
 		{name: "shadow", mode: "shadow"},
 		{name: "enforce", mode: "enforce"},

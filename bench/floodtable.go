@@ -20,7 +20,7 @@ func (r *FloodResult) Print(out io.Writer) error {
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		var ratio func(v float64) string
-		if ratio = func(v float64) string { return fmt.Sprintf(" x%s", short(v)) }; row.Setting == baseline {
+		if ratio = func(v float64) string { return fmt.Sprintf(" x%s", short(v)) }; row.Setting == calmRow {
 			ratio = func(float64) string { return "" }
 		}
 		cells := []string{
