@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestE2EFloodIsMeasuredWithEachDefenseAndNothingIsLeft(t *testing.T) {
 	var names []string
 	for _, r := range got.Rows {
 		names = append(names, r.Setting)
-		calm, enforced := r.Setting == "baseline", r.Setting == "enforce" || r.Setting == "nftables"
+		calm, enforced := r.Setting == "baseline", slices.Contains([]string{"enforce", "no-cookies", "under-attack", "nftables"}, r.Setting)
 		if (r.Flood > 1000) == calm || (len(r.Dropped) > 0) != enforced || len(r.WouldDrop) > 0 && r.Setting != "shadow" {
 			t.Errorf("%+v", r)
 		}
@@ -80,7 +81,7 @@ func TestE2EFloodIsMeasuredWithEachDefenseAndNothingIsLeft(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if strings.Join(names, " ") != "baseline off shadow enforce nftables" || got.Host.Kernel == "" {
+	if strings.Join(names, " ") != "baseline off shadow enforce no-cookies under-attack nftables" || got.Host.Kernel == "" {
 		t.Errorf("rows %q on %q", names, got.Host.Kernel)
 	}
 	if left := namespaces(t); strings.Contains(left, floodNamespaces) {
