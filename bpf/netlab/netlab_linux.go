@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // namedDir is where named namespaces are mounted, as `ip netns` has them.
@@ -160,11 +161,12 @@ func (e End) configure() error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", e.Interface, err)
 	}
-	// Duplicate address detection would hold IPv6 addresses back for a second.
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+e.Interface+"/accept_dad", []byte("0"), 0o600)
 	for _, p := range e.Addrs {
 		addr, err := netlink.ParseAddr(p.String())
 		if err == nil {
+			if p.Addr().Is6() {
+				addr.Flags = unix.IFA_F_NODAD // duplicate detection would hold it back for a second
+			}
 			err = netlink.AddrAdd(link, addr)
 		}
 		if err != nil {
