@@ -26,7 +26,7 @@ import (
 // pinDir is a directory for pins, removed at the end.
 func pinDir(t *testing.T) string {
 	t.Helper()
-	dir := fmt.Sprintf("/sys/fs/bpf/weirtest-%d-%s", os.Getpid(), t.Name())
+	dir := fmt.Sprintf("/sys/fs/bpf/weirtest-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
