@@ -241,26 +241,47 @@ static __always_inline void answer_tcp(struct tcphdr *tcp, const struct tcphdr *
 /* The rest of a pseudo header, after the addresses: RFC 9293 section 3.1, RFC 8200 section 8.1. */
 #define PSEUDO_REST ((__u64)bpf_htonl(ANSWER_TCP) + (__u64)bpf_htonl(IPPROTO_TCP))
 
+/* syn_at is the IP header of a SYN at l3, whose TCP header it copies; NULL if the packet ends
+ * before their end.
+ */
+static __always_inline void *syn_at(struct xdp_md *ctx, __u32 l3, __u32 ip_size, struct syn *syn,
+				    __u32 *size)
+{
+	void *end = (void *)(long)ctx->data_end, *ip = (void *)(long)ctx->data + l3;
+
+	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS || ip + ip_size > end)
+		return NULL;
+	*size = copy_syn(syn, ip + ip_size, end);
+	return *size < sizeof(struct tcphdr) || *size > TCP_MOST ? NULL : ip;
+}
+
+/* answer_at is the IP header of an answer that is as long as it is to be, and goes back to the
+ * sender; NULL if the packet ends before its end.
+ */
+static __always_inline void *answer_at(struct xdp_md *ctx, __u32 l3, __u32 ip_size)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *ip = data + l3;
+
+	if (ip + ip_size + ANSWER_TCP > end || data + sizeof(struct ethhdr) > end)
+		return NULL;
+	swap_macs(data);
+	return ip;
+}
+
 /* answer_ipv4 answers a SYN in a packet without IP options: 0, or -1 if it is as it was. After
  * the tail has moved a packet is ours to send or to drop: 1 says to drop it.
  */
 __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct syn syn = {};
-	struct tcphdr *tcp;
 	struct iphdr *ip;
 	__s64 cookie;
 	__be32 addr;
 	__u32 size;
 
-	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS)
-		return -1;
-	ip = data + l3;
-	if ((void *)(ip + 1) > end)
-		return -1;
-	size = copy_syn(&syn, (void *)(ip + 1), end);
-	if (size < sizeof(struct tcphdr) || size > TCP_MOST)
+	ip = syn_at(ctx, l3, sizeof(*ip), &syn, &size);
+	if (!ip)
 		return -1;
 	if (!is_stamped(syn.tcp.dest, ns) && !stamp_ipv4(ctx, ip, &syn, size, ns))
 		return -1;
@@ -269,13 +290,9 @@ __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 		return -1;
 	if (bpf_xdp_adjust_tail(ctx, (int)(l3 + sizeof(*ip) + ANSWER_TCP) - (int)length) != 0)
 		return -1;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	ip = data + l3;
-	tcp = (void *)(ip + 1);
-	if ((void *)tcp + ANSWER_TCP > end || data + sizeof(struct ethhdr) > end)
+	ip = answer_at(ctx, l3, sizeof(*ip));
+	if (!ip)
 		return 1;
-	swap_macs(data);
 	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
@@ -286,7 +303,7 @@ __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 	ip->tos = 0;
 	ip->check = 0;
 	ip->check = fold(bpf_csum_diff(NULL, 0, (void *)ip, sizeof(*ip), 0));
-	answer_tcp(tcp, &syn.tcp, cookie, 1460,
+	answer_tcp((void *)(ip + 1), &syn.tcp, cookie, 1460,
 		   bpf_csum_diff(NULL, 0, &ip->saddr, 8, 0) + PSEUDO_REST);
 	return 0;
 }
@@ -294,21 +311,14 @@ __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 /* answer_ipv6 is answer_ipv4 for IPv6, in a packet without extension headers. */
 __noinline int answer_ipv6(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct syn syn = {};
 	struct in6_addr addr;
 	struct ipv6hdr *ip;
-	struct tcphdr *tcp;
 	__s64 cookie;
 	__u32 size;
 
-	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS)
-		return -1;
-	ip = data + l3;
-	if ((void *)(ip + 1) > end)
-		return -1;
-	size = copy_syn(&syn, (void *)(ip + 1), end);
-	if (size < sizeof(struct tcphdr) || size > TCP_MOST)
+	ip = syn_at(ctx, l3, sizeof(*ip), &syn, &size);
+	if (!ip)
 		return -1;
 	if (!is_stamped(syn.tcp.dest, ns) && !stamp_ipv6(ctx, ip, &syn, size, ns))
 		return -1;
@@ -317,19 +327,15 @@ __noinline int answer_ipv6(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 		return -1;
 	if (bpf_xdp_adjust_tail(ctx, (int)(l3 + sizeof(*ip) + ANSWER_TCP) - (int)length) != 0)
 		return -1;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	ip = data + l3;
-	tcp = (void *)(ip + 1);
-	if ((void *)tcp + ANSWER_TCP > end || data + sizeof(struct ethhdr) > end)
+	ip = answer_at(ctx, l3, sizeof(*ip));
+	if (!ip)
 		return 1;
-	swap_macs(data);
 	__builtin_memcpy(&addr, &ip->saddr, 16);
 	__builtin_memcpy(&ip->saddr, &ip->daddr, 16);
 	__builtin_memcpy(&ip->daddr, &addr, 16);
 	ip->payload_len = bpf_htons(ANSWER_TCP);
 	ip->hop_limit = 64;
-	answer_tcp(tcp, &syn.tcp, cookie, 1440,
+	answer_tcp((void *)(ip + 1), &syn.tcp, cookie, 1440,
 		   bpf_csum_diff(NULL, 0, (void *)&ip->saddr, 32, 0) + PSEUDO_REST);
 	return 0;
 }

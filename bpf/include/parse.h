@@ -214,9 +214,7 @@ __noinline int parse(struct xdp_md *ctx, struct packet *p)
 	struct ethhdr *eth = cursor_eth(&cur);
 	__be16 proto;
 
-	if (!p)
-		return REASON_ETH_SHORT;
-	if (!eth)
+	if (!p || !eth)
 		return REASON_ETH_SHORT;
 	proto = eth->h_proto;
 	p->l3 = sizeof(*eth);

@@ -113,15 +113,20 @@ static __always_inline struct slot *slot_at(struct set *set, __u32 i)
 	return &set->slot[i & (SET_SLOTS - 1)];
 }
 
+/* find_set begins a search by a client's key: find_free goes on with it. */
+static __always_inline void find_set(struct found *f, __u64 key)
+{
+	__u32 index = key & set_mask;
+
+	f->key = key;
+	f->own = f->free = SET_SLOTS;
+	f->set = bpf_map_lookup_elem(&quota_state, &index);
+}
+
 /* find looks for a client's slot. */
 static __always_inline void find(struct found *f, const struct client *c, __u32 bits)
 {
-	__u32 index;
-
-	f->key = client_hash(c, bits) | SLOT_TAKEN;
-	f->own = f->free = SET_SLOTS;
-	index = f->key & set_mask;
-	f->set = bpf_map_lookup_elem(&quota_state, &index);
+	find_set(f, client_hash(c, bits) | SLOT_TAKEN);
 	if (!f->set) /* set_mask and max_entries are set together: never */
 		return;
 #pragma unroll

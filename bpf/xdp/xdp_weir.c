@@ -242,11 +242,15 @@ static __always_inline __u32 unproved_syn(struct xdp_md *ctx, const struct packe
 	return answer(ctx, p, policy, reason, ns);
 }
 
-/* prove gives a source a slot, for its proof or because its class asks for none. */
-static __always_inline int prove(const struct packet *p, struct found *f, union terms t, __u64 now)
+/* prove gives the source with a key a slot, for its proof or because its class asks for none. */
+static __always_inline int prove(const struct packet *p, struct found *f, __u64 key, union terms t,
+				 __u64 now)
 {
 	struct client own;
 
+	find_set(f, key);
+	if (!f->set) /* as in judge: never */
+		return -1;
 	find_free(f, now);
 	if (f->own != SET_SLOTS)
 		return 0;
@@ -260,12 +264,13 @@ static __always_inline int prove(const struct packet *p, struct found *f, union 
 /* unproved_tcp decides about the other TCP packets of a source without a slot. One of them may
  * bring a cookie back. The source's connection is charged here, since no SYN of it was.
  */
-static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packet *p,
-					  struct found *f, union terms t, union policy_word policy,
+static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packet *p, __u64 key,
+					  union terms t, union policy_word policy,
 					  struct class *class, __u64 now)
 {
 	__u64 ns = now >> TICK_SHIFT;
 	__u32 class_id = t.class_id & (MAX_CLASSES - 1), reason;
+	struct found f = {};
 	struct slot *s;
 
 	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN ||
@@ -274,12 +279,12 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 		if (policy.is.mode == MODE_UNDER_ATTACK &&
 		    (p->tcp & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
 			return REASON_OUT_OF_STATE;
-		return charge_source(p, class, class_id, f->key, now);
+		return charge_source(p, class, class_id, key, now);
 	}
-	if (prove(p, f, t, now) != 0)
+	if (prove(p, &f, key, t, now) != 0)
 		return charge_total(p, class, class_id, now);
-	s = slot_at(f->set, f->own);
-	reason = proved(p, f, policy.word, now);
+	s = slot_at(f.set, f.own);
+	reason = proved(p, &f, policy.word, now);
 	if (reason != REASON_PASS_QUOTA ||
 	    level_bits(&class->client, &p->source) < own_bits(&p->source))
 		return reason;
@@ -291,11 +296,11 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 	return reason;
 }
 
-/* unproved_source decides about a packet whose source has no slot. */
-__noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 word, __u64 now)
+/* unproved_source decides about a packet whose source has no slot by its key. */
+__noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 key, __u64 word,
+			       __u64 now)
 {
 	union policy_word policy = {.word = word};
-	struct client own;
 	struct found f = {};
 	struct class *class;
 	__u32 class_id;
@@ -310,20 +315,16 @@ __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64
 		return REASON_PASS_ALLOWED;
 	if (t.flags & SLOT_DENIED || !class)
 		return REASON_DENIED;
-	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
-	find(&f, &own, own_bits(&p->source));
-	if (!f.set) /* as in judge: never */
-		return REASON_TABLE_PRESSURE;
 	if (class->flags & CLASS_SLOTS_FOR_ALL) {
-		if (prove(p, &f, t, now) != 0)
+		if (prove(p, &f, key, t, now) != 0)
 			return charge_total(p, class, class_id, now);
 		return proved(p, &f, word, now);
 	}
 	if (is_syn(p))
-		return unproved_syn(ctx, p, class, class_id, policy, f.key, now);
+		return unproved_syn(ctx, p, class, class_id, policy, key, now);
 	if (p->tcp)
-		return unproved_tcp(ctx, p, &f, t, policy, class, now);
-	return charge_source(p, class, class_id, f.key, now);
+		return unproved_tcp(ctx, p, key, t, policy, class, now);
+	return charge_source(p, class, class_id, key, now);
 }
 
 /* judge charges a packet that was parsed, and says why it passes or not. */
@@ -345,7 +346,7 @@ static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union p
 		return REASON_TABLE_PRESSURE;
 	if (f.own != SET_SLOTS)
 		return proved(p, &f, policy.word, now);
-	return unproved_source(ctx, p, policy.word, now);
+	return unproved_source(ctx, p, f.key, policy.word, now);
 }
 
 static __always_inline __u64 passes(union policy_word policy)
