@@ -21,10 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attach loads the program and attaches it in the namespace.
-func attach(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how AttachMode, err error) {
+// loadIn loads the program and attaches it in the namespace. It is closed with the test, and there
+// also if it could not be attached.
+func loadIn(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how AttachMode, err error) {
 	t.Helper()
-	cfg.Slots, cfg.Proof = 16, OptionOff
 	err = in.Do(func() (err error) {
 		if p, err = Load(cfg, slog.New(slog.DiscardHandler)); err != nil {
 			return err
@@ -40,6 +40,13 @@ func attach(t *testing.T, in *netlab.Namespace, cfg Config) (p *Program, how Att
 		})
 	}
 	return p, how, err
+}
+
+// attach is loadIn of a small table that gives every source a slot.
+func attach(t *testing.T, in *netlab.Namespace, cfg Config) (*Program, AttachMode, error) {
+	t.Helper()
+	cfg.Slots, cfg.Proof = 16, OptionOff
+	return loadIn(t, in, cfg)
 }
 
 func TestNetnsLoopbackHasGenericOnly(t *testing.T) {

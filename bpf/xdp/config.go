@@ -81,6 +81,8 @@ const (
 	DefaultSlots = 1 << 20
 	// SlotBytes is a client's share of a set: its state, its key, its address.
 	SlotBytes = setBytes / slotsPerSet
+	// The widest prefixes that may be a client.
+	leastIPv4Bits, leastIPv6Bits = 8, 16
 	// DefaultPinDir is where state is kept across restarts, in a directory for each interface.
 	DefaultPinDir = "/sys/fs/bpf/weir"
 )
@@ -96,7 +98,6 @@ const (
 	slotsForAll   = 0x1
 	listedV4      = 0x1
 	listedV6      = 0x2
-	slotBusy      = 1
 	takenBit      = 1 << 63
 	heldOpenMask  = 0xffffff
 	heldHalfMask  = 0xffff
@@ -187,10 +188,10 @@ func (c Config) Validate() error {
 	if c.Slots < 16 || c.Slots > 1<<24 || c.Slots&(c.Slots-1) != 0 {
 		bad("Slots", c.Slots, "a power of two, 16 to 16777216")
 	}
-	if c.IPv4PrefixBits < 8 || c.IPv4PrefixBits > 32 {
+	if c.IPv4PrefixBits < leastIPv4Bits || c.IPv4PrefixBits > 32 {
 		bad("IPv4PrefixBits", c.IPv4PrefixBits, "8 to 32")
 	}
-	if c.IPv6PrefixBits < 16 || c.IPv6PrefixBits > 128 {
+	if c.IPv6PrefixBits < leastIPv6Bits || c.IPv6PrefixBits > 128 {
 		bad("IPv6PrefixBits", c.IPv6PrefixBits, "16 to 128")
 	}
 	if c.Clock != ClockPrecise && c.Clock != ClockCoarse {

@@ -29,7 +29,7 @@ type Listener struct {
 
 // watch loads and attaches the programs that see connections, and counts those there are. Where
 // that cannot be had p goes on without, and every source gets a slot.
-func (p *Program) watch(set settings) error {
+func (p *Program) watch() error {
 	if p.cfg.Proof == OptionOff {
 		p.proofless, p.why = true, fmt.Errorf("%w: xdp.proof is off", errNoProof)
 		return nil
@@ -38,7 +38,7 @@ func (p *Program) watch(set settings) error {
 	if !p.features.Watch {
 		err = fmt.Errorf("%w: %w: use Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF", errNoProof, ErrKernel)
 	} else {
-		p.conns, err = p.newWatcher(set)
+		p.conns, err = p.newWatcher()
 	}
 	if err == nil {
 		return nil
@@ -51,25 +51,23 @@ func (p *Program) watch(set settings) error {
 	return nil
 }
 
-func (p *Program) newWatcher(set settings) (_ *watcher, err error) {
-	if set.cookie, err = netnsCookie(); err != nil {
+func (p *Program) newWatcher() (*watcher, error) {
+	cookie, err := netnsCookie()
+	if err != nil {
 		return nil, fmt.Errorf("%w: find this network namespace: %w", errNoProof, err)
 	}
-	spec, err := connsSpec(p.cfg, p.features, set.seed, set.cookie)
+	spec, err := connsSpec(p.cfg, p.features, p.seed, cookie)
 	if err != nil {
 		return nil, err
 	}
-	replace := map[string]*ebpf.Map{
-		connsMapClasses: p.objs.Classes, connsMapCurrentPolicy: p.objs.CurrentPolicy, connsMapEvents: p.objs.Events,
-		connsMapListsV4: p.objs.ListsV4, connsMapListsV6: p.objs.ListsV6, connsMapPolicyRules: p.objs.PolicyRules, connsMapQuotaState: p.objs.QuotaState,
-	}
+	replace := among(spec, p.state())
 	maps.Copy(replace, p.pins.replacements(spec))
 	w := &watcher{}
 	if err := spec.LoadAndAssign(&w.objs, &ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoProof, explainLoad(err))
 	}
 	if p.pins != nil && !p.pins.found {
-		if err := p.pins.pin(map[string]*ebpf.Map{connsMapConns: w.objs.Conns, connsMapListening: w.objs.Listening}); err != nil {
+		if err := p.pins.pin(w.state()); err != nil {
 			return nil, errors.Join(err, w.close())
 		}
 	}
@@ -80,6 +78,11 @@ func (p *Program) newWatcher(set settings) (_ *watcher, err error) {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
+}
+
+// state is the watcher's own maps that are pinned.
+func (w *watcher) state() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{connsMapConns: w.objs.Conns, connsMapListening: w.objs.Listening}
 }
 
 // attach attaches what sees connections come and go, in place of what is pinned.

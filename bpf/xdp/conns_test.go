@@ -3,9 +3,7 @@
 package xdp
 
 import (
-	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -16,29 +14,14 @@ import (
 )
 
 // watched loads the program in a namespace with connections watched, and attaches it to a0.
-func watched(t *testing.T, in *netlab.Namespace, cfg Config, policy Policy) (p *Program) {
+func watched(t *testing.T, in *netlab.Namespace, cfg Config, policy Policy) *Program {
 	t.Helper()
 	cfg.Interface, cfg.Attach, cfg.Slots, cfg.Proof = "a0", AttachNative, 1024, OptionOn
-	err := in.Do(func() (err error) {
-		if p, err = Load(cfg, slog.New(slog.DiscardHandler)); err != nil {
-			return err
-		}
-		if err = errors.Join(p.Replace(policy), p.SetMode(ModeEnforce)); err != nil {
-			return err
-		}
-		_, err = p.Attach()
-		return err
-	})
-	if p != nil {
-		t.Cleanup(func() {
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	p, _, err := loadIn(t, in, cfg)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
+	setPolicy(t, p, policy, ModeEnforce)
 	return p
 }
 

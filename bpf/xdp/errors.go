@@ -11,7 +11,7 @@ import (
 // Errors of this package, to be tested for with [errors.Is]. Each comes wrapped in a sentence
 // that says what to do.
 var (
-	// ErrNotPermitted: the process lacks CAP_BPF and CAP_NET_ADMIN.
+	// ErrNotPermitted: the process lacks CAP_BPF, CAP_NET_ADMIN or CAP_PERFMON.
 	ErrNotPermitted = errors.New("not permitted")
 	// ErrNoInterface: there is no interface of that name.
 	ErrNoInterface = errors.New("no such interface")

@@ -24,20 +24,6 @@ type Features struct {
 	CallbackFlags bool
 }
 
-// Floors say which kernel brought what; the first one is what the program cannot do without.
-func Floors() []Floor {
-	return []Floor{
-		{"5.15", "the program itself: compare-and-swap, global functions"},
-		{"5.15", "proof of the return path, connections counted: sockops with a namespace's cookie, iter/tcp"},
-		{"5.18", "packets of several buffers (jumbo frames)"},
-		{"6.0", "SYN cookies in XDP"},
-		{"6.12", "the end of earlier connections by sockops instead of a tracepoint"},
-	}
-}
-
-// Floor is the Linux version that brought a feature.
-type Floor struct{ Version, Feature string }
-
 // probe asks the kernel, and holds the answer against what cfg asks for.
 func probe(cfg Config) (Features, error) {
 	var f Features

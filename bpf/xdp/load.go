@@ -17,13 +17,6 @@ import (
 // bpfXDPHasFrags is BPF_F_XDP_HAS_FRAGS: the program takes packets of several buffers.
 const bpfXDPHasFrags = 1 << 5
 
-// settings are what a Spec depends on beside the Config.
-type settings struct {
-	seed     [2]uint64
-	features Features
-	cookie   uint64 // of the network namespace, 0 for all
-}
-
 // Spec is the program with the table's size and the client's prefixes set: a pure function of
 // cfg, the features to use and the hash's seed, the same on every machine. The error is that of
 // [Config.Validate].
@@ -137,21 +130,19 @@ func Load(cfg Config, log *slog.Logger) (*Program, error) {
 // loadWith is Load with the features known. change, if there is one, changes the spec: in tests.
 func loadWith(cfg Config, f Features, change func(*ebpf.CollectionSpec) error, log *slog.Logger) (p *Program, err error) {
 	p = &Program{cfg: cfg, log: log, features: f}
-	set := settings{features: f}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	set.seed = [2]uint64{binary.LittleEndian.Uint64(raw[:8]), binary.LittleEndian.Uint64(raw[8:])}
+	p.seed = [2]uint64{binary.LittleEndian.Uint64(raw[:8]), binary.LittleEndian.Uint64(raw[8:])}
 	if cfg.Pin {
 		if p.pins, err = openPins(cfg); err != nil {
 			return nil, err
 		}
 		defer p.pins.close()
 		if p.pins.found {
-			set.seed, p.adopted = p.pins.seed, true
+			p.seed, p.adopted = p.pins.seed, true
 		}
 	}
-	p.seed = set.seed
-	spec, err := Spec(cfg, f, set.seed)
+	spec, err := Spec(cfg, f, p.seed)
 	if err == nil && change != nil {
 		err = change(spec)
 	}
@@ -161,7 +152,7 @@ func loadWith(cfg Config, f Features, change func(*ebpf.CollectionSpec) error, l
 	if err := spec.LoadAndAssign(&p.objs, &ebpf.CollectionOptions{MapReplacements: p.pins.replacements(spec)}); err != nil {
 		return nil, explainLoad(err)
 	}
-	err = p.start(set)
+	err = p.start()
 	if err == nil && !p.adopted {
 		err = p.Replace(Policy{})
 	}
@@ -172,7 +163,7 @@ func loadWith(cfg Config, f Features, change func(*ebpf.CollectionSpec) error, l
 }
 
 // start reads or pins the state, and watches connections.
-func (p *Program) start(set settings) (err error) {
+func (p *Program) start() (err error) {
 	if p.table, err = p.objs.QuotaState.Memory(); err != nil {
 		return fmt.Errorf("map the table of clients: %w: use Linux 5.5 or newer: %w", ErrKernel, err)
 	}
@@ -186,16 +177,16 @@ func (p *Program) start(set settings) (err error) {
 			return err
 		}
 	}
-	if err := p.watch(set); err != nil || p.pins == nil || p.adopted {
+	if err := p.watch(); err != nil || p.pins == nil || p.adopted {
 		return err
 	}
 	if err := p.pins.pin(p.state()); err != nil {
 		return err
 	}
-	return p.pins.finish(p.cfg, set.seed)
+	return p.pins.finish(p.cfg, p.seed)
 }
 
-// state is the maps that are pinned.
+// state is the maps that are pinned, but for those of the watcher.
 func (p *Program) state() map[string]*ebpf.Map {
 	o := &p.objs
 	return map[string]*ebpf.Map{

@@ -138,31 +138,32 @@ func (s *pinned) check(m *ebpf.Map, cfg Config) error {
 	return nil
 }
 
+// load opens what the two objects pin: the names are theirs, whether they are loaded or not.
 func (s *pinned) load() error {
-	for _, name := range pinnedMaps {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(s.dir, name), nil)
-		if err != nil {
-			return fmt.Errorf("adopt the state pinned in %s: %w: open %s: %w", s.dir, ErrIncompatible, name, err)
+	for _, names := range []map[string]*ebpf.Map{(&Program{}).state(), (&watcher{}).state()} {
+		for name := range names {
+			m, err := ebpf.LoadPinnedMap(s.path(name), nil)
+			if err != nil {
+				return fmt.Errorf("adopt the state pinned in %s: %w: open %s: %w", s.dir, ErrIncompatible, name, err)
+			}
+			s.maps[name] = m
 		}
-		s.maps[name] = m
 	}
 	return nil
 }
 
-// pinnedMaps are those that are state.
-var pinnedMaps = []string{
-	weirMapClasses, weirMapCpuPurses, weirMapCurrentPolicy, weirMapEvents, weirMapListsV4, weirMapListsV6,
-	weirMapPolicyRules, weirMapPools, weirMapQuotaState, weirMapSampled, weirMapSamples, weirMapSieges,
-	weirMapStamps, weirMapUnproved, weirMapVerdictStats, connsMapConns, connsMapListening,
-}
-
-// replacements are the maps to use instead of new ones, of those that names has.
+// replacements are the maps to use instead of new ones, of those that of has.
 func (s *pinned) replacements(of *ebpf.CollectionSpec) map[string]*ebpf.Map {
 	if s == nil || !s.found {
 		return nil
 	}
+	return among(of, s.maps)
+}
+
+// among are those of the maps that a spec has.
+func among(of *ebpf.CollectionSpec, maps map[string]*ebpf.Map) map[string]*ebpf.Map {
 	r := map[string]*ebpf.Map{}
-	for name, m := range s.maps {
+	for name, m := range maps {
 		if of.Maps[name] != nil {
 			r[name] = m
 		}

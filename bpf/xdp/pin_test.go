@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -38,20 +37,7 @@ func loadPinned(t *testing.T, in *netlab.Namespace, dir string, change func(*Con
 	if change != nil {
 		change(&cfg)
 	}
-	err = in.Do(func() (err error) {
-		if p, err = Load(cfg, slog.New(slog.DiscardHandler)); err != nil {
-			return err
-		}
-		_, err = p.Attach()
-		return err
-	})
-	if p != nil {
-		t.Cleanup(func() {
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	p, _, err = loadIn(t, in, cfg)
 	return p, err
 }
 

@@ -87,7 +87,10 @@ func (p Policy) Validate(cfg Config) error {
 		errs = append(errs, &FieldError{"Classes", len(p.Classes), fmt.Sprintf("%d at most", maxClasses)})
 	}
 	for i, c := range p.Classes {
-		for _, err := range flatten(c.validate(cfg)) {
+		for _, err := range c.validate(cfg) {
+			if err == nil {
+				continue
+			}
 			errs = append(errs, fmt.Errorf("class %d: %w", i, err))
 		}
 	}
@@ -101,29 +104,18 @@ func (p Policy) Validate(cfg Config) error {
 	return errors.Join(errs...)
 }
 
-func flatten(err error) []error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
-	}
-	if err == nil {
-		return nil
-	}
-	return []error{err}
-}
-
-func (c Class) validate(cfg Config) error {
-	var errs []error
+// validate is all that is wrong with a class, and nils.
+func (c Class) validate(cfg Config) (errs []error) {
 	for _, l := range []struct {
 		name string
 		Level
-		least4, least6 int
-	}{{"Client", c.Client, 8, 16}, {"Aggregate", c.Aggregate, 8, 16}} {
+	}{{"Client", c.Client}, {"Aggregate", c.Aggregate}} {
 		errs = append(errs, l.Packets.validate(l.name+".Packets"), l.Connections.validate(l.name+".Connections"), l.Bytes.validate(l.name+".Bytes"))
-		if b := l.IPv4Bits; b != 0 && (b < l.least4 || b > cfg.IPv4PrefixBits) {
-			errs = append(errs, &FieldError{l.name + ".IPv4Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv4PrefixBits)", l.least4, cfg.IPv4PrefixBits)})
+		if b := l.IPv4Bits; b != 0 && (b < leastIPv4Bits || b > cfg.IPv4PrefixBits) {
+			errs = append(errs, &FieldError{l.name + ".IPv4Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv4PrefixBits)", leastIPv4Bits, cfg.IPv4PrefixBits)})
 		}
-		if b := l.IPv6Bits; b != 0 && (b < l.least6 || b > cfg.IPv6PrefixBits) {
-			errs = append(errs, &FieldError{l.name + ".IPv6Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv6PrefixBits)", l.least6, cfg.IPv6PrefixBits)})
+		if b := l.IPv6Bits; b != 0 && (b < leastIPv6Bits || b > cfg.IPv6PrefixBits) {
+			errs = append(errs, &FieldError{l.name + ".IPv6Bits", b, fmt.Sprintf("%d to %d, which have a slot (Config.IPv6PrefixBits)", leastIPv6Bits, cfg.IPv6PrefixBits)})
 		}
 		if l.Concurrent > heldHalfMask {
 			errs = append(errs, &FieldError{l.name + ".Concurrent", l.Concurrent, fmt.Sprintf("%d at most", heldHalfMask)})
@@ -136,8 +128,7 @@ func (c Class) validate(cfg Config) error {
 	if a := c.Aggregate.IPv6Bits; a != 0 && a >= c6 {
 		errs = append(errs, &FieldError{"Aggregate.IPv6Bits", a, fmt.Sprintf("below the client's %d", c6)})
 	}
-	errs = append(errs, c.UnprovedPackets.validate("UnprovedPackets"), c.UnprovedSYNs.validate("UnprovedSYNs"), c.UnprovedBytes.validate("UnprovedBytes"))
-	return errors.Join(errs...)
+	return append(errs, c.UnprovedPackets.validate("UnprovedPackets"), c.UnprovedSYNs.validate("UnprovedSYNs"), c.UnprovedBytes.validate("UnprovedBytes"))
 }
 
 func (q Quota) validate(name string) error {
@@ -209,29 +200,6 @@ func (p Policy) listed(cfg Config) (map[netip.Prefix]Entry, error) {
 		listed[at] = e
 	}
 	return listed, errors.Join(errs...)
-}
-
-// lookUp is the entry that holds for an address: that of the longest prefix.
-func lookUp(listed map[netip.Prefix]Entry, a netip.Addr) (e Entry, found bool) {
-	a = a.Unmap()
-	for bits := a.BitLen(); bits >= 0; bits-- {
-		if p, err := a.Prefix(bits); err == nil {
-			if e, found = listed[p]; found {
-				return e, true
-			}
-		}
-	}
-	return Entry{}, false
-}
-
-// Find is the entry of p that holds for an address under cfg; found is false if none does: then
-// it is of the first class.
-func (p Policy) Find(cfg Config, a netip.Addr) (e Entry, found bool) {
-	listed, err := p.listed(cfg.Defaults())
-	if err != nil {
-		return Entry{}, false
-	}
-	return lookUp(listed, a)
 }
 
 // clone is p in memory of its own.
