@@ -22,8 +22,19 @@ const bpfXDPHasFrags = 1 << 5
 // of four bytes.
 const FrameBytes = 58
 
-// ErrNotPermitted says that the process lacks CAP_BPF and CAP_NET_ADMIN.
+// ErrNotPermitted says that the process lacks CAP_BPF, CAP_NET_ADMIN or CAP_PERFMON.
 var ErrNotPermitted = errors.New("not permitted")
+
+// TakeFrags has programs take packets of several buffers where the kernel knows such, as those do
+// that they call.
+func TakeFrags(spec *ebpf.CollectionSpec) {
+	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) != nil {
+		return
+	}
+	for _, p := range spec.Programs {
+		p.Flags |= bpfXDPHasFrags
+	}
+}
 
 // load loads the programs and maps that objs names, with the variables set.
 func load(objs any, vars map[string]any, change func(*ebpf.CollectionSpec)) error {
@@ -31,11 +42,7 @@ func load(objs any, vars map[string]any, change func(*ebpf.CollectionSpec)) erro
 	if err != nil {
 		return fmt.Errorf("read the baseline programs: %w", err)
 	}
-	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil {
-		for _, p := range spec.Programs {
-			p.Flags |= bpfXDPHasFrags
-		}
-	}
+	TakeFrags(spec)
 	for name, value := range vars {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s of the baseline programs: %w", name, err)

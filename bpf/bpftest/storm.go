@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"weir/bpf/baseline"
+
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/features"
 )
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types storm storm.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -fdebug-prefix-map=.=.
@@ -33,9 +33,7 @@ func Storm(tb testing.TB, target *ebpf.Program, clock *ebpf.Map, cfg StormConfig
 			tb.Fatal(err)
 		}
 	}
-	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil { // as Spray
-		spec.Programs[stormProgStorm].Flags |= 1 << 5
-	}
+	baseline.TakeFrags(spec)
 	var objs struct {
 		Storm  *ebpf.Program `ebpf:"storm"`
 		Target *ebpf.Map     `ebpf:"target"`
