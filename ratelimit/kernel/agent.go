@@ -121,21 +121,30 @@ func (a *Agent) Apply(c Change) (until time.Time, err error) {
 	if back == nil {
 		back = &waiting{policy: a.policy, mode: a.prog.Mode()}
 	}
-	if err := a.prog.Replace(compiled); err != nil {
+	if err := a.hold(c.Policy.clone(), compiled, c.Mode); err != nil {
 		return time.Time{}, err
 	}
-	if c.Mode != nil {
-		if err := a.prog.SetMode(*c.Mode); err != nil {
-			return time.Time{}, err
-		}
-	}
-	a.policy, a.waiting = c.Policy.clone(), nil
+	a.waiting = nil
 	if c.Confirm > 0 {
 		back.deadline = time.Now().Add(c.Confirm)
 		a.waiting, until = back, back.deadline
 	}
 	a.wake()
 	return until, nil
+}
+
+// hold makes a policy hold, and a mode unless it is nil. a.mu is held.
+func (a *Agent) hold(p Policy, compiled xdp.Policy, m *xdp.Mode) error {
+	if err := a.prog.Replace(compiled); err != nil {
+		return err
+	}
+	if m != nil {
+		if err := a.prog.SetMode(*m); err != nil {
+			return err
+		}
+	}
+	a.policy = p
+	return nil
 }
 
 // Refresh has Run look at who listens at once: call it when a listener was opened.
@@ -299,16 +308,12 @@ func (a *Agent) rollBack() {
 	a.waiting = nil
 	compiled, err := Compile(w.policy)
 	if err == nil {
-		err = a.prog.Replace(compiled)
-	}
-	if err == nil {
-		err = a.prog.SetMode(w.mode)
+		err = a.hold(w.policy, compiled, &w.mode)
 	}
 	if err != nil {
 		a.log.Error("the policy before was not put back", "err", err)
 		return
 	}
-	a.policy = w.policy
 	a.log.Warn("nobody confirmed the policy: the one before holds again")
 }
 

@@ -60,11 +60,7 @@ func (a *Agent) Explain(addr netip.Addr, now uint64) Explanation {
 	if entry, found := p.Find(addr); found {
 		e.Listed, e.Allowed, e.Denied = entry.Prefix.String(), entry.Allow, entry.Deny
 	}
-	compiled, err := class.compile()
-	if err != nil { // what holds was compiled before
-		e.Text = err.Error()
-		return e
-	}
+	compiled, _ := class.compile() // what holds was compiled before: nothing is wrong with it
 	for _, c := range a.prog.Find(addr) {
 		quotas, level := class.Client, compiled.Client
 		if isAggregate(c.Prefix, class.Aggregate) {

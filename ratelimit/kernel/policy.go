@@ -78,8 +78,8 @@ func Compile(p Policy) (xdp.Policy, error) {
 			errs = append(errs, fmt.Errorf("class %s is there twice: keep one", c.Name))
 		}
 		index[c.Name] = len(out.Classes)
-		compiled, err := c.compile()
-		for _, err := range flatten(err) {
+		compiled, wrong := c.compile()
+		for _, err := range wrong {
 			errs = append(errs, fmt.Errorf("class %s: %w", c.Name, err))
 		}
 		out.Classes = append(out.Classes, compiled)
@@ -118,16 +118,6 @@ func (p Policy) Name(index int) string {
 		return all[index].Name
 	}
 	return Default
-}
-
-func flatten(err error) []error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
-	}
-	if err == nil {
-		return nil
-	}
-	return []error{err}
 }
 
 // compiler collects what is wrong.
@@ -173,7 +163,8 @@ func (c *compiler) level(name string, q Quotas) xdp.Level {
 	}
 }
 
-func (c Class) compile() (xdp.Class, error) {
+// compile is a class in the program's terms, and all that is wrong with it.
+func (c Class) compile() (xdp.Class, []error) {
 	var k compiler
 	if c.Name == "" {
 		k.errs = append(k.errs, errors.New("it has no name"))
@@ -190,5 +181,5 @@ func (c Class) compile() (xdp.Class, error) {
 	if has := a.IPv4Bits != 0 || a.IPv6Bits != 0; !has && a != (Quotas{}) {
 		k.errs = append(k.errs, errors.New("aggregate: it has quotas and no prefix: set ipv6_prefix, such as 48, or ipv4_prefix"))
 	}
-	return out, errors.Join(k.errs...)
+	return out, k.errs
 }
