@@ -30,16 +30,30 @@ func (f *adminFlags) call(ctx context.Context, method, path string, body, result
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.Admin, "/")+path, bytes.NewReader(text))
+	res, err := f.send(ctx, method, path, text)
 	if err != nil {
-		return &usageError{fmt.Errorf("--admin %s: %w", f.Admin, err)}
+		return err
+	}
+	defer res.Body.Close() //nolint:errcheck // it was read
+	return f.reply(res, result)
+}
+
+// send sends a request to the admin API. The answer's body is the caller's to close.
+func (f *adminFlags) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.Admin, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("--admin %s: %w", f.Admin, err)}
 	}
 	req.Header.Set("X-API-Key", f.APIKey)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("no weir answers at %s: start one with weir serve, or name its address with --admin: %w", f.Admin, err)
+		return nil, fmt.Errorf("no weir answers at %s: start one with weir serve, or name its address with --admin: %w", f.Admin, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	return res, nil
+}
+
+// reply decodes the result of an answer, or is the error that it says.
+func (f *adminFlags) reply(res *http.Response, result any) error {
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", f.Admin, err)

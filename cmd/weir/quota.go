@@ -33,6 +33,22 @@ type quotaCmd struct {
 	Unpin   quotaUnpinCmd   `cmd:"" help:"Let pinned state of an interface go: traffic passes."`
 }
 
+// show asks for a result: as JSON it prints it and that was it, else it is read into result.
+func (f *adminFlags) show(ctx context.Context, a *app, path string, asJSON bool, result any) (shown bool, err error) {
+	var raw json.RawMessage
+	if err := f.call(ctx, http.MethodGet, path, nil, &raw); err != nil {
+		return false, err
+	}
+	if asJSON {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
+		return true, err
+	}
+	if err := json.Unmarshal(raw, result); err != nil {
+		return false, fmt.Errorf("read the answer of %s: %w", f.Admin, err)
+	}
+	return false, nil
+}
+
 type quotaShowCmd struct {
 	adminFlags
 	JSON   bool `help:"Print JSON." name:"json"`
@@ -49,17 +65,9 @@ func (*quotaShowCmd) Help() string {
 
 // Run prints the quotas of a running weir.
 func (c *quotaShowCmd) Run(ctx context.Context, a *app) error {
-	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodGet, "/api/quota", nil, &raw); err != nil {
-		return err
-	}
-	if c.JSON {
-		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
-		return err
-	}
 	var q quotaShown
-	if err := json.Unmarshal(raw, &q); err != nil {
-		return fmt.Errorf("read the quotas: %w", err)
+	if shown, err := c.show(ctx, a, "/api/quota", c.JSON, &q); shown || err != nil {
+		return err
 	}
 	if !q.Enabled {
 		_, err := fmt.Fprintf(a.stdout, "XDP is off: %s\n", q.Reason)
@@ -132,19 +140,11 @@ func (*quotaTopCmd) Help() string {
 
 // Run ranks clients.
 func (c *quotaTopCmd) Run(ctx context.Context, a *app) error {
-	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodGet, "/api/quota/top?by="+c.By+"&n="+strconv.Itoa(c.N), nil, &raw); err != nil {
-		return err
-	}
-	if c.JSON {
-		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
-		return err
-	}
 	var top struct {
 		Top []quotaClient `json:"top"`
 	}
-	if err := json.Unmarshal(raw, &top); err != nil {
-		return fmt.Errorf("read the clients: %w", err)
+	if shown, err := c.show(ctx, a, "/api/quota/top?by="+c.By+"&n="+strconv.Itoa(c.N), c.JSON, &top); shown || err != nil {
+		return err
 	}
 	return printClients(a.stdout, top.Top)
 }
@@ -164,17 +164,9 @@ func (*quotaExplainCmd) Help() string {
 
 // Run explains.
 func (c *quotaExplainCmd) Run(ctx context.Context, a *app) error {
-	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodGet, "/api/quota/explain?client="+url.QueryEscape(c.Client), nil, &raw); err != nil {
-		return err
-	}
-	if c.JSON {
-		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
-		return err
-	}
 	var e kernel.Explanation
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return fmt.Errorf("read the explanation: %w", err)
+	if shown, err := c.show(ctx, a, "/api/quota/explain?client="+url.QueryEscape(c.Client), c.JSON, &e); shown || err != nil {
+		return err
 	}
 	return printExplanation(a.stdout, e)
 }

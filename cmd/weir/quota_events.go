@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 
 	"weir/internal/pcapng"
 )
@@ -121,26 +120,16 @@ func orUnknown(s string) string {
 
 // stream opens an endless answer of the admin API.
 func (f *adminFlags) stream(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(f.Admin, "/")+path, nil)
+	res, err := f.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("--admin %s: %w", f.Admin, err)}
-	}
-	req.Header.Set("X-API-Key", f.APIKey)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("no weir answers at %s: start one with weir serve, or name its address with --admin: %w", f.Admin, err)
+		return nil, err
 	}
 	if res.Header.Get("Content-Type") == "application/x-ndjson" {
 		return res.Body, nil
 	}
 	defer res.Body.Close() //nolint:errcheck // it was read
-	var reply struct {
-		Error struct {
-			Message string `json:"message"`
-		} `json:"error"`
+	if err := f.reply(res, new(json.RawMessage)); err != nil {
+		return nil, err
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&reply); err != nil || reply.Error.Message == "" {
-		return nil, fmt.Errorf("%s does not answer like a weir: %s", f.Admin, res.Status)
-	}
-	return nil, errors.New(reply.Error.Message)
+	return nil, fmt.Errorf("%s does not answer with events: %s", f.Admin, res.Status)
 }

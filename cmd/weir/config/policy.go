@@ -3,14 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"weir/bpf/xdp"
-	"weir/ratelimit"
 	"weir/ratelimit/kernel"
 
 	"github.com/goccy/go-yaml/ast"
@@ -33,7 +32,7 @@ func ParsePolicy(name string, text []byte) (p kernel.Policy, mode *xdp.Mode, err
 	if err != nil {
 		return p, nil, fmt.Errorf("%s: it is not YAML: %w", name, err)
 	}
-	d := &policyDecoder{name: name}
+	d := &policyDecoder{name: name, listed: map[netip.Prefix]bool{}}
 	for _, doc := range file.Docs {
 		if doc.Body != nil && doc.Body.Type() != ast.NullType {
 			d.mapping("", doc.Body, d.top())
@@ -54,6 +53,7 @@ type policyDecoder struct {
 	name   string
 	policy kernel.Policy
 	mode   *xdp.Mode
+	listed map[netip.Prefix]bool
 	errs   []error
 }
 
@@ -81,12 +81,7 @@ func (d *policyDecoder) mapping(path string, node ast.Node, known keys) {
 		seen[name] = pair.Key.GetToken().Position.Line
 		read, ok := known[name]
 		if !ok {
-			names := make([]string, 0, len(known))
-			for k := range known {
-				names = append(names, k)
-			}
-			slices.Sort(names)
-			d.fail(pair.Key, path+name, errors.New("is not a key"+suggestion(name, names)))
+			d.fail(pair.Key, path+name, errors.New("is not a key"+suggestion(name, slices.Sorted(maps.Keys(known)))))
 			continue
 		}
 		if err := read(pair.Value); err != nil {
@@ -156,13 +151,11 @@ func (d *policyDecoder) list(at ast.Node, prefix string, e kernel.Entry) {
 		d.fail(at, "", fmt.Errorf("%s %w", prefix, err))
 		return
 	}
-	for _, old := range d.policy.Entries {
-		if old.Prefix == p {
-			d.fail(at, p.String(), errors.New("is listed twice: keep one"))
-			return
-		}
+	if d.listed[p] {
+		d.fail(at, p.String(), errors.New("is listed twice: keep one"))
+		return
 	}
-	e.Prefix = p
+	d.listed[p], e.Prefix = true, p
 	d.policy.Entries = append(d.policy.Entries, e)
 }
 
@@ -174,53 +167,26 @@ func (d *policyDecoder) classes(node ast.Node) error {
 	for _, pair := range pairs {
 		c := kernel.Class{Name: pair.Key.GetToken().Value}
 		path := "classes." + c.Name + "."
-		fields := quotaKeys(&c.Client)
-		fields["proof"] = scalarKey(func(v string) error {
-			c.NoProof = v == "none"
-			if v != "none" && v != "required" {
-				return fmt.Errorf("is %q: want required or none", v)
+		known := keys{}
+		for part, fields := range classFields(&c) {
+			of := known
+			if part != "" {
+				of = keys{}
+				known[part] = func(n ast.Node) error {
+					d.mapping(path+part+".", n, of)
+					return nil
+				}
 			}
-			return nil
-		})
-		fields["aggregate"] = func(n ast.Node) error {
-			d.mapping(path+"aggregate.", n, quotaKeys(&c.Aggregate))
-			return nil
-		}
-		fields["unproved"] = func(n ast.Node) error {
-			d.mapping(path+"unproved.", n, budgetKeys(&c.Unproved))
-			return nil
+			for name, f := range fields {
+				of[name] = scalarKey(f.set)
+			}
 		}
 		if pair.Value.Type() != ast.NullType {
-			d.mapping(path, pair.Value, fields)
+			d.mapping(path, pair.Value, known)
 		}
 		d.policy.Classes = append(d.policy.Classes, c)
 	}
 	return nil
-}
-
-func quotaKeys(q *kernel.Quotas) keys {
-	return keys{
-		"packets":           scalarKey(rateInto(&q.Packets)),
-		"packets_burst":     scalarKey(countInto(&q.PacketBurst)),
-		"bytes":             scalarKey(byteRateInto(&q.Bytes)),
-		"bytes_burst":       scalarKey(sizeInto(&q.ByteBurst)),
-		"connections":       scalarKey(rateInto(&q.Connections)),
-		"connections_burst": scalarKey(countInto(&q.ConnectionBurst)),
-		"concurrent":        scalarKey(countInto(&q.Concurrent)),
-		"ipv4_prefix":       scalarKey(countInto(&q.IPv4Bits)),
-		"ipv6_prefix":       scalarKey(countInto(&q.IPv6Bits)),
-	}
-}
-
-func budgetKeys(b *kernel.Budget) keys {
-	return keys{
-		"packets":       scalarKey(rateInto(&b.Packets)),
-		"packets_burst": scalarKey(countInto(&b.PacketBurst)),
-		"bytes":         scalarKey(byteRateInto(&b.Bytes)),
-		"bytes_burst":   scalarKey(sizeInto(&b.ByteBurst)),
-		"syns":          scalarKey(rateInto(&b.SYNs)),
-		"syns_burst":    scalarKey(countInto(&b.SYNBurst)),
-	}
 }
 
 func scalarKey(set func(string) error) func(ast.Node) error {
@@ -243,42 +209,6 @@ func listKey(add func(string) error) func(ast.Node) error {
 			err = errors.Join(err, add(v))
 		}
 		return err
-	}
-}
-
-func rateInto(to *ratelimit.Rate) func(string) error {
-	return func(v string) (err error) {
-		*to, err = ratelimit.ParseRate(v)
-		return err
-	}
-}
-
-func byteRateInto(to *ratelimit.ByteRate) func(string) error {
-	return func(v string) (err error) {
-		*to, err = ratelimit.ParseByteRate(v)
-		return err
-	}
-}
-
-func countInto[T int | uint32 | uint64](to *T) func(string) error {
-	return func(v string) error {
-		n, err := strconv.ParseUint(strings.ReplaceAll(v, "_", ""), 10, 31)
-		if err != nil || n == 0 {
-			return fmt.Errorf("is %q: want a whole number of 1 or more", v)
-		}
-		*to = T(n)
-		return nil
-	}
-}
-
-func sizeInto(to *uint64) func(string) error {
-	return func(v string) error {
-		n, err := parseSize(v)
-		if err != nil {
-			return err
-		}
-		*to = uint64(n) //nolint:gosec // parseSize refuses what is below 0
-		return nil
 	}
 }
 
@@ -318,18 +248,22 @@ func (x XDP) ownPolicy() (kernel.Policy, error) {
 	c := kernel.Class{Name: kernel.Default}
 	c.Client.PacketBurst, c.Client.Concurrent = uint64(x.Burst), uint32(x.Concurrent) //nolint:gosec // validate bounds them
 	var errs []error
-	read := func(key, text string, into func(string) error) {
-		if text == "" {
-			return
+	for _, k := range []struct {
+		name, text string
+		into       field
+	}{
+		{"packets", x.Packets, rate(&c.Client.Packets)},
+		{"bytes", x.Bytes, byteRate(&c.Client.Bytes)},
+		{"connections", x.Connections, rate(&c.Client.Connections)},
+		{"total", x.Total, rate(&c.Unproved.Packets)},
+		{"syns", x.SYNs, rate(&c.Unproved.SYNs)},
+	} {
+		if k.text == "" {
+			continue
 		}
-		if err := into(text); err != nil {
-			errs = append(errs, fmt.Errorf("xdp.%s: %w", key, err))
+		if err := k.into.set(k.text); err != nil {
+			errs = append(errs, fmt.Errorf("xdp.%s: %w", k.name, err))
 		}
 	}
-	read("packets", x.Packets, rateInto(&c.Client.Packets))
-	read("bytes", x.Bytes, byteRateInto(&c.Client.Bytes))
-	read("connections", x.Connections, rateInto(&c.Client.Connections))
-	read("total", x.Total, rateInto(&c.Unproved.Packets))
-	read("syns", x.SYNs, rateInto(&c.Unproved.SYNs))
 	return kernel.Policy{Classes: []kernel.Class{c}, Pass: []xdp.Reason{xdp.ReasonFragment}}, errors.Join(errs...)
 }

@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"weir/ratelimit"
@@ -86,92 +84,4 @@ func printBytes(b *strings.Builder, indent string, r ratelimit.ByteRate, burst u
 	if burst > 0 {
 		fmt.Fprintf(b, "%sbytes_burst: %s\n", indent, formatSize(int64(burst))) //nolint:gosec // it was read from an int64
 	}
-}
-
-// SetQuotas sets keys of a class of a policy, such as packets: 100/s; an empty value is no quota.
-// Keys of its aggregate and budget have those before them: unproved.syns.
-func SetQuotas(p *kernel.Policy, class string, set map[string]string) error {
-	if class == "" {
-		class = kernel.Default
-	}
-	i := slices.IndexFunc(p.Classes, func(c kernel.Class) bool { return c.Name == class })
-	if i < 0 {
-		return fmt.Errorf("there is no class %q: name one of the policy's (weir quota show --policy)", class)
-	}
-	// What is not set stays: the class is written out, changed and read back.
-	lines := quotaLines(p.Classes[i])
-	maps.Copy(lines, set)
-	c, err := classOf(class, lines)
-	if err != nil {
-		return err
-	}
-	c.NoProof = p.Classes[i].NoProof
-	p.Classes = slices.Clone(p.Classes)
-	p.Classes[i] = c
-	return nil
-}
-
-// quotaLines are the keys and values of a class, as PrintPolicy writes them.
-func quotaLines(c kernel.Class) map[string]string {
-	lines := map[string]string{}
-	for prefix, print := range map[string]func(*strings.Builder){
-		"":           func(b *strings.Builder) { printQuotas(b, "", c.Client) },
-		"aggregate.": func(b *strings.Builder) { printQuotas(b, "", c.Aggregate) },
-		"unproved.": func(b *strings.Builder) {
-			printRate(b, "", "packets", c.Unproved.Packets, c.Unproved.PacketBurst)
-			printBytes(b, "", c.Unproved.Bytes, c.Unproved.ByteBurst)
-			printRate(b, "", "syns", c.Unproved.SYNs, c.Unproved.SYNBurst)
-		},
-	} {
-		var b strings.Builder
-		print(&b)
-		for line := range strings.Lines(b.String()) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			lines[prefix+key] = value
-		}
-	}
-	return lines
-}
-
-// classOf reads a class from keys and values.
-func classOf(name string, lines map[string]string) (kernel.Class, error) {
-	parts := map[string]string{}
-	for key, value := range lines {
-		if value == "" {
-			continue
-		}
-		part, rest, nested := strings.Cut(key, ".")
-		if !nested {
-			part, rest = "", key
-		}
-		parts[part] += fmt.Sprintf("%s: %s\n", rest, value)
-	}
-	var text strings.Builder
-	text.WriteString("classes:\n  " + name + ":\n" + indent("    ", parts[""]))
-	for part, body := range parts {
-		if part != "" {
-			text.WriteString("    " + part + ":\n" + indent("      ", body))
-		}
-	}
-	if name != kernel.Default {
-		text.WriteString("  " + kernel.Default + ":\n")
-	}
-	p, _, err := ParsePolicy("set", []byte(text.String()))
-	if err != nil {
-		return kernel.Class{}, err
-	}
-	for _, c := range p.Classes {
-		if c.Name == name {
-			return c, nil
-		}
-	}
-	return kernel.Class{Name: name}, nil
-}
-
-func indent(by, text string) string {
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		out.WriteString(by + line)
-	}
-	return out.String()
 }
