@@ -53,7 +53,7 @@ $(LINT): tools/go.mod tools/go.sum
 	go build -modfile=tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: test
-test: deps test-unit test-bpf test-netns test-e2e ## Run all five tiers
+test: deps test-unit test-bpf test-netns test-e2e ## Run the four tiers of this kernel; test-kernels runs apart
 
 PRIVILEGED := ^Test(BPF|Netns|E2E|Kernels)
 
