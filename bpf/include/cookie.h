@@ -241,20 +241,6 @@ static __always_inline void answer_tcp(struct tcphdr *tcp, const struct tcphdr *
 /* The rest of a pseudo header, after the addresses: RFC 9293 section 3.1, RFC 8200 section 8.1. */
 #define PSEUDO_REST ((__u64)bpf_htonl(ANSWER_TCP) + (__u64)bpf_htonl(IPPROTO_TCP))
 
-/* syn_at is the IP header of a SYN at l3, whose TCP header it copies; NULL if the packet ends
- * before their end.
- */
-static __always_inline void *syn_at(struct xdp_md *ctx, __u32 l3, __u32 ip_size, struct syn *syn,
-				    __u32 *size)
-{
-	void *end = (void *)(long)ctx->data_end, *ip = (void *)(long)ctx->data + l3;
-
-	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS || ip + ip_size > end)
-		return NULL;
-	*size = copy_syn(syn, ip + ip_size, end);
-	return *size < sizeof(struct tcphdr) || *size > TCP_MOST ? NULL : ip;
-}
-
 /* answer_at is the IP header of an answer that is as long as it is to be, and goes back to the
  * sender; NULL if the packet ends before its end.
  */
@@ -274,14 +260,20 @@ static __always_inline void *answer_at(struct xdp_md *ctx, __u32 l3, __u32 ip_si
  */
 __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct syn syn = {};
 	struct iphdr *ip;
 	__s64 cookie;
 	__be32 addr;
 	__u32 size;
 
-	ip = syn_at(ctx, l3, sizeof(*ip), &syn, &size);
-	if (!ip)
+	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS)
+		return -1;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return -1;
+	size = copy_syn(&syn, (void *)(ip + 1), end);
+	if (size < sizeof(struct tcphdr) || size > TCP_MOST)
 		return -1;
 	if (!is_stamped(syn.tcp.dest, ns) && !stamp_ipv4(ctx, ip, &syn, size, ns))
 		return -1;
@@ -311,14 +303,20 @@ __noinline int answer_ipv4(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 /* answer_ipv6 is answer_ipv4 for IPv6, in a packet without extension headers. */
 __noinline int answer_ipv6(struct xdp_md *ctx, __u32 l3, __u32 length, __u64 ns)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct syn syn = {};
 	struct in6_addr addr;
 	struct ipv6hdr *ip;
 	__s64 cookie;
 	__u32 size;
 
-	ip = syn_at(ctx, l3, sizeof(*ip), &syn, &size);
-	if (!ip)
+	if (l3 > sizeof(struct ethhdr) + 4 * MAX_VLANS)
+		return -1;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return -1;
+	size = copy_syn(&syn, (void *)(ip + 1), end);
+	if (size < sizeof(struct tcphdr) || size > TCP_MOST)
 		return -1;
 	if (!is_stamped(syn.tcp.dest, ns) && !stamp_ipv6(ctx, ip, &syn, size, ns))
 		return -1;
