@@ -105,6 +105,11 @@ func (b *Bus) startIngest() (*ingest, error) {
 		return nil, fmt.Errorf("subscribe to %s>: %w", publishPrefix, err)
 	}
 	in.sub = sub
+	// The server knows of it before anybody is told that the bus is open.
+	if err := b.nc.FlushTimeout(startTimeout); err != nil {
+		in.stop()
+		return nil, fmt.Errorf("subscribe to %s>: %w", publishPrefix, err)
+	}
 	return in, nil
 }
 
