@@ -28,6 +28,8 @@ const (
 	rowHotOver     = "weir: hot client over its packets"
 	rowHotLRU      = "LRU + GCRA: hot client, 100 k entries"
 	rowHotLRUBig   = "LRU + GCRA: hot client, 1 M entries"
+	rowLeastOne    = "floor: the clock, and a word of one entry"
+	rowLeast       = "floor: the clock, and a word of one of 1 M slots"
 	rowHotWindow   = "per-CPU hash, fixed window: hot client"
 	rowCookieACK   = "weir: ACK of a cookie, no slot free"
 	rowCookieBad   = "weir: ACK of no cookie, dropped"
@@ -101,7 +103,7 @@ func (r *xdpRig) from(bits int) error {
 // weir loads xdp_weir on a table of so many slots. It is of no use where slots are to need proof
 // and do not.
 func (l *xdpLab) weir(r *xdpRig, cfg xdp.Config, policy xdp.Policy, mode xdp.Mode) error {
-	cfg.Interface = "lo"
+	cfg.Interface, cfg.Frags = "lo", xdp.OptionOff // as where the MTU is 1500
 	err := l.ns.Do(func() (err error) {
 		if r.prog, err = xdp.Load(cfg, slog.New(slog.DiscardHandler)); err == nil {
 			r.opened = append(r.opened, r.prog)
@@ -126,6 +128,8 @@ const (
 	// synMost is how many SYNs a client may have half open, xdp.Level.Concurrent at its most.
 	synMost = 65535
 	ticks   = 16e9 // of a second
+	// slotsOfSet is how many clients a set of the table holds.
+	slotsOfSet = 4
 )
 
 // endless is a quota that is charged and never used up: 10 M/s with a burst of 19 hours.
@@ -209,6 +213,15 @@ func lru(entries, bits int) func(*xdpLab, *xdpRig) error {
 	}
 }
 
+func least(sets, bits int) func(*xdpLab, *xdpRig) error {
+	return func(_ *xdpLab, r *xdpRig) error {
+		if err := r.runs(baseline.Least(sets)); err != nil {
+			return err
+		}
+		return r.from(bits)
+	}
+}
+
 func window(entries int) func(*xdpLab, *xdpRig) error {
 	return func(_ *xdpLab, r *xdpRig) error { return r.runs(baseline.Window(entries, 1<<40)) }
 }
@@ -234,11 +247,13 @@ func xdpCases() []xdpCase {
 		{name: rowHotOver, above: rowDrop, packet: ack, reasons: because(xdp.ReasonQuotaPackets), load: hot(xdp.Level{Packets: perSecond(1000, 50)}, precise, enforce)},
 		{name: rowHotLRU, above: rowDrop, packet: ack, load: lru(100_000, 0)},
 		{name: rowHotLRUBig, above: rowDrop, packet: ack, both: true, load: lru(1<<20, 0)},
+		{name: rowLeastOne, above: rowDrop, packet: ack, load: least(1, 0)},
 		{name: rowHotWindow, above: rowDrop, packet: ack, load: window(100_000)},
 		{name: rowCookieACK, above: rowDrop, reasons: because(xdp.ReasonPassTotal, xdp.ReasonTablePressure), load: cameBack},
 		{name: rowCookieBad, above: rowDrop, reasons: because(xdp.ReasonOutOfState), load: forged},
 
 		{name: rowDropMillion, packet: ack, both: true, load: drop(million)},
+		{name: rowLeast, above: rowDropMillion, many: true, packet: ack, load: least(1<<20/slotsOfSet, million)},
 		{name: rowMillion, above: rowDropMillion, many: true, packet: ack, both: true, reasons: pass, load: many(1 << 20)},
 		{name: rowMillion2, above: rowDropMillion, many: true, packet: ack, both: true, reasons: pass, load: many(1 << 21)},
 		{name: rowMillionLRU0, above: rowDropMillion, many: true, packet: ack, load: lru(100_000, million)},

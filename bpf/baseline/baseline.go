@@ -8,15 +8,9 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/features"
 )
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types baseline baseline.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -fdebug-prefix-map=.=.
-
-// bpfXDPHasFrags is BPF_F_XDP_HAS_FRAGS: the program takes packets of several buffers. Programs
-// that call each other must agree on it, and xdp_weir has it where the kernel does.
-const bpfXDPHasFrags = 1 << 5
 
 // FrameBytes is the length of the packets of [Rewind]: Ethernet, IPv4, and TCP with one option
 // of four bytes.
@@ -25,24 +19,12 @@ const FrameBytes = 58
 // ErrNotPermitted says that the process lacks CAP_BPF, CAP_NET_ADMIN or CAP_PERFMON.
 var ErrNotPermitted = errors.New("not permitted")
 
-// TakeFrags has programs take packets of several buffers where the kernel knows such, as those do
-// that they call.
-func TakeFrags(spec *ebpf.CollectionSpec) {
-	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) != nil {
-		return
-	}
-	for _, p := range spec.Programs {
-		p.Flags |= bpfXDPHasFrags
-	}
-}
-
 // load loads the programs and maps that objs names, with the variables set.
 func load(objs any, vars map[string]any, change func(*ebpf.CollectionSpec)) error {
 	spec, err := loadBaseline()
 	if err != nil {
 		return fmt.Errorf("read the baseline programs: %w", err)
 	}
-	TakeFrags(spec)
 	for name, value := range vars {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s of the baseline programs: %w", name, err)
@@ -144,6 +126,22 @@ func LRU(entries int, q Quota) (*Runner, error) {
 		return nil, err
 	}
 	return &Runner{prog: objs.LRU, own: []io.Closer{objs.LRU, objs.Arrivals, objs.Verdicts}}, nil
+}
+
+// Least reads the clock and one word of the source's entry of a table, and drops every packet: what
+// no limiter on such a table can go below. It has so many sets of xdp_weir's size, a power of two.
+func Least(sets int) (*Runner, error) {
+	var objs struct {
+		Least *ebpf.Program `ebpf:"least"`
+		Table *ebpf.Map     `ebpf:"table"`
+	}
+	err := load(&objs, map[string]any{baselineVarTableMask: uint32(sets - 1)}, func(spec *ebpf.CollectionSpec) { //nolint:gosec // the kernel bounds it
+		spec.Maps[baselineMapTable].MaxEntries = uint32(sets) //nolint:gosec // the kernel bounds it
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Runner{prog: objs.Least, own: []io.Closer{objs.Least, objs.Table}}, nil
 }
 
 // Window holds each source to so many packets in a second, on each CPU apart, by a per-CPU hash

@@ -17,11 +17,13 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	baselineMapArrivals      = "arrivals"
+	baselineMapTable         = "table"
 	baselineMapTarget        = "target"
 	baselineMapVerdicts      = "verdicts"
 	baselineMapWindows       = "windows"
 	baselineProgDrop         = "drop"
 	baselineProgFixedWindow  = "fixed_window"
+	baselineProgLeast        = "least"
 	baselineProgLruGcra      = "lru_gcra"
 	baselineProgRewind       = "rewind"
 	baselineProgSpray        = "spray"
@@ -30,6 +32,7 @@ const (
 	baselineVarQuotaLimit    = "quota_limit"
 	baselineVarSourceBase    = "source_base"
 	baselineVarSourceMask    = "source_mask"
+	baselineVarTableMask     = "table_mask"
 	baselineVarWindowPackets = "window_packets"
 )
 
@@ -77,6 +80,7 @@ type baselineSpecs struct {
 type baselineProgramSpecs struct {
 	Drop        *ebpf.ProgramSpec `ebpf:"drop"`
 	FixedWindow *ebpf.ProgramSpec `ebpf:"fixed_window"`
+	Least       *ebpf.ProgramSpec `ebpf:"least"`
 	LruGcra     *ebpf.ProgramSpec `ebpf:"lru_gcra"`
 	Rewind      *ebpf.ProgramSpec `ebpf:"rewind"`
 	Spray       *ebpf.ProgramSpec `ebpf:"spray"`
@@ -87,6 +91,7 @@ type baselineProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type baselineMapSpecs struct {
 	Arrivals *ebpf.MapSpec `ebpf:"arrivals"`
+	Table    *ebpf.MapSpec `ebpf:"table"`
 	Target   *ebpf.MapSpec `ebpf:"target"`
 	Verdicts *ebpf.MapSpec `ebpf:"verdicts"`
 	Windows  *ebpf.MapSpec `ebpf:"windows"`
@@ -101,6 +106,7 @@ type baselineVariableSpecs struct {
 	QuotaLimit    *ebpf.VariableSpec `ebpf:"quota_limit"`
 	SourceBase    *ebpf.VariableSpec `ebpf:"source_base"`
 	SourceMask    *ebpf.VariableSpec `ebpf:"source_mask"`
+	TableMask     *ebpf.VariableSpec `ebpf:"table_mask"`
 	WindowPackets *ebpf.VariableSpec `ebpf:"window_packets"`
 }
 
@@ -125,6 +131,7 @@ func (o *baselineObjects) Close() error {
 // It can be passed to loadBaselineObjects or ebpf.CollectionSpec.LoadAndAssign.
 type baselineMaps struct {
 	Arrivals *ebpf.Map `ebpf:"arrivals"`
+	Table    *ebpf.Map `ebpf:"table"`
 	Target   *ebpf.Map `ebpf:"target"`
 	Verdicts *ebpf.Map `ebpf:"verdicts"`
 	Windows  *ebpf.Map `ebpf:"windows"`
@@ -133,6 +140,7 @@ type baselineMaps struct {
 func (m *baselineMaps) Close() error {
 	return _BaselineClose(
 		m.Arrivals,
+		m.Table,
 		m.Target,
 		m.Verdicts,
 		m.Windows,
@@ -148,6 +156,7 @@ type baselineVariables struct {
 	QuotaLimit    *ebpf.Variable `ebpf:"quota_limit"`
 	SourceBase    *ebpf.Variable `ebpf:"source_base"`
 	SourceMask    *ebpf.Variable `ebpf:"source_mask"`
+	TableMask     *ebpf.Variable `ebpf:"table_mask"`
 	WindowPackets *ebpf.Variable `ebpf:"window_packets"`
 }
 
@@ -157,6 +166,7 @@ type baselineVariables struct {
 type baselinePrograms struct {
 	Drop        *ebpf.Program `ebpf:"drop"`
 	FixedWindow *ebpf.Program `ebpf:"fixed_window"`
+	Least       *ebpf.Program `ebpf:"least"`
 	LruGcra     *ebpf.Program `ebpf:"lru_gcra"`
 	Rewind      *ebpf.Program `ebpf:"rewind"`
 	Spray       *ebpf.Program `ebpf:"spray"`
@@ -166,6 +176,7 @@ func (p *baselinePrograms) Close() error {
 	return _BaselineClose(
 		p.Drop,
 		p.FixedWindow,
+		p.Least,
 		p.LruGcra,
 		p.Rewind,
 		p.Spray,

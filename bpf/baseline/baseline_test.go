@@ -92,6 +92,15 @@ func TestBPFLimitersHoldEachSourceToItsQuota(t *testing.T) {
 	wants(t, closing(t)(baseline.Window(1000, 0)), udpFrom(1), actionPass, actionDrop, actionDrop)
 }
 
+func TestBPFLeastDropsEverySource(t *testing.T) {
+	bpftest.Require(t, "5.15", "arrays")
+	r := closing(t)(baseline.Least(4))
+	for source := range byte(100) {
+		wants(t, r, udpFrom(source), actionDrop)
+	}
+	wants(t, r, bpftest.Eth(0x0806, make([]byte, 28)), actionPass)
+}
+
 func TestBPFSprayChangesTheSourceAlone(t *testing.T) {
 	bpftest.Require(t, "5.15", "tail calls")
 	drop := closing(t)(baseline.Drop())

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"weir/bpf/baseline"
-
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 )
 
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -no-global-types storm storm.c -- -O2 -g -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -fdebug-prefix-map=.=.
@@ -33,7 +33,7 @@ func Storm(tb testing.TB, target *ebpf.Program, clock *ebpf.Map, cfg StormConfig
 			tb.Fatal(err)
 		}
 	}
-	baseline.TakeFrags(spec)
+	takeFrags(spec)
 	var objs struct {
 		Storm  *ebpf.Program `ebpf:"storm"`
 		Target *ebpf.Map     `ebpf:"target"`
@@ -49,4 +49,16 @@ func Storm(tb testing.TB, target *ebpf.Program, clock *ebpf.Map, cfg StormConfig
 		tb.Fatal(err)
 	}
 	return objs.Storm
+}
+
+// takeFrags has programs take packets of several buffers where the kernel knows such: programs that
+// call each other must agree on it, and xdp_weir has it in tests.
+func takeFrags(spec *ebpf.CollectionSpec) {
+	const hasFrags = 1 << 5 // BPF_F_XDP_HAS_FRAGS
+	if features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) != nil {
+		return
+	}
+	for _, p := range spec.Programs {
+		p.Flags |= hasFrags
+	}
 }

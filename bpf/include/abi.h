@@ -131,6 +131,9 @@ struct level {
 };
 
 #define CLASS_SLOTS_FOR_ALL 0x1 /* flags: exact slots without proof of the return path */
+#define CLASS_ONE_SLOT_V4 0x2 /* ... an IPv4 client is charged on its own slot and no other */
+#define CLASS_ONE_SLOT_V6 0x4
+#define CLASS_COARSE 0x8 /* ... a tick of the kernel is little beside what unproved ones may send */
 
 /* A class of clients. Writer: user space, of the generation that does not hold. Index:
  * generation * MAX_CLASSES + class. All zero: no quota.
@@ -249,6 +252,21 @@ struct listed {
 	__u8 pad[2];
 };
 
+/* What is listed of all addresses that begin with the same HEAD_BITS, so that most are not looked
+ * up in a trie: class_id and flags, or HEAD_MIXED if a listed prefix is longer. Index: generation,
+ * is it IPv6, the bits but for the last HEAD_LOW. Writer: user space, of the generation that does
+ * not hold.
+ */
+#define HEAD_BITS 20
+#define HEAD_LOW 6 /* a cache line of them is a value */
+#define HEAD_CLASS 0x3f
+#define HEAD_FLAGS_SHIFT 6
+#define HEAD_MIXED 0xc0 /* allowed and denied, which nothing is */
+
+struct heads {
+	__u8 is[1 << HEAD_LOW];
+};
+
 #define SAMPLE_BYTES 128
 
 /* A packet that was refused, as the ring buffer has it. */
@@ -288,6 +306,9 @@ _Static_assert(sizeof(struct class) == 200, "no holes");
 _Static_assert(sizeof(struct pool) == 64, "a cache line");
 _Static_assert(sizeof(struct prefix) == 20, "no holes");
 _Static_assert(sizeof(struct listed) == 4, "no holes");
+_Static_assert(sizeof(struct heads) == 64, "a cache line");
+_Static_assert(MAX_CLASSES == HEAD_CLASS + 1, "a head has the class");
+_Static_assert((SLOT_ALLOWED | SLOT_DENIED) << HEAD_FLAGS_SHIFT == HEAD_MIXED, "and the flags");
 _Static_assert(sizeof(struct sample) == 160, "no holes");
 _Static_assert((int)REASON_MAX <= (int)MAX_REASONS, "reasons fit");
 

@@ -82,17 +82,13 @@ static __always_inline __u32 charge_connection(struct slot *s, const struct leve
 	return CHARGED;
 }
 
-/* charge_slot takes a packet off all quotas of a level, or off none. Like all functions here that
- * are not static it is verified by itself, once, and not on each way to it.
- */
-__noinline int charge_slot(struct slot *s, const struct level *l, __u32 length, int is_new,
-			   __u64 now)
+/* charge_packet takes a packet off a level's quotas of packets and bytes, or off none. */
+static __always_inline __u32 charge_packet(struct slot *s, const struct level *l, __u32 length,
+					   __u64 now)
 {
 	__u64 cost = 0;
 	__u32 refused;
 
-	if (!s || !l)
-		return REASON_CONTENTION;
 	if (l->bytes.mult)
 		cost = byte_cost(length, l->bytes.mult, l->bytes.shift);
 	if (l->bytes.mult && gcra(*(volatile __u64 *)&s->byte_tat, now, cost, l->bytes.limit) == 0)
@@ -103,21 +99,38 @@ __noinline int charge_slot(struct slot *s, const struct level *l, __u32 length, 
 		if (refused)
 			return refused;
 	}
-	if (l->bytes.mult) {
-		refused = charge(&s->byte_tat, now, cost, l->bytes.limit, REASON_QUOTA_BYTES);
-		if (refused)
-			goto packets;
-	}
-	if (!is_new)
+	if (!l->bytes.mult)
 		return CHARGED;
-	refused = charge_connection(s, l, now);
-	if (!refused)
-		return CHARGED;
-	if (l->bytes.mult)
-		refund(&s->byte_tat, cost);
-packets:
+	refused = charge(&s->byte_tat, now, cost, l->bytes.limit, REASON_QUOTA_BYTES);
+	if (refused && l->packets.interval)
+		refund(&s->packet_tat, l->packets.interval);
+	return refused;
+}
+
+static __always_inline void refund_packet(struct slot *s, const struct level *l, __u32 length)
+{
 	if (l->packets.interval)
 		refund(&s->packet_tat, l->packets.interval);
+	if (l->bytes.mult)
+		refund(&s->byte_tat, byte_cost(length, l->bytes.mult, l->bytes.shift));
+}
+
+/* charge_slot takes a packet off all quotas of a level, or off none. Like all functions here that
+ * are not static it is verified by itself, once, and not on each way to it.
+ */
+__noinline int charge_slot(struct slot *s, const struct level *l, __u32 length, int is_new,
+			   __u64 now)
+{
+	__u32 refused;
+
+	if (!s || !l)
+		return REASON_CONTENTION;
+	refused = charge_packet(s, l, length, now);
+	if (refused || !is_new)
+		return refused;
+	refused = charge_connection(s, l, now);
+	if (refused)
+		refund_packet(s, l, length);
 	return refused;
 }
 
@@ -125,10 +138,7 @@ packets:
 static __always_inline void refund_slot(struct slot *s, const struct level *l, __u32 length,
 					int is_new, __u64 now)
 {
-	if (l->packets.interval)
-		refund(&s->packet_tat, l->packets.interval);
-	if (l->bytes.mult)
-		refund(&s->byte_tat, byte_cost(length, l->bytes.mult, l->bytes.shift));
+	refund_packet(s, l, length);
 	if (is_new && l->connections.interval)
 		refund(&s->connection_tat, l->connections.interval);
 	if (is_new && l->concurrent)
@@ -168,6 +178,12 @@ static __always_inline int spend(struct purse *purse, __u64 *tat, __u64 now, __u
 	return 0;
 }
 
+/* spent says that spend would refuse, whatever else: nothing is left, and it is not to ask. */
+static __always_inline int spent(const struct purse *purse, __u64 now, __u64 cost)
+{
+	return purse->left < cost && now < purse->until;
+}
+
 /* charge_budgets charges the class's budgets for those without slot or proof. */
 __noinline int charge_budgets(const struct class *class, __u32 class_id, __u32 length, __u64 now)
 {
@@ -189,6 +205,24 @@ __noinline int charge_budgets(const struct class *class, __u32 class_id, __u32 l
 		return 1;
 	purses->packets.left += class->unproved_packets.interval;
 	return 0;
+}
+
+/* budgets_spent says that charge_budgets would refuse, as it does nearly each packet of a flood. */
+static __always_inline int budgets_spent(const struct class *class, __u32 class_id, __u32 length,
+					 __u64 now)
+{
+	struct purses *purses = bpf_map_lookup_elem(&cpu_purses, &class_id);
+	__u64 cost;
+
+	if (!purses) /* class_id is masked: never */
+		return 1;
+	if (class->unproved_packets.interval &&
+	    spent(&purses->packets, now, class->unproved_packets.interval))
+		return 1;
+	if (!class->unproved_bytes.mult)
+		return 0;
+	cost = byte_cost(length, class->unproved_bytes.mult, class->unproved_bytes.shift);
+	return spent(&purses->bytes, now, cost);
 }
 
 /* charge_syn charges the class's budget of SYNs that pass without proof. */

@@ -34,7 +34,7 @@ struct {
 } classes SEC(".maps");
 
 /* Who is listed, by longest prefix, one trie per generation and family. Asked when a slot is
- * taken or of an old epoch, and for sources without one. Writer: user space, which makes a new
+ * taken or of an old epoch, and for sources without one, if the heads do not tell. Writer: user space, which makes a new
  * trie and puts it in place of the generation's that does not hold. Full: user space is told.
  */
 struct lists {
@@ -58,6 +58,14 @@ struct {
 	__type(key, __u32);
 	__array(values, struct lists);
 } lists_v6 SEC(".maps");
+
+/* What most addresses are listed as, without a trie: see struct heads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, GENERATIONS * 2 << (HEAD_BITS - HEAD_LOW));
+	__type(key, __u32);
+	__type(value, struct heads);
+} list_heads SEC(".maps");
 
 /* The clients. A slot is taken by an unknown one if it is empty or its owner owes nothing and
  * holds no connection, which forgets nothing: a client whose arrival times are past is as one

@@ -183,28 +183,60 @@ __noinline int parse_exts(struct xdp_md *ctx, struct packet *p)
 	return parse_ipv6_l4(&cur, p, ip, p->proto, length - exts);
 }
 
-static __always_inline __u32 parse_ipv6(struct xdp_md *ctx, struct cursor *cur, struct packet *p)
+/* parse_ipv6_head parses the header that all IPv6 packets have. */
+static __always_inline __u32 parse_ipv6_head(struct packet *p, const struct ipv6hdr *ip)
 {
-	struct ipv6hdr *ip = cursor_ipv6(cur);
-	__u32 length;
-
 	if (!ip)
 		return REASON_IPV6_SHORT;
 	if (ip->version != 6)
 		return REASON_IPV6_BAD;
-	length = bpf_ntohs(ip->payload_len);
-	if (length + sizeof(*ip) > p->length - p->l3)
+	if (bpf_ntohs(ip->payload_len) + sizeof(*ip) > p->length - p->l3)
 		return REASON_IPV6_SHORT;
 	client_ipv6(&p->source, ip->saddr.in6_u.u6_addr32);
+	return NEXT;
+}
+
+static __always_inline __u32 parse_ipv6(struct xdp_md *ctx, struct cursor *cur, struct packet *p)
+{
+	struct ipv6hdr *ip = cursor_ipv6(cur);
+	__u32 reason = parse_ipv6_head(p, ip);
+
+	if (reason != NEXT)
+		return reason;
 	if (is_ext(ip->nexthdr))
 		return parse_exts(ctx, p);
 	p->is |= IS_PLAIN;
-	return parse_ipv6_l4(cur, p, ip, ip->nexthdr, length);
+	return parse_ipv6_l4(cur, p, ip, ip->nexthdr, bpf_ntohs(ip->payload_len));
 }
 
 static __always_inline int is_vlan(__be16 proto)
 {
 	return proto == ETH_P_8021Q_BE || proto == ETH_P_8021AD_BE;
+}
+
+/* parse_plain fills p in if the packet is what most are: untagged, whole, without IP options or
+ * extension headers, and well formed. If it is not it returns 0, and parse begins anew. It takes
+ * p's address to no function, so that p is in registers.
+ */
+static __always_inline int parse_plain(struct xdp_md *ctx, struct packet *p)
+{
+	struct cursor cur = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+	struct ethhdr *eth = cursor_eth(&cur);
+	struct ipv6hdr *ip;
+
+	if (!eth)
+		return 0;
+	p->l3 = sizeof(*eth);
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return parse_ipv4(&cur, p) == NEXT && p->is == IS_PLAIN;
+	if (eth->h_proto != bpf_htons(ETH_P_IPV6))
+		return 0;
+	ip = cursor_ipv6(&cur);
+	if (parse_ipv6_head(p, ip) != NEXT || is_ext(ip->nexthdr))
+		return 0;
+	p->is = IS_PLAIN;
+	return parse_ipv6_l4(&cur, p, ip, ip->nexthdr, bpf_ntohs(ip->payload_len)) == NEXT &&
+	       p->is == IS_PLAIN;
 }
 
 /* parse fills p in, or says what stands in the way. p->length is set before. */

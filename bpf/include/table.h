@@ -60,6 +60,23 @@ static __always_inline struct class *class_of(union policy_word p, __u8 class_id
 	return bpf_map_lookup_elem(&classes, &index);
 }
 
+/* head_of is what is listed of all addresses that begin as this one does. */
+static __always_inline __u8 head_of(const struct client *c, union policy_word p)
+{
+	__u32 generation = p.is.generation & (GENERATIONS - 1);
+	__u32 is_ipv6 = !client_is_ipv4(c);
+	__u32 head = is_ipv6 ? c->hi >> (64 - HEAD_BITS) : (__u32)c->lo >> (32 - HEAD_BITS);
+	__u32 index = (generation * 2 + is_ipv6) << (HEAD_BITS - HEAD_LOW) | head >> HEAD_LOW;
+	struct heads *h = bpf_map_lookup_elem(&list_heads, &index);
+
+	return h ? *(volatile __u8 *)&h->is[head & ((1 << HEAD_LOW) - 1)] : HEAD_MIXED;
+}
+
+static __always_inline int is_any_listed(const struct client *c, union policy_word p)
+{
+	return p.is.flags & (client_is_ipv4(c) ? POLICY_LISTED_V4 : POLICY_LISTED_V6);
+}
+
 /* look_up asks the lists about an address. */
 static __always_inline union terms look_up(const struct client *c, union policy_word p)
 {
@@ -68,16 +85,21 @@ static __always_inline union terms look_up(const struct client *c, union policy_
 	struct prefix key = {.bits = 128};
 	struct listed *l = NULL;
 	void *list;
+	__u8 head;
 
+	if (!is_any_listed(c, p))
+		return t;
+	head = head_of(c, p);
+	if (head < HEAD_MIXED) {
+		t.class_id = head & HEAD_CLASS;
+		t.flags = head >> HEAD_FLAGS_SHIFT;
+		return t;
+	}
 	if (client_is_ipv4(c)) {
-		if (!(p.is.flags & POLICY_LISTED_V4))
-			return t;
 		key.bits = 32;
 		*(__be32 *)key.addr = bpf_htonl((__u32)c->lo);
 		list = bpf_map_lookup_elem(&lists_v4, &generation);
 	} else {
-		if (!(p.is.flags & POLICY_LISTED_V6))
-			return t;
 		client_addr(key.addr, c);
 		list = bpf_map_lookup_elem(&lists_v6, &generation);
 	}
@@ -113,22 +135,38 @@ static __always_inline struct slot *slot_at(struct set *set, __u32 i)
 	return &set->slot[i & (SET_SLOTS - 1)];
 }
 
-/* find_set begins a search by a client's key: find_free goes on with it. */
-static __always_inline void find_set(struct found *f, __u64 key)
+static __always_inline struct set *set_of(__u64 key)
 {
 	__u32 index = key & set_mask;
 
-	f->key = key;
-	f->own = f->free = SET_SLOTS;
-	f->set = bpf_map_lookup_elem(&quota_state, &index);
+	return bpf_map_lookup_elem(&quota_state, &index);
 }
 
-/* find looks for a client's slot. */
-static __always_inline void find(struct found *f, const struct client *c, __u32 bits)
+/* find_set begins a search by a client's key: find_own and find_free go on with it. */
+static __always_inline void find_set(struct found *f, __u64 key)
 {
-	find_set(f, client_hash(c, bits) | SLOT_TAKEN);
-	if (!f->set) /* set_mask and max_entries are set together: never */
+	f->key = key;
+	f->own = f->free = SET_SLOTS;
+	f->set = set_of(key);
+}
+
+/* home is where in its set a client is if it can be: by bits of its key that do not say which
+ * set.
+ */
+static __always_inline __u32 home(__u64 key)
+{
+	return key >> 60 & (SET_SLOTS - 1);
+}
+
+/* find_own goes on with it: which slot of the set is the client's. */
+static __always_inline void find_own(struct found *f)
+{
+	__u32 at = home(f->key);
+
+	if (*(volatile __u64 *)&f->set->key[at] == f->key) {
+		f->own = at;
 		return;
+	}
 #pragma unroll
 	for (__u32 i = 0; i < SET_SLOTS; i++) {
 		if (*(volatile __u64 *)&f->set->key[i] == f->key)
@@ -136,8 +174,16 @@ static __always_inline void find(struct found *f, const struct client *c, __u32 
 	}
 }
 
-/* find_free looks for a slot to take: an empty one, else that of who has been away the longest of
- * those who owe nothing, since with its slot goes the proof of its return path. While another CPU
+/* find looks for a client's slot. */
+static __always_inline void find(struct found *f, const struct client *c, __u32 bits)
+{
+	find_set(f, client_hash(c, bits) | SLOT_TAKEN);
+	if (f->set) /* set_mask and max_entries are set together: always */
+		find_own(f);
+}
+
+/* find_free looks for a slot to take: an empty one, the one at home first, else that of who has
+ * been away the longest of those who owe nothing, since with its slot goes the proof of its return path. While another CPU
  * takes one of the set none is offered, since that one may become this client's. Error: if between
  * two CPUs' looks a slot stops to owe, each may take another one for the same client; one of them
  * is found from then on, and the other one has let one packet through.
@@ -148,7 +194,8 @@ static __noinline int find_free(struct found *f, __u64 now)
 
 	if (!f->set)
 		return -1;
-	for (__u32 i = 0; i < SET_SLOTS; i++) {
+	for (__u32 n = 0; n < SET_SLOTS; n++) {
+		__u32 i = (home(f->key) + n) & (SET_SLOTS - 1);
 		__u64 k = *(volatile __u64 *)&f->set->key[i];
 
 		if (k == f->key) {
@@ -160,7 +207,8 @@ static __noinline int find_free(struct found *f, __u64 now)
 			return -1;
 		}
 		if (k == SLOT_EMPTY) {
-			f->free = i;
+			if (oldest > 0)
+				f->free = i;
 			f->old = k;
 			oldest = 0;
 		} else if (slot_at(f->set, i)->seen < oldest && !owes(slot_at(f->set, i), now)) {

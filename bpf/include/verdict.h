@@ -116,14 +116,23 @@ static __always_inline int count(__u32 action, __u32 reason, __u32 length)
 	return action == ACTION_PASS ? XDP_PASS : action == ACTION_DROP ? XDP_DROP : XDP_TX;
 }
 
+/* passes is the bits of the reasons that the policy passes beside those. */
+static __always_inline __u64 passes(union policy_word policy)
+{
+	__u32 generation = policy.is.generation & (GENERATIONS - 1);
+	struct rules *r = bpf_map_lookup_elem(&policy_rules, &generation);
+
+	return r ? r->pass : 0;
+}
+
 /* verdict says what becomes of a packet for a reason. */
-static __always_inline int verdict(struct xdp_md *ctx, union policy_word p, __u64 pass,
-				   __u32 reason, __u32 length)
+static __always_inline int verdict(struct xdp_md *ctx, union policy_word p, __u32 reason,
+				   __u32 length)
 {
 	__u32 action = ACTION_DROP;
 
 	reason &= MAX_REASONS - 1;
-	if ((ALWAYS_PASS | pass) >> reason & 1)
+	if (ALWAYS_PASS >> reason & 1 || passes(p) >> reason & 1)
 		return count(ACTION_PASS, reason, length);
 	if (p.is.mode == MODE_SHADOW)
 		action = ACTION_PASS;

@@ -14,8 +14,8 @@ const listBatch = 4096
 
 // SetMode switches the mode by one map write: the next packet is judged by it.
 func (p *Program) SetMode(m Mode) error {
-	if _, ok := modeNames[m]; !ok {
-		return fmt.Errorf("mode %d: want off, shadow, enforce or under-attack", m)
+	if err := m.validate(); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +58,17 @@ func (p *Program) writeWord(next weirPolicy) error {
 // the table keep what they owe, cut to what their new quotas can have them owe, and are looked up
 // anew at their next packet. An error leaves the policy as it was; it wraps [ErrListFull] if there
 // are too many entries, or is that of [Policy.Validate].
-func (p *Program) Replace(next Policy) error {
+func (p *Program) Replace(next Policy) error { return p.replace(next, nil) }
+
+// Switch is [Program.Replace], and [Program.SetMode] by the same write.
+func (p *Program) Switch(next Policy, m Mode) error {
+	if err := m.validate(); err != nil {
+		return err
+	}
+	return p.replace(next, &m)
+}
+
+func (p *Program) replace(next Policy, m *Mode) error {
 	if err := next.Validate(p.cfg); err != nil {
 		return err
 	}
@@ -72,6 +82,9 @@ func (p *Program) Replace(next Policy) error {
 		return err
 	}
 	word := weirPolicy{Epoch: p.word.Epoch + 1, Mode: p.word.Mode, Samples: p.word.Samples, Generation: 1 - p.word.Generation}
+	if m != nil {
+		word.Mode = uint8(*m) //nolint:gosec // a handful
+	}
 	if word.Flags, err = p.writeLists(uint32(word.Generation), listed); err != nil {
 		return err
 	}
@@ -116,9 +129,13 @@ func (p *Program) writeLists(generation uint32, listed map[netip.Prefix]Entry) (
 			_ = old.Close() // the map of maps had the last reference
 		}
 		p.lists[generation][family] = list
-		if len(entries) > 0 {
-			flags |= uint8(listedV4) << family
+		if len(entries) == 0 {
+			continue
 		}
+		if err := p.writeHeads(generation, family, entries); err != nil {
+			return 0, err
+		}
+		flags |= uint8(listedV4) << family
 	}
 	return flags, nil
 }

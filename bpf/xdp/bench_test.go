@@ -56,7 +56,7 @@ func BenchmarkBPF(b *testing.B) {
 // generous is a program with a quota of 10 M/s and 100 Gbit/s: nobody owes for long.
 func generous(tb testing.TB, mode Mode, slots int) *Program {
 	tb.Helper()
-	p := load(tb, Config{Slots: slots})
+	p := load(tb, Config{Slots: slots, Frags: OptionOff})
 	level := Level{Packets: Quota{1600, 1 << 50}, Bytes: ByteQuota{Mult: 5497558139, Shift: 32, Limit: 1 << 50}}
 	setPolicy(tb, p, Policy{Classes: []Class{{Client: level, UnprovedPackets: Quota{1600, 1 << 50}}}}, mode)
 	return p
@@ -105,7 +105,7 @@ func TestBPFQuotaIsExactOnAllCPUs(t *testing.T) {
 // two slots.
 func TestBPFManyClientsKeepTheirOwnQuota(t *testing.T) {
 	const bits, quota = 16, 3
-	p := enforce(t, Config{Slots: 1 << 20}, quota)
+	p := enforce(t, Config{Slots: 1 << 20, Frags: OptionOff}, quota)
 	flood := bpftest.Spray(t, p.objs.XdpWeir, bits)
 	var wg sync.WaitGroup
 	for range 2 {

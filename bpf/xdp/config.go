@@ -26,6 +26,13 @@ var modeNames = map[Mode]string{ModeOff: "off", ModeShadow: "shadow", ModeEnforc
 // String is off, shadow, enforce or under-attack.
 func (m Mode) String() string { return modeNames[m] }
 
+func (m Mode) validate() error {
+	if _, ok := modeNames[m]; !ok {
+		return fmt.Errorf("mode %d: want off, shadow, enforce or under-attack", m)
+	}
+	return nil
+}
+
 // ParseMode reads what [Mode.String] writes.
 func ParseMode(s string) (Mode, error) {
 	for m, name := range modeNames {
@@ -96,6 +103,9 @@ const (
 	slotAllowed   = 0x1
 	slotDenied    = 0x2
 	slotsForAll   = 0x1
+	oneSlotV4     = 0x2
+	oneSlotV6     = 0x4
+	coarseClass   = 0x8
 	listedV4      = 0x1
 	listedV6      = 0x2
 	takenBit      = 1 << 63
@@ -121,6 +131,10 @@ type Config struct {
 	Clock Clock
 	// Cookies says whether SYNs over their budget are answered in XDP. Default OptionAuto.
 	Cookies Option
+	// Frags says whether packets of several buffers are taken, which a driver may have where
+	// the interface's MTU is above 1500; they cost each packet a call. OptionAuto goes by the MTU
+	// at Load: above that the kernel refuses to raise it afterwards. Default OptionAuto.
+	Frags Option
 	// Proof says whether connections are watched, so that those who completed a handshake get
 	// exact slots, and their connections are counted. Without it every source gets a slot.
 	// Default OptionAuto.
@@ -163,6 +177,9 @@ func (c Config) Defaults() Config {
 	if c.Cookies == "" {
 		c.Cookies = OptionAuto
 	}
+	if c.Frags == "" {
+		c.Frags = OptionAuto
+	}
 	if c.Proof == "" {
 		c.Proof = OptionAuto
 	}
@@ -199,6 +216,9 @@ func (c Config) Validate() error {
 	}
 	if !c.Cookies.valid() {
 		bad("Cookies", c.Cookies, "auto, on or off")
+	}
+	if !c.Frags.valid() {
+		bad("Frags", c.Frags, "auto, on or off")
 	}
 	if !c.Proof.valid() {
 		bad("Proof", c.Proof, "auto, on or off")

@@ -35,6 +35,7 @@ const (
 	connsMapConns          = "conns"
 	connsMapCurrentPolicy  = "current_policy"
 	connsMapEvents         = "events"
+	connsMapListHeads      = "list_heads"
 	connsMapListening      = "listening"
 	connsMapListsV4        = "lists_v4"
 	connsMapListsV6        = "lists_v6"
@@ -107,6 +108,7 @@ type connsMapSpecs struct {
 	Conns         *ebpf.MapSpec `ebpf:"conns"`
 	CurrentPolicy *ebpf.MapSpec `ebpf:"current_policy"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	ListHeads     *ebpf.MapSpec `ebpf:"list_heads"`
 	Listening     *ebpf.MapSpec `ebpf:"listening"`
 	ListsV4       *ebpf.MapSpec `ebpf:"lists_v4"`
 	ListsV6       *ebpf.MapSpec `ebpf:"lists_v6"`
@@ -151,6 +153,7 @@ type connsMaps struct {
 	Conns         *ebpf.Map `ebpf:"conns"`
 	CurrentPolicy *ebpf.Map `ebpf:"current_policy"`
 	Events        *ebpf.Map `ebpf:"events"`
+	ListHeads     *ebpf.Map `ebpf:"list_heads"`
 	Listening     *ebpf.Map `ebpf:"listening"`
 	ListsV4       *ebpf.Map `ebpf:"lists_v4"`
 	ListsV6       *ebpf.Map `ebpf:"lists_v6"`
@@ -164,6 +167,7 @@ func (m *connsMaps) Close() error {
 		m.Conns,
 		m.CurrentPolicy,
 		m.Events,
+		m.ListHeads,
 		m.Listening,
 		m.ListsV4,
 		m.ListsV6,

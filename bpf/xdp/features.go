@@ -24,10 +24,19 @@ type Features struct {
 	CallbackFlags bool
 }
 
-// probe asks the kernel, and holds the answer against what cfg asks for.
-func probe(cfg Config) (Features, error) {
+// mostOneBuffer is the highest MTU at which each driver has a packet in one buffer.
+const mostOneBuffer = 1500
+
+// probe asks the kernel, and holds the answer against what cfg asks for on an interface of that
+// MTU.
+func probe(cfg Config, mtu int) (Features, error) {
 	var f Features
-	f.Frags = features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
+	if cfg.Frags == OptionOn || cfg.Frags == OptionAuto && mtu > mostOneBuffer {
+		err := features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen)
+		if f.Frags = err == nil; !f.Frags && cfg.Frags == OptionOn {
+			return f, fmt.Errorf("take packets of several buffers: %w: use Linux 5.18 or newer, or set xdp.frags to auto: %w", ErrKernel, err)
+		}
+	}
 	cookies := features.HaveProgramHelper(ebpf.XDP, asm.FnTcpRawGenSyncookieIpv4)
 	f.Cookies = cookies == nil && cfg.Cookies != OptionOff
 	if cfg.Cookies == OptionOn && cookies != nil {

@@ -117,10 +117,11 @@ func Load(cfg Config, log *slog.Logger) (*Program, error) {
 		return nil, fmt.Errorf("configure XDP: %w", err)
 	}
 	cfg = cfg.Defaults()
-	if _, err := findInterface(cfg.Interface); err != nil {
+	ifc, err := findInterface(cfg.Interface)
+	if err != nil {
 		return nil, err
 	}
-	f, err := probe(cfg)
+	f, err := probe(cfg, ifc.MTU)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +191,7 @@ func (p *Program) start() (err error) {
 func (p *Program) state() map[string]*ebpf.Map {
 	o := &p.objs
 	return map[string]*ebpf.Map{
-		weirMapClasses: o.Classes, weirMapCpuPurses: o.CpuPurses, weirMapCurrentPolicy: o.CurrentPolicy, weirMapEvents: o.Events,
+		weirMapClasses: o.Classes, weirMapCpuPurses: o.CpuPurses, weirMapCurrentPolicy: o.CurrentPolicy, weirMapEvents: o.Events, weirMapListHeads: o.ListHeads,
 		weirMapListsV4: o.ListsV4, weirMapListsV6: o.ListsV6, weirMapPolicyRules: o.PolicyRules, weirMapPools: o.Pools,
 		weirMapQuotaState: o.QuotaState, weirMapSampled: o.Sampled, weirMapSamples: o.Samples, weirMapSieges: o.Sieges,
 		weirMapStamps: o.Stamps, weirMapUnproved: o.Unproved, weirMapVerdictStats: o.VerdictStats,

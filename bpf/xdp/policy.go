@@ -222,6 +222,15 @@ func (c Class) encode(cfg Config, cpus uint64) weirClass {
 	if c.SlotsForAll {
 		w.Flags |= slotsForAll
 	}
+	if w.Client.Ipv4Bits == uint8(cfg.IPv4PrefixBits) && w.Aggregate.Ipv4Bits == 0 { //nolint:gosec // validated
+		w.Flags |= oneSlotV4
+	}
+	if w.Client.Ipv6Bits == uint8(cfg.IPv6PrefixBits) && w.Aggregate.Ipv6Bits == 0 { //nolint:gosec // validated
+		w.Flags |= oneSlotV6
+	}
+	if w.coarse() {
+		w.Flags |= coarseClass
+	}
 	w.Lease = maxLease
 	for _, b := range []struct{ interval, limit uint64 }{
 		{w.UnprovedPackets.Interval, w.UnprovedPackets.Limit},
@@ -243,6 +252,22 @@ func (c Class) encode(cfg Config, cpus uint64) weirClass {
 		w.UnprovedBytes.Limit -= held
 	}
 	return w
+}
+
+// coarseEnough is ten ticks of the slowest kernel, 100 ms, in ticks of the quotas.
+const coarseEnough = uint64(100e6) << 4
+
+// coarse reports whether the coarse clock will do for those without proof: what a tick of the kernel
+// adds to each of their quotas is little beside its burst.
+func (w *weirClass) coarse() bool {
+	for _, limit := range []uint64{
+		w.UnprovedPackets.Limit, w.UnprovedSyns.Limit, w.UnprovedBytes.Limit, w.Client.Packets.Limit, w.Client.Connections.Limit,
+	} {
+		if limit > 0 && limit < coarseEnough {
+			return false
+		}
+	}
+	return true
 }
 
 // maxLease is 1 ms of a budget, ticks.

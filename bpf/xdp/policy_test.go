@@ -5,6 +5,7 @@ package xdp
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
@@ -171,6 +172,74 @@ func TestBPFTenThousandPrefixes(t *testing.T) {
 	wants(t, p, udpFrom("10.39.15.200"), "drop/denied") // 9999
 	wants(t, p, udpFrom("2001:db8:270f::1"), "pass/pass_allowed")
 	wants(t, p, udpFrom("10.39.16.1"), "pass/pass_unproved")
+}
+
+// randomLists are entries that overlap, of all lengths, in a few corners of both families.
+func randomLists(random *rand.Rand) []Entry {
+	seen := map[netip.Prefix]bool{}
+	var entries []Entry
+	for range 400 {
+		p, err := randomAddr(random).Prefix(16 + random.IntN(17))
+		if err != nil || seen[p] {
+			continue
+		}
+		seen[p] = true
+		e := Entry{Prefix: p}
+		switch random.IntN(3) {
+		case 0:
+			e.Allow = true
+		case 1:
+			e.Deny = true
+		default:
+			e.Class = random.IntN(2)
+		}
+		entries = append(entries, e)
+	}
+	for _, p := range prefixes("16.0.0.0/8", "2000::/12") {
+		entries = append(entries, Entry{Prefix: p, Deny: true})
+	}
+	return entries
+}
+
+// randomAddr is one of an IPv4 or IPv6 address's whose first bits are nearly always the same.
+func randomAddr(random *rand.Rand) netip.Addr {
+	if random.IntN(2) == 0 {
+		return netip.AddrFrom4([4]byte{byte(16 + random.IntN(2)), byte(random.IntN(4)), byte(random.IntN(256)), byte(random.IntN(256))}) //nolint:gosec // below 256
+	}
+	return netip.AddrFrom16([16]byte{0x20, byte(random.IntN(20)), byte(random.IntN(256)), byte(random.IntN(4)), 15: 1}) //nolint:gosec // below 256
+}
+
+// TestBPFLongestPrefixWins holds what the lists say of random addresses, by heads or by trie, to a
+// search through all entries, in both generations.
+func TestBPFLongestPrefixWins(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same in each run
+	p := guarding(t, Policy{})
+	for range 4 {
+		entries := randomLists(random)
+		setPolicy(t, p, Policy{Classes: []Class{{}, {SlotsForAll: true}}, Entries: entries}, ModeEnforce)
+		for range 300 {
+			a := randomAddr(random)
+			longest := Entry{Prefix: netip.PrefixFrom(a, 0)}
+			for _, e := range entries {
+				if e.Prefix.Contains(a) && e.Prefix.Bits() > longest.Prefix.Bits() {
+					longest = e
+				}
+			}
+			want := "pass/pass_unproved"
+			switch {
+			case longest.Allow:
+				want = "pass/pass_allowed"
+			case longest.Deny:
+				want = "drop/denied"
+			case longest.Class == 1:
+				want = "pass/pass_quota"
+			}
+			wants(t, p, udpFrom(a.String()), want)
+			if t.Failed() {
+				t.Fatalf("%v is in %+v", a, longest)
+			}
+		}
+	}
 }
 
 // TestBPFPolicySwapsAreAllOrNothing swaps two policies under packets: what one says is passed the

@@ -23,7 +23,7 @@ import (
 // allFeatures are what this kernel has, but for connections: tests see no others' sockets.
 func allFeatures(tb testing.TB) Features {
 	tb.Helper()
-	f, err := probe(Config{Interface: "lo", Proof: OptionOff}.Defaults())
+	f, err := probe(Config{Interface: "lo", Proof: OptionOff}.Defaults(), 65536)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -38,7 +38,9 @@ func loadChanged(tb testing.TB, cfg Config, change func(*ebpf.CollectionSpec) er
 	if cfg.Slots == 0 {
 		cfg.Slots = 1 << 14
 	}
-	p, err := loadWith(cfg.Defaults(), allFeatures(tb), change, slog.New(slog.DiscardHandler))
+	f := allFeatures(tb)
+	f.Frags = f.Frags && cfg.Frags != OptionOff
+	p, err := loadWith(cfg.Defaults(), f, change, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatalf("%+v", err)
 	}

@@ -57,6 +57,11 @@ const (
 	weirEventEVENT_MAX       weirEvent = 3
 )
 
+type weirHeads struct {
+	_  structs.HostLayout
+	Is [64]uint8
+}
+
 type weirLevel struct {
 	_           structs.HostLayout
 	Packets     weirQuota
@@ -242,8 +247,10 @@ const (
 	weirMapCpuPurses     = "cpu_purses"
 	weirMapCurrentPolicy = "current_policy"
 	weirMapEvents        = "events"
+	weirMapListHeads     = "list_heads"
 	weirMapListsV4       = "lists_v4"
 	weirMapListsV6       = "lists_v6"
+	weirMapOwns          = "owns"
 	weirMapPolicyRules   = "policy_rules"
 	weirMapPools         = "pools"
 	weirMapQuotaState    = "quota_state"
@@ -330,8 +337,10 @@ type weirMapSpecs struct {
 	CpuPurses     *ebpf.MapSpec `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.MapSpec `ebpf:"current_policy"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	ListHeads     *ebpf.MapSpec `ebpf:"list_heads"`
 	ListsV4       *ebpf.MapSpec `ebpf:"lists_v4"`
 	ListsV6       *ebpf.MapSpec `ebpf:"lists_v6"`
+	Owns          *ebpf.MapSpec `ebpf:"owns"`
 	PolicyRules   *ebpf.MapSpec `ebpf:"policy_rules"`
 	Pools         *ebpf.MapSpec `ebpf:"pools"`
 	QuotaState    *ebpf.MapSpec `ebpf:"quota_state"`
@@ -392,8 +401,10 @@ type weirMaps struct {
 	CpuPurses     *ebpf.Map `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.Map `ebpf:"current_policy"`
 	Events        *ebpf.Map `ebpf:"events"`
+	ListHeads     *ebpf.Map `ebpf:"list_heads"`
 	ListsV4       *ebpf.Map `ebpf:"lists_v4"`
 	ListsV6       *ebpf.Map `ebpf:"lists_v6"`
+	Owns          *ebpf.Map `ebpf:"owns"`
 	PolicyRules   *ebpf.Map `ebpf:"policy_rules"`
 	Pools         *ebpf.Map `ebpf:"pools"`
 	QuotaState    *ebpf.Map `ebpf:"quota_state"`
@@ -412,8 +423,10 @@ func (m *weirMaps) Close() error {
 		m.CpuPurses,
 		m.CurrentPolicy,
 		m.Events,
+		m.ListHeads,
 		m.ListsV4,
 		m.ListsV6,
+		m.Owns,
 		m.PolicyRules,
 		m.Pools,
 		m.QuotaState,

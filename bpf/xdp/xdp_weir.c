@@ -13,7 +13,7 @@
 #include "../include/verdict.h"
 
 /* Set before load. */
-const volatile __u8 coarse_clock = 0; /* see clock_ns */
+const volatile __u8 coarse_clock = 0; /* see clock */
 const volatile __u8 test_clock = 0; /* only in tests */
 
 /* The time in tests, ns. Writer: a test. */
@@ -33,20 +33,57 @@ const struct prefix *unused_prefix __attribute__((unused));
 const struct listed *unused_listed __attribute__((unused));
 const struct sample *unused_sample __attribute__((unused));
 
-/* clock_ns is the time. The coarse clock costs 3 ns instead of 25, and steps by a tick of the
- * kernel, 1 to 10 ms: within one a client that keeps to its rate uses up a small burst, and its
- * quota is exact to that many packets.
+/* What a CPU remembers. */
+struct own {
+	__u64 jiffies; /* its coarse clock: the time at its first packet of a tick of the kernel */
+	__u64 ns;
+	__u64 last; /* key of the last plain packet's source */
+	__u64 known; /* whether that had a slot, and so will the next one's, most likely */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct own);
+} owns SEC(".maps");
+
+static __always_inline struct own *own_memory(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&owns, &zero);
+}
+
+/* coarse_ns costs no call, unlike the kernel's coarse clock. */
+static __always_inline __u64 coarse_ns(void)
+{
+	__u64 now = bpf_jiffies64();
+	struct own *own = own_memory();
+
+	if (!own)
+		return 0;
+	if (own->jiffies != now) {
+		own->jiffies = now;
+		own->ns = bpf_ktime_get_ns();
+	}
+	return own->ns;
+}
+
+/* clock is the time, ticks. The coarse clock costs nearly nothing instead of 25 to 60 ns, and steps by
+ * a tick of the kernel, 1 to 10 ms: within one a client that keeps to its rate uses up a small
+ * burst, and its quota is exact to that many packets.
  */
-static __always_inline __u64 clock_ns(void)
+static __always_inline __u64 clock(int coarse)
 {
 	__u32 zero = 0;
 
 	if (test_clock) {
 		__u64 *ns = bpf_map_lookup_elem(&test_ns, &zero);
 
-		return ns ? *(volatile __u64 *)ns : 0;
+		return ns ? *(volatile __u64 *)ns << TICK_SHIFT : 0;
 	}
-	return coarse_clock ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
+	return (coarse ? coarse_ns() : bpf_ktime_get_ns()) << TICK_SHIFT;
 }
 
 /* renew brings a slot to the policy that holds: its client's class may be another one, or have
@@ -74,6 +111,25 @@ __noinline __u64 renew(struct slot *s, const struct client *c, __u64 now, __u64 
 static __always_inline int is_syn(const struct packet *p)
 {
 	return (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline void touch(struct slot *s, __u64 now)
+{
+	s->packets++;
+	s->seen = now >> TICK_SHIFT;
+}
+
+/* refuse notes on a client's slot why a packet of it is refused: the reason. */
+static __always_inline __u32 refuse(struct set *set, __u32 own, union policy_word policy,
+				    __u32 reason)
+{
+	struct slot *s = slot_at(set, own);
+
+	s->dropped++;
+	s->reason = reason;
+	if (policy.is.mode == MODE_SHADOW)
+		set->spared[own & (SET_SLOTS - 1)]++;
+	return reason;
 }
 
 /* charge_total charges the class's budgets, for a client that has no slot. */
@@ -109,8 +165,7 @@ __noinline int charge_aggregate(const struct packet *p, struct class *class, __u
 	s = find_wide(&p->source, now, word, &class->aggregate, class_id);
 	if (!s)
 		return CHARGED; /* its clients' own quotas hold */
-	s->packets++;
-	s->seen = now >> TICK_SHIFT;
+	touch(s, now);
 	refused = charge_slot(s, &class->aggregate, p->length, is_syn(p), now);
 	if (!refused)
 		return CHARGED;
@@ -137,18 +192,21 @@ static __always_inline __u32 charge_client(const struct packet *p, struct slot *
 }
 
 /* proved charges a client that has a slot. */
-static __always_inline __u32 proved(const struct packet *p, struct found *f, __u64 word, __u64 now)
+__noinline int proved(const struct packet *p, struct set *set, __u32 own, __u64 word, __u64 now)
 {
-	struct slot *s = slot_at(f->set, f->own);
 	union policy_word policy = {.word = word};
-	union terms t = slot_terms(s);
 	struct class *class;
+	union terms t;
+	struct slot *s;
 	__u32 reason;
 
+	if (!p || !set)
+		return REASON_DENIED;
+	s = slot_at(set, own);
+	t = slot_terms(s);
 	if (t.epoch != policy.is.epoch)
 		t.word = renew(s, &p->source, now, word);
-	s->packets++;
-	s->seen = now >> TICK_SHIFT;
+	touch(s, now);
 	if (t.flags & SLOT_ALLOWED)
 		return REASON_PASS_ALLOWED;
 	class = class_of(policy, t.class_id);
@@ -158,11 +216,7 @@ static __always_inline __u32 proved(const struct packet *p, struct found *f, __u
 		reason = charge_client(p, s, class, t.class_id & (MAX_CLASSES - 1), word, now);
 	if (reason == CHARGED || reason == REASON_PASS_TOTAL)
 		return reason == CHARGED ? REASON_PASS_QUOTA : reason;
-	s->dropped++;
-	s->reason = reason;
-	if (policy.is.mode == MODE_SHADOW)
-		f->set->spared[f->own & (SET_SLOTS - 1)]++;
-	return reason;
+	return refuse(set, own, policy, reason);
 }
 
 /* charge_source charges an unproved source by the sketch, and the class's budgets. A SYN is
@@ -200,6 +254,17 @@ __noinline int charge_source(const struct packet *p, const struct class *class, 
 	if (quota->interval)
 		sketch_charge(s, hash, tat);
 	return REASON_PASS_UNPROVED;
+}
+
+/* charge_other is charge_source for what is no SYN. Under a flood the budget is asked first, which
+ * is on a line of cache that this CPU has.
+ */
+static __always_inline __u32 charge_other(const struct packet *p, const struct class *class,
+					  __u32 class_id, __u64 hash, __u64 now)
+{
+	if (budgets_spent(class, class_id, p->length, now))
+		return REASON_UNPROVED_TOTAL;
+	return charge_source(p, class, class_id, hash, now);
 }
 
 /* answer answers a SYN with a cookie, where that can be done; else it is refused for a reason. */
@@ -242,21 +307,25 @@ static __always_inline __u32 unproved_syn(struct xdp_md *ctx, const struct packe
 	return answer(ctx, p, policy, reason, ns);
 }
 
-/* prove gives the source with a key a slot, for its proof or because its class asks for none. */
-static __always_inline int prove(const struct packet *p, struct found *f, __u64 key, union terms t,
-				 __u64 now)
+/* prove gives the source with a key a slot of its set, for its proof or because its class asks for
+ * none: which one, or -1.
+ */
+__noinline int prove(const struct packet *p, __u64 key, __u64 terms, __u64 now)
 {
+	struct found f = {};
 	struct client own;
 
-	find_set(f, key);
-	if (!f->set) /* as in judge: never */
+	if (!p)
 		return -1;
-	find_free(f, now);
-	if (f->own != SET_SLOTS)
-		return 0;
+	find_set(&f, key);
+	if (!f.set) /* as in judge: never */
+		return -1;
+	find_free(&f, now);
+	if (f.own != SET_SLOTS)
+		return f.own;
 	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
-	if (f->free != SET_SLOTS && take(f, &own, own_bits(&p->source), now, t.word) == 0)
-		return 0;
+	if (f.free != SET_SLOTS && take(&f, &own, own_bits(&p->source), now, terms) == 0)
+		return f.own;
 	count_event(EVENT_SLOT_LOST);
 	return -1;
 }
@@ -270,8 +339,9 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 {
 	__u64 ns = now >> TICK_SHIFT;
 	__u32 class_id = t.class_id & (MAX_CLASSES - 1), reason;
-	struct found f = {};
+	struct set *set;
 	struct slot *s;
+	int own;
 
 	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN ||
 	    (p->tcp & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK || !cookies_expected(ns) ||
@@ -279,12 +349,14 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 		if (policy.is.mode == MODE_UNDER_ATTACK &&
 		    (p->tcp & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
 			return REASON_OUT_OF_STATE;
-		return charge_source(p, class, class_id, key, now);
+		return charge_other(p, class, class_id, key, now);
 	}
-	if (prove(p, &f, key, t, now) != 0)
+	own = prove(p, key, t.word, now);
+	set = set_of(key);
+	if (own < 0 || !set)
 		return charge_total(p, class, class_id, now);
-	s = slot_at(f.set, f.own);
-	reason = proved(p, &f, policy.word, now);
+	s = slot_at(set, own);
+	reason = proved(p, set, own, policy.word, now);
 	if (reason != REASON_PASS_QUOTA ||
 	    level_bits(&class->client, &p->source) < own_bits(&p->source))
 		return reason;
@@ -297,14 +369,14 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 }
 
 /* unproved_source decides about a packet whose source has no slot by its key. */
-__noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 key, __u64 word,
-			       __u64 now)
+__noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 key, __u64 word)
 {
 	union policy_word policy = {.word = word};
-	struct found f = {};
 	struct class *class;
 	__u32 class_id;
 	union terms t;
+	__u64 now;
+	int own;
 
 	if (!p)
 		return REASON_UNPROVED_TOTAL;
@@ -315,16 +387,43 @@ __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64
 		return REASON_PASS_ALLOWED;
 	if (t.flags & SLOT_DENIED || !class)
 		return REASON_DENIED;
+	now = clock(coarse_clock ||
+		    (class->flags & (CLASS_COARSE | CLASS_SLOTS_FOR_ALL)) == CLASS_COARSE);
 	if (class->flags & CLASS_SLOTS_FOR_ALL) {
-		if (prove(p, &f, key, t, now) != 0)
+		own = prove(p, key, t.word, now);
+		if (own < 0)
 			return charge_total(p, class, class_id, now);
-		return proved(p, &f, word, now);
+		return proved(p, set_of(key), own, word, now);
 	}
 	if (is_syn(p))
 		return unproved_syn(ctx, p, class, class_id, policy, key, now);
 	if (p->tcp)
 		return unproved_tcp(ctx, p, key, t, policy, class, now);
-	return charge_source(p, class, class_id, key, now);
+	return charge_other(p, class, class_id, key, now);
+}
+
+static __always_inline void find_source_set(struct found *f, const struct client *source)
+{
+	struct client own;
+
+	client_cut(&own, source, ipv4_bits, ipv6_bits);
+	find_set(f, client_hash(&own, own_bits(source)) | SLOT_TAKEN);
+}
+
+/* fetch reads at the same time as the keys what will be needed after them: with many clients none of
+ * it is in a cache, and one need not wait for the other. Of the last packet's client it is in one,
+ * and reading it would take it off another CPU that is about to write.
+ */
+static __always_inline void fetch(struct own *own, const struct found *f, const struct packet *p,
+				  union policy_word policy)
+{
+	if (own->last == f->key)
+		return;
+	own->last = f->key;
+	if (own->known)
+		(void)*(volatile __u64 *)&slot_at(f->set, home(f->key))->seen;
+	else if (is_any_listed(&p->source, policy))
+		head_of(&p->source, policy);
 }
 
 /* judge charges a packet that was parsed, and says why it passes or not. */
@@ -332,29 +431,64 @@ static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union p
 				   __u64 pass)
 {
 	struct found f = {};
-	struct client own;
-	__u64 now;
 
 	if (p->is & IS_NEIGHBOR)
 		return REASON_PASS_NEIGHBOR;
 	if (p->is & IS_FRAGMENT && !(pass & BIT(REASON_FRAGMENT)))
 		return REASON_FRAGMENT;
-	now = clock_ns() << TICK_SHIFT;
-	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
-	find(&f, &own, own_bits(&p->source));
+	find_source_set(&f, &p->source);
 	if (!f.set) /* set_mask and max_entries are set together: never */
 		return REASON_TABLE_PRESSURE;
+	find_own(&f);
 	if (f.own != SET_SLOTS)
-		return proved(p, &f, policy.word, now);
-	return unproved_source(ctx, p, f.key, policy.word, now);
+		return proved(p, f.set, f.own, policy.word, clock(coarse_clock));
+	return unproved_source(ctx, p, f.key, policy.word);
 }
 
-static __always_inline __u64 passes(union policy_word policy)
+/* judge_plain is judge for what most packets are, as parse_plain fills them in: not of a handshake,
+ * from a client with a slot of this policy, and with no other slot to charge. Nothing on that way
+ * is called but the clock; the rest is handed on, with a copy of p, which stays in registers.
+ */
+static __always_inline __u32 judge_plain(struct xdp_md *ctx, const struct packet *p,
+					 struct packet *copy, union policy_word policy)
 {
-	__u32 generation = policy.is.generation & (GENERATIONS - 1);
-	struct rules *r = bpf_map_lookup_elem(&policy_rules, &generation);
+	struct own *own = own_memory();
+	struct found f = {};
+	struct class *class;
+	union terms t;
+	struct slot *s;
+	__u32 reason;
+	__u64 now = 0;
 
-	return r ? r->pass : 0;
+	find_source_set(&f, &p->source);
+	if (!own || !f.set) /* as in judge: never */
+		return REASON_TABLE_PRESSURE;
+	/* Reading the clock waits for what is being read of the memory: before that, then. */
+	if (own->known)
+		now = clock(coarse_clock);
+	fetch(own, &f, p, policy);
+	find_own(&f);
+	if (f.own == SET_SLOTS) {
+		own->known = 0;
+		*copy = *p;
+		return unproved_source(ctx, copy, f.key, policy.word);
+	}
+	if (!own->known)
+		now = clock(coarse_clock);
+	own->known = 1;
+	s = slot_at(f.set, f.own);
+	t = slot_terms(s);
+	class = class_of(policy, t.class_id);
+	if (t.epoch != policy.is.epoch || t.flags || !class || is_syn(p) ||
+	    !(class->flags & (client_is_ipv4(&p->source) ? CLASS_ONE_SLOT_V4 : CLASS_ONE_SLOT_V6))) {
+		*copy = *p;
+		return proved(copy, f.set, f.own, policy.word, now);
+	}
+	touch(s, now);
+	reason = charge_packet(s, &class->client, p->length, now);
+	if (reason == CHARGED)
+		return REASON_PASS_QUOTA;
+	return refuse(f.set, f.own, policy, reason);
 }
 
 /* unparsed decides about a packet that cannot be told: it is dropped, or, if the policy says so for
@@ -367,29 +501,39 @@ static __always_inline __u32 unparsed(const struct packet *p, union policy_word 
 
 	if (reason == REASON_PASS_NOT_IP || !(pass >> (reason & 63) & 1))
 		return reason;
-	if (class && charge_budgets(class, 0, p->length, clock_ns() << TICK_SHIFT))
+	if (class && charge_budgets(class, 0, p->length, clock(coarse_clock)))
 		return reason;
 	return REASON_UNPROVED_TOTAL;
+}
+
+/* judge_any parses and judges any packet, into p. */
+static __always_inline __u32 judge_any(struct xdp_md *ctx, struct packet *p,
+				       union policy_word policy)
+{
+	__u64 pass = passes(policy);
+	__u32 reason = parse(ctx, p);
+
+	if (reason == NEXT)
+		return judge(ctx, p, policy, pass);
+	return unparsed(p, policy, pass, reason);
 }
 
 SEC("xdp")
 int xdp_weir(struct xdp_md *ctx)
 {
 	union policy_word policy = read_policy();
-	struct packet p = {};
-	__u64 pass;
-	__u32 reason;
+	__u32 length = packet_length(ctx), reason;
+	struct packet p = {.length = length}, copy;
 
-	p.length = packet_length(ctx);
 	if (policy.is.mode == MODE_OFF)
-		return verdict(ctx, policy, 0, REASON_PASS_OFF, p.length);
-	pass = passes(policy);
-	reason = parse(ctx, &p);
-	if (reason == NEXT)
-		reason = judge(ctx, &p, policy, pass);
-	else
-		reason = unparsed(&p, policy, pass, reason);
-	return verdict(ctx, policy, pass, reason, p.length);
+		return count(ACTION_PASS, REASON_PASS_OFF, length);
+	if (parse_plain(ctx, &p)) {
+		reason = judge_plain(ctx, &p, &copy, policy);
+	} else {
+		copy = (struct packet){.length = length};
+		reason = judge_any(ctx, &copy, policy);
+	}
+	return verdict(ctx, policy, reason, length);
 }
 
 /* stamp tells the listener that a SYN is for to expect cookies: 1 if it did. User space runs it,

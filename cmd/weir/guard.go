@@ -86,6 +86,7 @@ func (g *guard) start(policy kernel.Policy, mode xdp.Mode) error {
 		IPv6PrefixBits: g.cfg.IPv6Prefix,
 		Clock:          xdp.Clock(g.cfg.Clock),
 		Cookies:        xdp.Option(g.cfg.Cookies),
+		Frags:          xdp.Option(g.cfg.Frags),
 		Proof:          xdp.Option(g.cfg.Proof),
 		Pin:            g.cfg.Pin,
 	}, g.log)

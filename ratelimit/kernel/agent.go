@@ -25,7 +25,7 @@ var (
 // Program is the part of xdp.Program that an Agent uses.
 type Program interface {
 	Replace(p xdp.Policy) error
-	SetMode(m xdp.Mode) error
+	Switch(p xdp.Policy, m xdp.Mode) error
 	Mode() xdp.Mode
 	Listeners() ([]xdp.Listener, error)
 	Stamp(listeners []xdp.Listener) (int, error)
@@ -135,16 +135,16 @@ func (a *Agent) Apply(c Change) (until time.Time, err error) {
 
 // hold makes a policy hold, and a mode unless it is nil. a.mu is held.
 func (a *Agent) hold(p Policy, compiled xdp.Policy, m *xdp.Mode) error {
-	if err := a.prog.Replace(compiled); err != nil {
-		return err
-	}
+	var err error
 	if m != nil {
-		if err := a.prog.SetMode(*m); err != nil {
-			return err
-		}
+		err = a.prog.Switch(compiled, *m)
+	} else {
+		err = a.prog.Replace(compiled)
 	}
-	a.policy = p
-	return nil
+	if err == nil {
+		a.policy = p
+	}
+	return err
 }
 
 // Refresh has Run look at who listens at once: call it when a listener was opened.

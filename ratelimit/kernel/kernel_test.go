@@ -62,7 +62,13 @@ func (p *program) Replace(next xdp.Policy) error {
 	}
 	return p.refuse
 }
-func (p *program) SetMode(m xdp.Mode) error           { p.mode = m; return nil }
+
+func (p *program) Switch(next xdp.Policy, m xdp.Mode) error {
+	if p.refuse == nil {
+		p.mode = m
+	}
+	return p.Replace(next)
+}
 func (p *program) Mode() xdp.Mode                     { return p.mode }
 func (p *program) Listeners() ([]xdp.Listener, error) { return nil, nil }
 func (p *program) Stamp([]xdp.Listener) (int, error)  { return 0, nil }

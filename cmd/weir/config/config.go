@@ -35,7 +35,7 @@ type Config struct {
 // XDP is the section of the quotas; see docs/ARCHITECTURE.md.
 type XDP struct {
 	Enabled, Interface, Attach, Mode string
-	Clock, Cookies, Proof            string
+	Clock, Cookies, Frags, Proof     string
 	Pin                              bool
 	Slots, IPv4Prefix, IPv6Prefix    int
 	Policy                           string // a file, instead of the quotas below
@@ -58,7 +58,7 @@ func Default() *Config {
 		Bus:   stored,
 		XDP: XDP{
 			Enabled: "auto", Interface: "lo", Attach: "auto", Mode: "enforce",
-			Clock: "precise", Cookies: "auto", Proof: "auto",
+			Clock: "precise", Cookies: "auto", Frags: "auto", Proof: "auto",
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},

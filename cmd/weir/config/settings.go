@@ -56,6 +56,7 @@ func settings() []setting {
 		number("xdp.ipv6_prefix", "xdp.ipv6_prefix", "bits of an IPv6 address that have a slot", func(c *Config) *int { return &c.XDP.IPv6Prefix }),
 		oneOf("xdp.clock", "precise, or coarse: cheaper, and exact to a kernel tick (1 to 10 ms)", []string{"precise", "coarse"}, func(c *Config) *string { return &c.XDP.Clock }),
 		oneOf("xdp.cookies", "SYNs over their budget are answered in XDP: auto (where the kernel can), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Cookies }),
+		oneOf("xdp.frags", "packets of several buffers: auto (where the MTU is above 1500 as weir starts), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Frags }),
 		oneOf("xdp.proof", "exact slots only for who completed a handshake: auto (where the kernel can), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Proof }),
 		boolean("xdp.pin", "xdp.pin", "keep enforcing when weir dies; the next start takes over", func(c *Config) *bool { return &c.XDP.Pin }),
 		text("xdp.policy", "xdp.policy", "file with classes, prefixes and lists, instead of the quotas below", func(c *Config) *string { return &c.XDP.Policy }),
