@@ -13,7 +13,14 @@ trap 'rm -rf "$work"' EXIT
 
 # The mirror is the one this machine's own release comes from; its own sources stay as they are.
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Release: $codename" 'Origin: Debian' | head -n 1)
+find_mirror() {
+	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Release: $codename" 'Origin: Debian' | head -n 1
+}
+mirror=$(find_mirror)
+if [[ -z $mirror ]] && ((!$(id -u))); then # images come without apt's lists
+	apt-get update -qq
+	mirror=$(find_mirror)
+fi
 if [[ -z $mirror ]]; then
 	echo "kernels: no Debian mirror among apt's sources: run apt-get update on a Debian machine" >&2
 	exit 1

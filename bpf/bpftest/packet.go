@@ -9,9 +9,16 @@ import (
 	"slices"
 )
 
-// Slow reports whether the machine is emulated (BPFTEST_SLOW=1): a test that runs a packet millions
-// of times then does with fewer.
+// Slow reports whether the machine is emulated (BPFTEST_SLOW=1).
 func Slow() bool { return os.Getenv("BPFTEST_SLOW") == "1" }
+
+// Often is how often a test does the same: n times, or slow times where the machine is [Slow].
+func Often(n, slow int) int {
+	if Slow() {
+		return slow
+	}
+	return n
+}
 
 // MinPacket is the least a test run of an XDP program takes: an Ethernet header.
 const MinPacket = 14

@@ -20,11 +20,15 @@ func Require(tb testing.TB, version, feature string) {
 	if os.Geteuid() != 0 {
 		skip("%s needs root", feature)
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		tb.Fatalf("uname: %v", err)
+	if !Since(tb, version) {
+		skip("%s came with Linux %s, this is %s", feature, version, release(tb))
 	}
-	have := unix.ByteSliceToString(u.Release[:])
+}
+
+// Since reports whether the kernel is of the version, as "5.15", or newer.
+func Since(tb testing.TB, version string) bool {
+	tb.Helper()
+	have := release(tb)
 	var major, minor, wantMajor, wantMinor int
 	if _, err := fmt.Sscanf(have, "%d.%d", &major, &minor); err != nil {
 		tb.Fatalf("read kernel version %q: %v", have, err)
@@ -32,7 +36,14 @@ func Require(tb testing.TB, version, feature string) {
 	if _, err := fmt.Sscanf(version, "%d.%d", &wantMajor, &wantMinor); err != nil {
 		tb.Fatalf("read version %q: %v", version, err)
 	}
-	if major < wantMajor || major == wantMajor && minor < wantMinor {
-		skip("%s came with Linux %s, this is %s", feature, version, have)
+	return major > wantMajor || major == wantMajor && minor >= wantMinor
+}
+
+func release(tb testing.TB) string {
+	tb.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		tb.Fatalf("uname: %v", err)
 	}
+	return unix.ByteSliceToString(u.Release[:])
 }

@@ -3,6 +3,7 @@ package xdp
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -45,7 +46,7 @@ func probe(cfg Config, mtu int) (Features, error) {
 	if cfg.Proof == OptionOff {
 		return f, nil
 	}
-	kernel, err := btf.LoadKernelSpec()
+	_, err := btf.LoadKernelSpec()
 	if err == nil {
 		err = features.HaveProgramHelper(ebpf.SockOps, asm.FnGetNetnsCookie)
 	}
@@ -53,12 +54,19 @@ func probe(cfg Config, mtu int) (Features, error) {
 	if cfg.Proof == OptionOn && err != nil {
 		return f, fmt.Errorf("watch connections: %w: use Linux 5.15 or newer with CONFIG_DEBUG_INFO_BTF, or set xdp.proof to auto: %w", ErrKernel, err)
 	}
-	f.CallbackFlags = f.Watch && hasEnumValue(kernel, "TCP_BPF_SOCK_OPS_CB_FLAGS")
+	f.CallbackFlags = f.Watch && hasCallbackFlags()
 	return f, nil
 }
 
+// hasCallbackFlags asks once: it walks all of the kernel's types.
+var hasCallbackFlags = sync.OnceValue(func() bool { return hasEnumValue("TCP_BPF_SOCK_OPS_CB_FLAGS") })
+
 // hasEnumValue reports whether the kernel's types have an enumerator of that name.
-func hasEnumValue(kernel *btf.Spec, name string) bool {
+func hasEnumValue(name string) bool {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
 	for t, err := range kernel.All() {
 		if err != nil {
 			return false

@@ -162,7 +162,7 @@ func TestBPFEachShapeHasItsVerdictAndReason(t *testing.T) {
 func TestBPFUnparsedIsChargedWhereThePolicyPassesIt(t *testing.T) {
 	p := load(t, Config{Slots: 16})
 	for _, tt := range shapes() {
-		if !tt.reason.Parser() {
+		if !tt.reason.Parser() || bpftest.Slow() && strings.Contains(tt.name, "tagged") {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestBPFUnparsedIsChargedWhereThePolicyPassesIt(t *testing.T) {
 func TestBPFTruncationAlwaysHasAReason(t *testing.T) {
 	p := enforce(t, Config{}, manyPackets)
 	for i, tt := range shapes() {
-		if bpftest.Slow() && i%7 != 0 {
+		if bpftest.Slow() && i%14 != 0 {
 			continue
 		}
 		for n := bpftest.MinPacket; n < len(tt.packet); n++ {

@@ -30,10 +30,6 @@ func TestBPFProvedClientsKeepTheirQuotaUnderASpoofedFlood(t *testing.T) {
 		{"clients at four times their quota", 10_000, Quota{Interval: 10_240e6 << 4, Limit: 10_240e6 << 4}, 0.25},
 		{"clients within their quota", 10_000, Quota{Interval: 2_560e6 << 4, Limit: 2_560e6 << 4}, 1},
 	} {
-		if bpftest.Slow() { // a tenth of the clients, each as often: the flood is a tenth as fast
-			tt.clients /= 10
-			tt.quota = Quota{tt.quota.Interval / 10, tt.quota.Limit / 10}
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			const step, every, rounds = 500 * time.Nanosecond, 512, 4
 			p := loadChanged(t, Config{Slots: 1 << 20}, func(spec *ebpf.CollectionSpec) error {
@@ -87,10 +83,7 @@ func (p *Program) totals() (sum Client) {
 // TestBPFOneClientIsExactOnAllCPUs has all CPUs hammer at one client, on the real clock: what is
 // admitted is the burst and what time gives, never more, and at least 99 % of it.
 func TestBPFOneClientIsExactOnAllCPUs(t *testing.T) {
-	during := 5 * time.Second
-	if bpftest.Slow() {
-		during = time.Second
-	}
+	const during = 5 * time.Second
 	const mbit = 100                                                   // of bytes
 	bytes := ByteQuota{Mult: 16e9 / (mbit * 125_000) << 32, Shift: 32} // 1280 ticks a byte
 	bytes.Limit = 64 << 10 * bytes.Mult >> 32

@@ -187,11 +187,7 @@ func TestBPFParserAgreesWithTheModel(t *testing.T) {
 	p := unlimited(t)
 	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same each time
 	all := shapes()
-	frames := 5000
-	if bpftest.Slow() {
-		frames = 500
-	}
-	for range frames {
+	for range bpftest.Often(5000, 200) {
 		compare(t, p, mutated(rng, all[rng.IntN(len(all))].packet))
 		if t.Failed() {
 			return

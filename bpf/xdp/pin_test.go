@@ -54,6 +54,7 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 
 	stop := make(chan struct{})
 	sent := make(chan int)
+	pause := time.Duration(bpftest.Often(0, 50)) * time.Millisecond // or an emulated CPU does nothing else
 	go func() {
 		n := 0
 		defer func() { sent <- n }()
@@ -61,7 +62,7 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(pause):
 				send(t, other, "198.18.0.3:0", "198.18.0.1:9", 50)
 				n += 50
 			}
@@ -69,7 +70,8 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 	}()
 	kill()
 	var p *Program
-	for i := range 5 { // a restart after another
+	restarts := bpftest.Often(5, 2)
+	for i := range restarts { // one after another
 		var err error
 		if p, err = loadPinned(t, guarded, dir, nil); err != nil {
 			t.Fatalf("%+v", err)
@@ -81,7 +83,7 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 			t.Errorf("restart %d: %d connections, want 1", i, n)
 		}
 		echoed(t, conn)
-		if i == 4 {
+		if i == restarts-1 {
 			break
 		}
 		if err := p.Close(); err != nil {
@@ -256,10 +258,7 @@ func TestNetnsFiftySwapsUnderAFloodPassNothingUnfiltered(t *testing.T) {
 		_, err := f.Run(ctx, 200_000)
 		ended <- err
 	}()
-	swaps := 50
-	if bpftest.Slow() {
-		swaps = 5
-	}
+	const swaps = 50
 	for i := range swaps {
 		if err := p.Replace(policies[i%2]); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,18 @@ func kernels() []kernel {
 	}
 }
 
+// leftOut are the tests that do not run in a guest, each as "bpf/xdp.TestBPFName" with its reason:
+// an emulated CPU or another kernel would add nothing to what they say.
+func leftOut() map[string]string {
+	return map[string]string{
+		"bench.TestBPFXDPMeasuresEachCase":                             "it measures time; what it loads is tested in bpf/baseline and bpf/xdp",
+		"bpf/xdp.TestBPFOneClientIsExactOnAllCPUs":                     "it wants 99 % of what time gives, which needs the CPUs; TestBPFQuotaIsExactOnAllCPUs runs",
+		"bpf/xdp.TestBPFProvedClientsKeepTheirQuotaUnderASpoofedFlood": "forty million packets, by a clock of the test's own: the same on every kernel",
+		"bpf/xdp.TestBPFShadowCountsAsEnforceAndPassesAll":             "the packets of TestBPFQuotas once more; TestBPFModesSwitchByOneWrite runs",
+		"bpf/xdp.TestNetnsFiftySwapsUnderAFloodPassNothingUnfiltered":  "a flood at full rate starves an emulated CPU; TestNetnsPinnedStateOutlivesItsProcess swaps, too",
+	}
+}
+
 // mayFail are the tests that may fail or skip in a guest, each as "6.1/TestBPFName" with its
 // reason.
 func mayFail() map[string]string {
@@ -40,7 +52,10 @@ func TestKernels(t *testing.T) {
 	}
 	packages := build(t)
 	for _, k := range kernels() {
-		t.Run(k.version, func(t *testing.T) { k.run(t, packages) })
+		t.Run(k.version, func(t *testing.T) {
+			t.Parallel()
+			k.run(t, packages)
+		})
 	}
 }
 

@@ -140,7 +140,8 @@ func runAll(report *os.File) error {
 		fmt.Fprintf(report, "\n%sbegin %s\n", mark, dir)
 		cmd := exec.Command(filepath.Join(dir, "tests"), line[1:]...)
 		cmd.Dir = dir
-		cmd.Env = []string{"REQUIRE_BPF=1", "BPFTEST_SLOW=1", "HOME=/tmp", "PATH=/bin"}
+		// There is more memory than time: GOGC.
+		cmd.Env = []string{"REQUIRE_BPF=1", "BPFTEST_SLOW=1", "GOGC=800", "HOME=/tmp", "PATH=/bin"}
 		cmd.Stdout, cmd.Stderr = report, report
 		err := cmd.Run()
 		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
