@@ -141,8 +141,8 @@ int lru_gcra(struct xdp_md *ctx)
 	return count(XDP_DROP);
 }
 
-/* A table of clients that nothing is done with, and its number of entries less one, set before load:
- * a power of two less one. max_entries too.
+/* A table of clients that nothing is done with, and its number of entries less one, set before
+ * load: a power of two less one. max_entries too.
  */
 const volatile __u32 table_mask = 0;
 
@@ -153,8 +153,8 @@ struct {
 	__type(value, struct set);
 } table SEC(".maps");
 
-/* least is what each limiter with a precise clock does at least: it reads the clock, and one word of
- * the source's entry. Which one that is, is the multiplicative hash of Knuth (TAOCP 6.4).
+/* least is what each limiter with a precise clock does at least: it reads the clock, and one word
+ * of the source's entry. Which one that is, is the multiplicative hash of Knuth (TAOCP 6.4).
  */
 SEC("xdp")
 int least(struct xdp_md *ctx)

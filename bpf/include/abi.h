@@ -133,7 +133,7 @@ struct level {
 #define CLASS_SLOTS_FOR_ALL 0x1 /* flags: exact slots without proof of the return path */
 #define CLASS_ONE_SLOT_V4 0x2 /* ... an IPv4 client is charged on its own slot and no other */
 #define CLASS_ONE_SLOT_V6 0x4
-#define CLASS_COARSE 0x8 /* ... a tick of the kernel is little beside what unproved ones may send */
+#define CLASS_COARSE 0x8 /* ... a tick is little beside what unproved ones may send */
 
 /* A class of clients. Writer: user space, of the generation that does not hold. Index:
  * generation * MAX_CLASSES + class. All zero: no quota.

@@ -34,8 +34,9 @@ struct {
 } classes SEC(".maps");
 
 /* Who is listed, by longest prefix, one trie per generation and family. Asked when a slot is
- * taken or of an old epoch, and for sources without one, if the heads do not tell. Writer: user space, which makes a new
- * trie and puts it in place of the generation's that does not hold. Full: user space is told.
+ * taken or of an old epoch, and for sources without one, if the heads do not tell. Writer: user
+ * space, which makes a new trie and puts it in place of the generation's that does not hold. Full:
+ * user space is told.
  */
 struct lists {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -183,10 +183,10 @@ static __always_inline void find(struct found *f, const struct client *c, __u32 
 }
 
 /* find_free looks for a slot to take: an empty one, the one at home first, else that of who has
- * been away the longest of those who owe nothing, since with its slot goes the proof of its return path. While another CPU
- * takes one of the set none is offered, since that one may become this client's. Error: if between
- * two CPUs' looks a slot stops to owe, each may take another one for the same client; one of them
- * is found from then on, and the other one has let one packet through.
+ * been away the longest of those who owe nothing, since with its slot goes the proof of its return
+ * path. While another CPU takes one of the set none is offered, since that one may become this
+ * client's. Error: if between two CPUs' looks a slot stops to owe, each may take another one for
+ * the same client; one of them is found from then on, and the other one has let one packet through.
  */
 static __noinline int find_free(struct found *f, __u64 now)
 {

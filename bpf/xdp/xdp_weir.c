@@ -70,8 +70,8 @@ static __always_inline __u64 coarse_ns(void)
 	return own->ns;
 }
 
-/* clock is the time, ticks. The coarse clock costs nearly nothing instead of 25 to 60 ns, and steps by
- * a tick of the kernel, 1 to 10 ms: within one a client that keeps to its rate uses up a small
+/* clock is the time, ticks. The coarse clock costs nearly nothing instead of 25 to 60 ns, and steps
+ * by a tick of the kernel, 1 to 10 ms: within one a client that keeps to its rate uses up a small
  * burst, and its quota is exact to that many packets.
  */
 static __always_inline __u64 clock(int coarse)
@@ -410,9 +410,9 @@ static __always_inline void find_source_set(struct found *f, const struct client
 	find_set(f, client_hash(&own, own_bits(source)) | SLOT_TAKEN);
 }
 
-/* fetch reads at the same time as the keys what will be needed after them: with many clients none of
- * it is in a cache, and one need not wait for the other. Of the last packet's client it is in one,
- * and reading it would take it off another CPU that is about to write.
+/* fetch reads at the same time as the keys what will be needed after them: with many clients none
+ * of it is in a cache, and one need not wait for the other. Of the last packet's client it is in
+ * one, and reading it would take it off another CPU that is about to write.
  */
 static __always_inline void fetch(struct own *own, const struct found *f, const struct packet *p,
 				  union policy_word policy)
@@ -480,7 +480,8 @@ static __always_inline __u32 judge_plain(struct xdp_md *ctx, const struct packet
 	t = slot_terms(s);
 	class = class_of(policy, t.class_id);
 	if (t.epoch != policy.is.epoch || t.flags || !class || is_syn(p) ||
-	    !(class->flags & (client_is_ipv4(&p->source) ? CLASS_ONE_SLOT_V4 : CLASS_ONE_SLOT_V6))) {
+	    !(class->flags &
+	      (client_is_ipv4(&p->source) ? CLASS_ONE_SLOT_V4 : CLASS_ONE_SLOT_V6))) {
 		*copy = *p;
 		return proved(copy, f.set, f.own, policy.word, now);
 	}
