@@ -112,13 +112,17 @@ static __always_inline union terms look_up(const struct client *c, union policy_
 	return t;
 }
 
-__noinline int owes(const struct slot *s, __u64 now)
+/* is_owing is owes for who is deep in calls: 512 bytes of stack are all there is. */
+static __always_inline int is_owing(const struct slot *s, __u64 now)
 {
-	if (!s)
-		return 1;
 	return *(volatile __u64 *)&s->packet_tat > now || *(volatile __u64 *)&s->byte_tat > now ||
 	       *(volatile __u64 *)&s->connection_tat > now ||
 	       held_total(held_at(*(volatile __u64 *)&s->held, now >> TICK_SHIFT)) > 0;
+}
+
+__noinline int owes(const struct slot *s, __u64 now)
+{
+	return !s || is_owing(s, now);
 }
 
 /* A search: where the client's slot is, or one it may take, or neither. */
@@ -238,7 +242,7 @@ static __noinline int take(struct found *f, const struct client *c, __u32 bits, 
 	s = slot_at(f->set, i);
 	if (__sync_val_compare_and_swap(&f->set->key[i], f->old, SLOT_BUSY) != f->old)
 		return -1;
-	if (owes(s, now)) {
+	if (is_owing(s, now)) {
 		__sync_val_compare_and_swap(&f->set->key[i], SLOT_BUSY, f->old);
 		return -1;
 	}

@@ -124,18 +124,21 @@ __noinline int prove(const struct packet *p, __u64 key, __u64 terms, __u64 now)
 	return -1;
 }
 
+/* Answers of unproved_source that are no reasons: the source has a slot now, for its class asks for
+ * no proof, or for the cookie that it brought back.
+ */
+#define PROVED NEXT
+#define CAME_BACK (NEXT + 1)
+
 /* unproved_tcp decides about the other TCP packets of a source without a slot. One of them may
- * bring a cookie back. The source's connection is charged here, since no SYN of it was.
+ * bring a cookie back.
  */
 static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packet *p, __u64 key,
 					  union terms t, union policy_word policy,
 					  struct class *class, __u64 now)
 {
 	__u64 ns = now >> TICK_SHIFT;
-	__u32 class_id = t.class_id & (MAX_CLASSES - 1), reason;
-	struct set *set;
-	struct slot *s;
-	int own;
+	__u32 class_id = t.class_id & (MAX_CLASSES - 1);
 
 	if (!has_cookies || (p->is & (IS_PLAIN | IS_FRAGMENT)) != IS_PLAIN ||
 	    (p->tcp & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK || !cookies_expected(ns) ||
@@ -145,24 +148,14 @@ static __always_inline __u32 unproved_tcp(struct xdp_md *ctx, const struct packe
 			return REASON_OUT_OF_STATE;
 		return charge_other(p, class, class_id, key, now);
 	}
-	own = prove(p, key, t.word, now);
-	set = set_of(key);
-	if (own < 0 || !set)
+	if (prove(p, key, t.word, now) < 0)
 		return charge_total(p, class, class_id, now);
-	s = slot_at(set, own);
-	reason = proved(p, set, own, policy.word, now);
-	if (reason != REASON_PASS_QUOTA ||
-	    level_bits(&class->client, &p->source) < own_bits(&p->source))
-		return reason;
-	reason = charge_connection(s, &class->client, now);
-	if (reason == CHARGED)
-		return REASON_PASS_COOKIE;
-	s->dropped++;
-	s->reason = reason;
-	return reason;
+	return CAME_BACK;
 }
 
-/* unproved_source decides about a packet whose source has no slot by its key. */
+/* unproved_source decides about a packet whose source has no slot by its key, or gives it one: a
+ * reason, PROVED or CAME_BACK.
+ */
 __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64 key, __u64 word)
 {
 	union policy_word policy = {.word = word};
@@ -170,7 +163,6 @@ __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64
 	__u32 class_id;
 	union terms t;
 	__u64 now;
-	int own;
 
 	if (!p)
 		return REASON_UNPROVED_TOTAL;
@@ -184,16 +176,35 @@ __noinline int unproved_source(struct xdp_md *ctx, const struct packet *p, __u64
 	now = clock(coarse_clock ||
 		    (class->flags & (CLASS_COARSE | CLASS_SLOTS_FOR_ALL)) == CLASS_COARSE);
 	if (class->flags & CLASS_SLOTS_FOR_ALL) {
-		own = prove(p, key, t.word, now);
-		if (own < 0)
+		if (prove(p, key, t.word, now) < 0)
 			return charge_total(p, class, class_id, now);
-		return proved(p, set_of(key), own, word, now);
+		return PROVED;
 	}
 	if (is_syn(p))
 		return unproved_syn(ctx, p, class, class_id, policy, key, now);
 	if (p->tcp)
 		return unproved_tcp(ctx, p, key, t, policy, class, now);
 	return charge_other(p, class, class_id, key, now);
+}
+
+/* came_back charges a client's packet that brought a cookie back, and its connection, since no SYN
+ * of it was.
+ */
+__noinline int came_back(const struct packet *p, struct set *set, __u32 own, __u64 word)
+{
+	union policy_word policy = {.word = word};
+	struct class *class;
+	__u32 reason;
+
+	if (!p || !set)
+		return REASON_DENIED;
+	reason = proved(p, set, own, word, clock(coarse_clock));
+	class = class_of(policy, slot_terms(slot_at(set, own)).class_id);
+	if (reason != REASON_PASS_QUOTA || !class ||
+	    level_bits(&class->client, &p->source) < own_bits(&p->source))
+		return reason;
+	reason = charge_connection(slot_at(set, own), &class->client, clock(coarse_clock));
+	return reason == CHARGED ? REASON_PASS_COOKIE : refuse(set, own, policy, reason);
 }
 
 #endif

@@ -47,6 +47,22 @@ static __always_inline void fetch(struct own *own, const struct found *f, const 
 		head_of(&p->source, policy);
 }
 
+/* judge_unproved decides about a packet whose source has no slot in the set of its key. */
+static __always_inline __u32 judge_unproved(struct xdp_md *ctx, struct packet *p, struct found *f,
+					    union policy_word policy)
+{
+	__u32 reason = unproved_source(ctx, p, f->key, policy.word);
+
+	if (reason != PROVED && reason != CAME_BACK)
+		return reason;
+	find_own(f);
+	if (f->own == SET_SLOTS) /* another CPU has given it away since */
+		return REASON_CONTENTION;
+	if (reason == CAME_BACK)
+		return came_back(p, f->set, f->own, policy.word);
+	return proved(p, f->set, f->own, policy.word, clock(coarse_clock));
+}
+
 /* judge charges a packet that was parsed, and says why it passes or not. */
 static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union policy_word policy,
 				   __u64 pass)
@@ -63,7 +79,7 @@ static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union p
 	find_own(&f);
 	if (f.own != SET_SLOTS)
 		return proved(p, f.set, f.own, policy.word, clock(coarse_clock));
-	return unproved_source(ctx, p, f.key, policy.word);
+	return judge_unproved(ctx, p, &f, policy);
 }
 
 /* judge_plain is judge for what most packets are, as parse_plain fills them in: not of a handshake,
@@ -92,7 +108,7 @@ static __always_inline __u32 judge_plain(struct xdp_md *ctx, const struct packet
 	if (f.own == SET_SLOTS) {
 		own->known = 0;
 		*copy = *p;
-		return unproved_source(ctx, copy, f.key, policy.word);
+		return judge_unproved(ctx, copy, &f, policy);
 	}
 	if (!own->known)
 		now = clock(coarse_clock);
