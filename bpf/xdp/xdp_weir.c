@@ -41,10 +41,14 @@ static __always_inline void fetch(struct own *own, const struct found *f, const 
 	if (own->last == f->key)
 		return;
 	own->last = f->key;
-	if (own->known)
-		(void)*(volatile __u64 *)&slot_at(f->set, home(f->key))->seen;
-	else if (is_any_listed(&p->source, policy))
-		head_of(&p->source, policy);
+	if (!own->known) {
+		if (is_any_listed(&p->source, policy))
+			head_of(&p->source, policy);
+		return;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < SET_SLOTS; i++)
+		(void)*(volatile __u64 *)&slot_at(f->set, i)->seen;
 }
 
 /* judge_unproved decides about a packet whose source has no slot in the set of its key. */
