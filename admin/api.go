@@ -47,6 +47,9 @@ type publishRequest struct {
 	Data           json.RawMessage `json:"data"`
 	B64Data        []byte          `json:"b64data"`
 	IdempotencyKey string          `json:"idempotency_key"`
+	// Key says what the event is about: of a topic in mode latest slow subscribers are sent the
+	// newest of each.
+	Key string `json:"key"`
 }
 
 type publishResult struct {
@@ -95,11 +98,11 @@ func (s *Server) publishOne(ctx context.Context, channel string, req *publishReq
 	if err != nil {
 		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
 	}
-	p, err := s.deps.Publisher.Publish(ctx, topic, data, req.IdempotencyKey)
+	p, err := s.deps.Publisher.Publish(ctx, topic, data, req.Key, req.IdempotencyKey)
 	switch {
 	case err == nil:
 		return &publishResult{Offset: p.Offset, Epoch: p.Epoch.String()}, nil
-	case errors.Is(err, broker.ErrTooLarge):
+	case errors.Is(err, broker.ErrTooLarge), errors.Is(err, broker.ErrBadKey):
 		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
 	case errors.Is(err, broker.ErrUnavailable):
 		return nil, &apiError{codeNotAvailable, err.Error()}

@@ -32,7 +32,9 @@ const (
 
 // Publisher stores events. broker/bus's Bus is one, behind cmd/weir's adapter.
 type Publisher interface {
-	Publish(ctx context.Context, t broker.Topic, data []byte, idempotencyKey string) (broker.Position, error)
+	// Publish stores an event of a key, which may be empty. The errors wrap broker.ErrBadKey,
+	// broker.ErrTooLarge and broker.ErrUnavailable.
+	Publish(ctx context.Context, t broker.Topic, data []byte, key, idempotencyKey string) (broker.Position, error)
 }
 
 // Deps is what the server shows and reaches.

@@ -56,3 +56,38 @@ func ExampleParsePosition() {
 	fmt.Println(p.Offset, err)
 	// Output: 120 <nil>
 }
+
+func TestPatternsStandForTopics(t *testing.T) {
+	for _, tt := range []struct {
+		pattern   string
+		is, isNot []Topic
+	}{
+		{"a.b", []Topic{"a.b"}, []Topic{"a", "a.b.c", "a.c"}},
+		{"a.*", []Topic{"a.b", "a.c"}, []Topic{"a", "a.b.c", "b.a"}},
+		{"*.b", []Topic{"a.b"}, []Topic{"b", "a.b.b", "a.c"}},
+		{"a.>", []Topic{"a.b", "a.b.c"}, []Topic{"a", "b.a"}},
+		{"a.*.>", []Topic{"a.b.c", "a.b.c.d"}, []Topic{"a.b", "b.b.c"}},
+		{">", []Topic{"a", "a.b"}, nil},
+	} {
+		p, err := ParsePattern(tt.pattern)
+		if err != nil {
+			t.Errorf("%q: %v", tt.pattern, err)
+			continue
+		}
+		for _, topic := range tt.is {
+			if !p.Matches(topic) {
+				t.Errorf("%q does not match %q", p, topic)
+			}
+		}
+		for _, topic := range tt.isNot {
+			if p.Matches(topic) {
+				t.Errorf("%q matches %q", p, topic)
+			}
+		}
+	}
+	for _, bad := range []string{"", "a.", ".a", "a.>.b", "a b", "a*", "a.b>"} {
+		if _, err := ParsePattern(bad); !errors.Is(err, ErrBadTopic) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import "errors"
 var (
 	// ErrBadTopic is wrapped by every error about a topic's name.
 	ErrBadTopic = errors.New("bad topic")
+	// ErrBadKey is wrapped by every error about an event's key.
+	ErrBadKey = errors.New("bad key")
 	// ErrBadPosition is wrapped by every error about the text of a position.
 	ErrBadPosition = errors.New("bad position")
 	// ErrTooLarge says that a payload is over the bus's limit.

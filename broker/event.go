@@ -11,6 +11,9 @@ type Event struct {
 	// OriginNanos is when the publisher's weir took the event, nanoseconds of Unix time; 0
 	// if unknown.
 	OriginNanos int64
+	// Key says what the event is about, as its publisher named it; may be empty. Of a topic in
+	// mode latest a slow subscriber is sent the newest event of each key.
+	Key string
 	// Data is the payload. Nobody may change it.
 	Data []byte
 }
@@ -20,8 +23,11 @@ type Recovery struct {
 	// Events are the topic's events after the Position asked for, oldest first. Nil unless
 	// Recovered.
 	Events []*Event
-	// Head is the topic's position after Events: where live delivery goes on.
+	// Head is the topic's position after Events: where live delivery goes on, or, with More, where
+	// to ask for the rest.
 	Head Position
+	// More says that there are events after Head, which were over the limit.
+	More bool
 	// Recovered is false whenever a hole between the Position asked for and Head cannot be
 	// excluded.
 	Recovered bool

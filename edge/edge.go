@@ -13,6 +13,12 @@ import (
 // Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
 type Config = loop.Config
 
+// ModeRule gives topics their mode: what a subscriber that does not keep up is sent.
+type ModeRule = hub.ModeRule
+
+// ParseModeRule reads "PATTERN=log" or "PATTERN=latest".
+func ParseModeRule(s string) (ModeRule, error) { return hub.ParseModeRule(s) }
+
 // Stats are the edge's counters.
 type Stats = loop.Stats
 
@@ -27,7 +33,7 @@ type Server struct {
 
 // New returns a Server that takes its topics from src. Nothing runs before [Server.Run].
 func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
-	h, err := hub.New(hub.Config{}, src)
+	h, err := hub.New(hub.Config{Modes: cfg.Modes}, src)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ var (
 	descSentBytes     = prometheus.NewDesc("weir_edge_sent_bytes_total", "Bytes of frames handed to the kernel or queued for it.", nil, nil)
 	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
+	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
+	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
 	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
 )
@@ -27,7 +29,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descAccepted, descWrites,
-		descDeliveries, descSentBytes, descPings, descStalls, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descSkipped, descClosed, descLatency,
 	} {
 		ch <- d
 	}
@@ -50,6 +52,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descSentBytes, prometheus.CounterValue, float64(st.SentBytes)},
 		{descPings, prometheus.CounterValue, float64(st.Pings)},
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
+		{descBehind, prometheus.GaugeValue, float64(st.Behind)},
+		{descSkipped, prometheus.CounterValue, float64(st.Skipped)},
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)
 	}

@@ -115,6 +115,12 @@ func TestReplayIsExactOrSaysSo(t *testing.T) {
 		for _, ev := range rec.Events {
 			got += " " + string(ev.Data)
 		}
+		if rec.More {
+			got += " and more"
+			if n := len(rec.Events); n == 0 || rec.Head != rec.Events[n-1].Position {
+				t.Errorf("%s: the rest is after %v", name, rec.Head)
+			}
+		}
 		if got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
@@ -123,7 +129,8 @@ func TestReplayIsExactOrSaysSo(t *testing.T) {
 	check("from the start", start, 100, "true 0 1 2 3")
 	check("from the middle", at[1], 100, "true 2 3")
 	check("from the end", at[3], 100, "true")
-	check("more than the limit", start, 3, "false")
+	check("more than the limit", start, 3, "true 0 1 2 and more")
+	check("the rest", at[2], 3, "true 3")
 	check("another epoch", broker.Position{Epoch: 1, Offset: 1}, 100, "false")
 	check("from the future", broker.Position{Epoch: at[0].Epoch, Offset: 1000}, 100, "false")
 	for i := 4; i < 12; i++ {
@@ -211,6 +218,24 @@ func TestTooLargeIsRefused(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	publish(t, b, "a", strings.Repeat("x", 100))
+}
+
+func TestKeysComeWithTheirEvents(t *testing.T) {
+	b := open(t, Config{})
+	l := link(t, b)
+	p, err := b.Publish(t.Context(), "a", []byte("x"), PublishOptions{Key: "EUR/USD 1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := l.Replay(t.Context(), "a", broker.Position{Epoch: p.Epoch}, 10)
+	if err != nil || len(rec.Events) != 1 || rec.Events[0].Key != "EUR/USD 1" {
+		t.Errorf("replayed %+v, %v", rec, err)
+	}
+	for _, key := range []string{"a\nb", "é", " a", strings.Repeat("k", MaxKeyBytes+1)} {
+		if _, err := b.Publish(t.Context(), "a", nil, PublishOptions{Key: key}); !errors.Is(err, broker.ErrBadKey) {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
 }
 
 func TestIdempotencyKeyStoresOnce(t *testing.T) {

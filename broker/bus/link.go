@@ -156,6 +156,7 @@ func (b *Bus) decode(subject, prefix string, h nats.Header, data []byte) *broker
 		Position:    broker.Position{Epoch: b.epochOf(shard), Offset: offset},
 		Prev:        headerNumber(h, "Nats-Last-Sequence"),
 		OriginNanos: int64(headerNumber(h, headerOrigin)), //nolint:gosec // as it was written
+		Key:         h.Get(headerKey),
 		Data:        data,
 	}
 }

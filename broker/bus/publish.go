@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,11 +19,19 @@ import (
 // headerOrigin carries when the publisher's weir took the event, nanoseconds of Unix time.
 const headerOrigin = "Weir-Origin"
 
+// headerKey carries an event's key, as its publisher named it.
+const headerKey = "Weir-Key"
+
+// MaxKeyBytes bounds an event's key.
+const MaxKeyBytes = 256
+
 // PublishOptions go with one event.
 type PublishOptions struct {
 	// IdempotencyKey makes a second publish with the same key, within two minutes, a repeat
 	// of the first: it is not stored again. Empty: none.
 	IdempotencyKey string
+	// Key is the event's, at most MaxKeyBytes of printable ASCII. Empty: none.
+	Key string
 	// OriginNanos is when the event entered weir, nanoseconds of Unix time; 0 for now.
 	OriginNanos int64
 }
@@ -57,6 +66,9 @@ func (b *Bus) send(ctx context.Context, t broker.Topic, data []byte, opts Publis
 	if len(data) > b.cfg.MaxEventBytes {
 		return nil, nil, fmt.Errorf("publish to %s: %w: %d bytes, bus.max_event is %d", t, broker.ErrTooLarge, len(data), b.cfg.MaxEventBytes)
 	}
+	if !validKey(opts.Key) {
+		return nil, nil, fmt.Errorf("publish to %s: %w: %q: at most %d bytes of printable ASCII", t, broker.ErrBadKey, opts.Key, MaxKeyBytes)
+	}
 	st, err := b.shardOf(ctx, t)
 	if err != nil {
 		return nil, nil, err
@@ -69,6 +81,9 @@ func (b *Bus) send(ctx context.Context, t broker.Topic, data []byte, opts Publis
 		Data:    data,
 		Header:  nats.Header{headerOrigin: []string{strconv.FormatInt(opts.OriginNanos, 10)}},
 	}
+	if opts.Key != "" {
+		msg.Header.Set(headerKey, opts.Key)
+	}
 	if opts.IdempotencyKey != "" {
 		msg.Header.Set(nats.MsgIdHdr, opts.IdempotencyKey)
 	}
@@ -77,6 +92,16 @@ func (b *Bus) send(ctx context.Context, t broker.Topic, data []byte, opts Publis
 		return nil, nil, fmt.Errorf("publish to %s: %w: %w", t, broker.ErrUnavailable, err)
 	}
 	return st, future, nil
+}
+
+// validKey reports whether a key can stand in a header as it is.
+func validKey(key string) bool {
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return len(key) <= MaxKeyBytes && strings.TrimSpace(key) == key
 }
 
 // ingest publishes what NATS clients send to weir.publish.<topic>, and answers them in order.
@@ -119,7 +144,7 @@ func (in *ingest) take(msg *nats.Msg) {
 	a := answer{msg: msg, err: err}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		a.shard, a.future, a.err = in.bus.send(ctx, t, msg.Data, PublishOptions{IdempotencyKey: msg.Header.Get(nats.MsgIdHdr)})
+		a.shard, a.future, a.err = in.bus.send(ctx, t, msg.Data, PublishOptions{IdempotencyKey: msg.Header.Get(nats.MsgIdHdr), Key: msg.Header.Get(headerKey)})
 		cancel()
 	}
 	in.answers <- a

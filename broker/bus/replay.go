@@ -29,8 +29,8 @@ func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error
 	return broker.Position{Epoch: st.epoch, Offset: info.State.LastSeq}, nil
 }
 
-// Replay gives the events of t after a position, at most limit, or Recovered=false if there
-// are more or if one could be missing.
+// Replay gives the events of t after a position, at most limit, or Recovered=false if one could be
+// missing.
 //
 // Why nothing is missing when it says so: events leave a stream oldest first, by age or size
 // from its head, or by the number per topic from the topic's oldest. The shape of the stream
@@ -61,8 +61,11 @@ func (l *Link) Replay(ctx context.Context, t broker.Topic, after broker.Position
 	if err != nil {
 		return broker.Recovery{}, err
 	}
-	if !whole || len(events) > limit {
+	if !whole {
 		return broker.Recovery{Head: head}, nil
+	}
+	if len(events) > limit {
+		return broker.Recovery{Events: events[:limit], Head: events[limit-1].Position, Recovered: true, More: true}, nil
 	}
 	if n := len(events); n > 0 {
 		head.Offset = max(head.Offset, events[n-1].Position.Offset)

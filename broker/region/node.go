@@ -39,7 +39,8 @@ type Source interface {
 	Remove(t broker.Topic)
 	// Head is a position of t after which everything is new.
 	Head(ctx context.Context, t broker.Topic) (broker.Position, error)
-	// Replay gives the events after a position, exactly, or Recovered=false.
+	// Replay gives the events after a position, exactly, at most limit of them and More if there
+	// are others, or Recovered=false.
 	Replay(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
 }
 

@@ -145,7 +145,7 @@ func (n *Node) settle(st *topic, rec broker.Recovery, err error, out *output) {
 		}
 		n.accept(st, ev, out)
 	}
-	if dropped && !st.holding {
+	if (dropped || err == nil && rec.More) && !st.holding {
 		n.repair(st)
 	}
 }

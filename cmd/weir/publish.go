@@ -77,6 +77,7 @@ type publishCmd struct {
 	adminFlags
 	Topic string `arg:"" help:"Topic to publish to."`
 	Data  string `arg:"" optional:"" default:"-" help:"Payload; - publishes each line of the standard input."`
+	Key   string `help:"What the event is about: of a topic in mode latest slow subscribers are sent the newest of each key."`
 	JSON  bool   `help:"Print positions as JSON." name:"json"`
 }
 
@@ -84,6 +85,7 @@ type publishCmd struct {
 func (*publishCmd) Help() string {
 	return `Examples:
   weir publish news hello
+  weir publish ticks 1.0917 --key EURUSD
   tail -f prices.log | weir publish ticks.EURUSD -`
 }
 
@@ -110,7 +112,7 @@ func (c *publishCmd) one(ctx context.Context, a *app, data []byte) error {
 		Offset uint64 `json:"offset"`
 		Epoch  string `json:"epoch"`
 	}
-	body := map[string]any{"channel": c.Topic, "b64data": data}
+	body := map[string]any{"channel": c.Topic, "b64data": data, "key": c.Key}
 	if err := c.call(ctx, http.MethodPost, "/api/publish", body, &at); err != nil {
 		return err
 	}

@@ -303,6 +303,6 @@ func reachable(a net.Addr) string {
 // publisher is the bus as the admin server wants it.
 type publisher struct{ bus *bus.Bus }
 
-func (p publisher) Publish(ctx context.Context, t broker.Topic, data []byte, key string) (broker.Position, error) {
-	return p.bus.Publish(ctx, t, data, bus.PublishOptions{IdempotencyKey: key})
+func (p publisher) Publish(ctx context.Context, t broker.Topic, data []byte, key, idempotencyKey string) (broker.Position, error) {
+	return p.bus.Publish(ctx, t, data, bus.PublishOptions{Key: key, IdempotencyKey: idempotencyKey})
 }

@@ -143,6 +143,7 @@ type envelope struct {
 	B64        *string         `json:"b64"`
 	Subscribed bool            `json:"subscribed"`
 	Recovered  *bool           `json:"recovered"`
+	Skipped    uint64          `json:"skipped"`
 }
 
 // frame handles one frame; done after the last event wanted.
@@ -168,6 +169,8 @@ func (c *subscribeCmd) frame(a *app, conn net.Conn, f ws.Frame, printed *int) (d
 		_, err = fmt.Fprintf(a.stdout, "%s\n", f.Payload)
 	case isEvent:
 		_, err = fmt.Fprintf(a.stdout, "%s %s:%d %s\n", e.Topic, e.Epoch, e.Offset, e.payload())
+	case e.Skipped > 0:
+		_, err = fmt.Fprintf(a.stderr, "weir: %s: %d events were skipped for newer ones, since this client did not keep up\n", e.Topic, e.Skipped)
 	case e.Recovered != nil && !*e.Recovered:
 		_, err = fmt.Fprintf(a.stderr, "weir: %s: events may be missing before %s:%d\n", e.Topic, e.Epoch, e.Offset)
 	}

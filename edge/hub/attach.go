@@ -12,6 +12,8 @@ const maxResumeTries = 4
 //	   │                 ▲
 //	   └──Start──► resuming ──► late              since: the ring or the broker fills the gap;
 //	                     └───────┘                late if that went past what this loop swept
+//
+//	live | resuming ──► behind ──► resuming | live   the conn has bytes outstanding: see behind.go
 type subState uint8
 
 const (
@@ -19,6 +21,7 @@ const (
 	subResuming
 	subLate
 	subLive
+	subBehind
 	subClosed
 )
 
@@ -28,11 +31,14 @@ type Sub struct {
 	topic *topic
 	// since is what the subscriber has: the Position it asked to go on from, later that of
 	// the last event written to it. Unused once live.
-	since   broker.Position
+	since broker.Position
+	// count is that of the topic's messages up to since, if counted: of a subscriber that is behind.
+	count   uint64
 	slot    int32
 	variant Variant
 	state   subState
 	told    bool // whether it knows its place
+	counted bool
 	tries   uint8
 }
 
@@ -60,7 +66,12 @@ func (s *Shard) catchUp(sub *Sub) {
 	t := sub.topic
 	if sub.since.Epoch == t.epoch && sub.since.Offset <= t.swept {
 		if msgs, ok := t.ring.after(sub.since.Offset); ok {
-			if s.tell(sub, Control{Position: sub.since, Resumed: true, Recovered: true}) && s.replay(sub, msgs) {
+			if !s.tell(sub, Control{Position: sub.since, Resumed: true, Recovered: true}) {
+				return
+			}
+			left, alive := s.replay(sub, msgs)
+			sub.standsBefore(left)
+			if alive && left == 0 {
 				t.attach(sub)
 			}
 			return
@@ -79,7 +90,12 @@ func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 		return
 	}
 	t := sub.topic
-	if !rec.Recovered || rec.Head.Epoch != t.epoch || payloadBytes(rec.Events) > s.hub.cfg.RecoverBytes {
+	sub.counted = false
+	if sub.told && sub.conn.Blocked() { // by another of its topics: it asks again
+		s.fall(sub)
+		return
+	}
+	if !rec.Recovered || rec.Head.Epoch != t.epoch {
 		s.giveUp(sub)
 		return
 	}
@@ -90,11 +106,18 @@ func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 	for i, ev := range rec.Events {
 		msgs[i] = &Message{Event: ev}
 	}
-	if !s.replay(sub, msgs) {
+	left, alive := s.replay(sub, msgs)
+	if !alive || left > 0 {
 		return
 	}
 	sub.since = rec.Head
-	if rec.Head.Offset > t.swept {
+	if rec.More {
+		sub.tries = 0 // it came nearer
+		if sub.conn.Blocked() {
+			s.fall(sub)
+			return
+		}
+	} else if rec.Head.Offset > t.swept {
 		sub.state = subLate
 		t.late = append(t.late, sub)
 		return
@@ -149,21 +172,28 @@ func (s *Shard) tell(sub *Sub, c Control) bool {
 	return sub.state != subClosed
 }
 
-// replay writes msgs to sub in one write. It reports whether the conn still lives.
-func (s *Shard) replay(sub *Sub, msgs []*Message) bool {
-	var b []byte
-	for _, m := range msgs {
-		b = append(b, m.Frame(sub.variant)...)
+// replay writes msgs to sub, a batch's bytes at a time, and moves sub.since with them. If the conn
+// is blocked before the last one sub falls behind: left is how many are not written. alive is false
+// if the conn was closed.
+func (s *Shard) replay(sub *Sub, msgs []*Message) (left int, alive bool) {
+	for len(msgs) > 0 {
+		b, n := s.joined[:0], 0
+		for n < len(msgs) && (n == 0 || len(b)+len(msgs[n].Event.Data) <= s.hub.cfg.BatchBytes) {
+			b = append(b, msgs[n].Frame(sub.variant)...)
+			n++
+		}
+		sub.conn.Deliver(b, n)
+		if s.joined = b; cap(b) > maxJoinedKeep {
+			s.joined = nil
+		}
+		if sub.state == subClosed {
+			return len(msgs) - n, false
+		}
+		sub.since = msgs[n-1].Event.Position
+		if msgs = msgs[n:]; len(msgs) > 0 && sub.conn.Blocked() {
+			s.fall(sub)
+			return len(msgs), true
+		}
 	}
-	if len(b) > 0 {
-		sub.conn.Deliver(b, len(msgs))
-	}
-	return sub.state != subClosed
-}
-
-func payloadBytes(events []*broker.Event) (n int) {
-	for _, ev := range events {
-		n += len(ev.Data)
-	}
-	return n
+	return 0, true
 }

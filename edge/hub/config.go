@@ -36,10 +36,14 @@ type Config struct {
 	RingEvents int
 	// RingBytes bounds their payload bytes. Bytes, 0 to 64 MiB, default 256 KiB.
 	RingBytes int
-	// RecoverEvents and RecoverBytes bound what one resume may send; past them the
-	// subscriber is told recovered=false. Defaults 4096 events and 512 KiB.
+	// RecoverEvents bounds the events that a subscriber which catches up is given by the broker at
+	// once: it asks again. 1 to 65536, default 256.
 	RecoverEvents int
-	RecoverBytes  int
+	// Modes give topics their mode; the first that matches holds, and ModeLog if none does.
+	Modes []ModeRule
+	// LatestKeys bounds the keys whose newest event is kept, per topic in ModeLatest and loop. Who
+	// falls behind by more is sent all events instead. 1 to 1<<20, default 65536.
+	LatestKeys int
 	// Linger is how long a topic without subscribers stays open, so that interest does not
 	// churn. Default 5 s.
 	Linger time.Duration
@@ -70,8 +74,8 @@ func (c Config) withDefaults() Config {
 		{&c.InboxEvents, 16 << 10},
 		{&c.RingEvents, 64},
 		{&c.RingBytes, 256 << 10},
-		{&c.RecoverEvents, 4096},
-		{&c.RecoverBytes, 512 << 10},
+		{&c.RecoverEvents, 256},
+		{&c.LatestKeys, 1 << 16},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -100,8 +104,8 @@ func (c Config) Validate() error {
 		{"InboxEvents", c.InboxEvents, 64, 1 << 20},
 		{"RingEvents", c.RingEvents, 0, 65536},
 		{"RingBytes", c.RingBytes, 0, 64 << 20},
-		{"RecoverEvents", c.RecoverEvents, 1, 1 << 20},
-		{"RecoverBytes", c.RecoverBytes, 1, 64 << 20},
+		{"RecoverEvents", c.RecoverEvents, 1, 1 << 16},
+		{"LatestKeys", c.LatestKeys, 1, 1 << 20},
 		{"Linger", int(c.Linger), 1, int(time.Hour)},
 		{"OpenTimeout", int(c.OpenTimeout), 1, int(time.Minute)},
 	} {

@@ -58,7 +58,11 @@ func (f *fakeSource) Recover(_ context.Context, t broker.Topic, after broker.Pos
 		return broker.Recovery{Head: f.head}, nil
 	}
 	for _, ev := range f.log {
-		if ev.Topic == t && ev.Position.Offset > after.Offset && len(rec.Events) < limit {
+		if ev.Topic == t && ev.Position.Offset > after.Offset {
+			if len(rec.Events) == limit {
+				rec.More = true
+				break
+			}
 			rec.Events = append(rec.Events, ev)
 			rec.Head = ev.Position
 		}
@@ -79,11 +83,19 @@ type fakeConn struct {
 	dieAt   int // the write at which it closes, 0 never
 	dead    bool
 	started bool
+	// room is the writes that it takes before it is blocked, if limited.
+	limited bool
+	room    int
 }
+
+func (c *fakeConn) Blocked() bool { return c.limited && c.room <= 0 }
 
 func (c *fakeConn) Deliver(frames []byte, events int) {
 	if c.dead {
 		panic("delivered to a closed conn")
+	}
+	if c.limited {
+		c.room--
 	}
 	c.got += string(frames)
 	c.writes++
@@ -116,7 +128,14 @@ type rig struct {
 
 func newRig(t *testing.T, cfg Config) *rig {
 	t.Helper()
-	r := &rig{t: t, src: &fakeSource{head: pos(0), open: map[broker.Topic]int{}}, woken: make(chan struct{}, 1024), now: 1 << 40}
+	r, stop := startRig(t, cfg)
+	t.Cleanup(stop)
+	return r
+}
+
+func startRig(t *testing.T, cfg Config) (r *rig, stop func()) {
+	t.Helper()
+	r = &rig{t: t, src: &fakeSource{head: pos(0), open: map[broker.Topic]int{}}, woken: make(chan struct{}, 1024), now: 1 << 40}
 	h, err := New(cfg, r.src)
 	if err != nil {
 		t.Fatal(err)
@@ -129,11 +148,10 @@ func newRig(t *testing.T, cfg Config) *rig {
 		defer close(done)
 		_ = h.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	return r, func() {
 		cancel()
 		<-done
-	})
-	return r
+	}
 }
 
 // settle runs the shard until nothing is left to do.

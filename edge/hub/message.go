@@ -44,7 +44,7 @@ type Message struct {
 // Frame is m encoded for v: the bytes to write, frame header included. Shared by all
 // subscribers: nobody may change them. Empty if v has no form of m.
 //
-// An event in JSONWS is {"topic":…,"epoch":…,"offset":…} with the payload as "data" if it is
+// An event in JSONWS is {"topic":…,"epoch":…,"offset":…}, its "key" if it has one, and the payload as "data" if it is
 // JSON, as "text" if it is other UTF-8, else as "b64". A reset is {"topic":…,"epoch":…,
 // "offset":…,"recovered":false}.
 func (m *Message) Frame(v Variant) []byte {
@@ -87,6 +87,9 @@ type Control struct {
 	Resumed bool
 	// Recovered is the answer to that: everything since is sent, nothing is missing.
 	Recovered bool
+	// Skipped is how many events after the position are not sent, since newer ones of their keys
+	// are. 0 in any other control.
+	Skipped uint64
 }
 
 // AppendControl appends c, encoded for v, to dst; nothing for RawWS.
@@ -101,7 +104,11 @@ func AppendControl(dst []byte, v Variant, c Control) []byte {
 	if c.Subscribed {
 		body = append(body, `,"subscribed":true`...)
 	}
-	if c.Resumed || !c.Subscribed {
+	switch {
+	case c.Skipped > 0:
+		body = append(body, `,"skipped":`...)
+		body = strconv.AppendUint(body, c.Skipped, 10)
+	case c.Resumed || !c.Subscribed:
 		body = append(body, `,"recovered":`...)
 		body = strconv.AppendBool(body, c.Recovered)
 	}
@@ -110,7 +117,10 @@ func AppendControl(dst []byte, v Variant, c Control) []byte {
 		return ws.AppendFrame(dst, ws.OpText, body)
 	}
 	name := "reset"
-	if c.Subscribed {
+	switch {
+	case c.Skipped > 0:
+		name = "skipped"
+	case c.Subscribed:
 		name = "subscribed"
 	}
 	dst = append(dst, "id: "...)
@@ -126,6 +136,10 @@ func appendEnvelope(b []byte, ev *broker.Event) []byte {
 	b = append(b, `{"topic":`...)
 	b = appendJSONString(b, string(ev.Topic))
 	b = appendPosition(b, ev.Position)
+	if ev.Key != "" {
+		b = append(b, `,"key":`...)
+		b = appendJSONString(b, ev.Key)
+	}
 	switch {
 	case json.Valid(ev.Data):
 		b = append(b, `,"data":`...)

@@ -17,6 +17,9 @@ type Conn interface {
 	// Deliver writes frames, which carry the given number of events (0 for a control). The
 	// bytes are lent until Deliver returns.
 	Deliver(frames []byte, events int)
+	// Blocked reports whether bytes of the conn wait for the kernel to take them. Then the hub
+	// delivers nothing but the rest of what it began.
+	Blocked() bool
 	// Opened says that the topic of s is live, so that [Shard.Start] may be called, or why it
 	// could not be opened. It is called at most once, never from within Subscribe.
 	Opened(s *Sub, err error)
@@ -33,6 +36,13 @@ type Shard struct {
 	active []*topic // with work, in the order of their turns
 	idle   []*topic // without subscribers since topic.idleSince
 	subs   int
+
+	behind  []*Sub // whose conns were blocked
+	stalled []*Sub // ... for long
+	rising  int    // of those, how many are to be looked at
+	scratch []*Sub
+	joined  []byte // what a subscriber is sent that catches up
+	skipped uint64
 
 	scheduled atomic.Bool
 	stalls    atomic.Uint64
@@ -102,9 +112,10 @@ func (s *Shard) Run() (more bool) {
 	clear(items)
 	s.spare = items[:0]
 
+	s.rise()
 	for range slicesPerRun {
 		if len(s.active) == 0 {
-			return false
+			break
 		}
 		t := s.active[0]
 		copy(s.active, s.active[1:])
@@ -116,7 +127,7 @@ func (s *Shard) Run() (more bool) {
 			t.queued = false
 		}
 	}
-	if len(s.active) == 0 {
+	if len(s.active) == 0 && s.rising == 0 {
 		return false
 	}
 	s.scheduled.Store(true)
@@ -148,7 +159,7 @@ func (s *Shard) slice(t *topic) {
 		t.form(s.hub.cfg)
 		s.settleLate(t)
 	}
-	written := t.sweep(s.hub.cfg.SliceWrites)
+	written := t.sweep(s.hub.cfg.SliceWrites, s.fall)
 	if written > 0 {
 		now := s.clock()
 		for _, m := range t.batch {
@@ -171,7 +182,7 @@ func (s *Shard) Subscribe(c Conn, name broker.Topic, v Variant, since broker.Pos
 		if err := s.hub.post(interest{topic: name, shard: s, add: true}); err != nil {
 			return nil, false, err
 		}
-		t = newTopic(name)
+		t = newTopic(name, modeOf(s.hub.cfg.Modes, name))
 		s.topics[name] = t
 	}
 	sub = &Sub{conn: c, topic: t, since: since, variant: v, slot: noSlot}

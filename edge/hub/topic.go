@@ -13,11 +13,16 @@ const maxJoinedKeep = 256 << 10
 // topic is one loop's view of a topic.
 type topic struct {
 	name  broker.Topic
+	mode  Mode
 	live  bool
 	epoch broker.Epoch
 	// last is the offset of the newest message accepted, swept that of the newest formed
 	// into a batch: where every subscriber in subs stands once the sweep has passed it.
 	last, swept uint64
+	// count is the number of messages formed into batches; before and countBefore are where the
+	// topic stood, and count, before the batch that is swept.
+	count, countBefore uint64
+	before             broker.Position
 	// refs counts the subscribers in any state.
 	refs      int
 	idleSince int64
@@ -39,16 +44,18 @@ type topic struct {
 	joined        [variants][]byte
 	isJoined      [variants]bool
 
-	ring ring
+	ring   ring
+	latest latest // in ModeLatest
 }
 
-func newTopic(name broker.Topic) *topic { return &topic{name: name} }
+func newTopic(name broker.Topic, mode Mode) *topic { return &topic{name: name, mode: mode} }
 
 func (t *topic) open(head broker.Position) {
 	t.live = true
 	t.epoch = head.Epoch
 	t.last, t.swept = head.Offset, head.Offset
 	t.ring.reset(head.Offset)
+	t.latest.reset(head.Offset)
 }
 
 func (t *topic) position() broker.Position {
@@ -87,12 +94,18 @@ func (t *topic) form(cfg Config) {
 	for v := range t.joined {
 		t.isJoined[v] = false
 	}
+	t.before, t.countBefore = t.position(), t.count
 	for _, m := range t.batch {
 		if m.Reset {
 			t.epoch = m.Event.Position.Epoch
 			t.ring.reset(m.Event.Position.Offset)
+			t.latest.reset(m.Event.Position.Offset)
 		} else {
+			t.count++
 			t.ring.push(m, cfg.RingEvents, cfg.RingBytes)
+			if t.mode == ModeLatest {
+				t.latest.put(m, cfg.LatestKeys)
+			}
 		}
 		t.swept = m.Event.Position.Offset
 	}
@@ -119,13 +132,20 @@ func (t *topic) frames(v Variant) []byte {
 }
 
 // sweep writes the batch to the next conns, at most budget of them, and returns to how many.
-// A conn that fails is closed within Deliver, which replaces it by nil in subs.
-func (t *topic) sweep(budget int) (written int) {
+// A conn that fails is closed within Deliver, which replaces it by nil in subs; one that has not
+// drained falls behind.
+func (t *topic) sweep(budget int, fall func(*Sub)) (written int) {
 	events := len(t.batch)
-	for t.cursor < t.limit && written < budget {
+	for seen := 0; t.cursor < t.limit && seen < budget; seen++ {
 		sub := t.subs[t.cursor]
 		t.cursor++
 		if sub == nil {
+			continue
+		}
+		if sub.conn.Blocked() {
+			t.remove(sub)
+			sub.since, sub.count, sub.counted = t.before, t.countBefore, true
+			fall(sub)
 			continue
 		}
 		if frames := t.frames(sub.variant); len(frames) > 0 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"weir/edge/hub"
 )
 
 // Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
@@ -17,8 +19,10 @@ type Config struct {
 	// MaxConns bounds the conns held at once; past it new ones get 503. 1 to 100 million.
 	// Default: the process's descriptor limit less a reserve, see [DefaultMaxConns].
 	MaxConns int
-	// MaxPendingBytes bounds what one conn may have queued in this process; at the bound it
-	// is closed with [ReasonSlowConsumer]. Bytes, 4 KiB to 64 MiB, default 1 MiB.
+	// MaxPendingBytes bounds the answers to its messages that a conn may leave unread; at the bound
+	// it is closed with [ReasonSlowConsumer]. Events are not queued: who does not keep up falls
+	// behind, and is closed if it takes nothing between two pings. Bytes, 4 KiB to 64 MiB, default
+	// 1 MiB.
 	MaxPendingBytes int
 	// MaxMessageBytes bounds a message from a client, whole and each of its frames. Bytes,
 	// 125 to 64 MiB, default 64 KiB.
@@ -40,6 +44,9 @@ type Config struct {
 	// DrainTimeout is the window over which conns are closed at shutdown. 0 to 1 h, default
 	// 5 s.
 	DrainTimeout time.Duration
+	// Modes say what subscribers that do not keep up with a topic are sent, the first that matches;
+	// every event if none does.
+	Modes []hub.ModeRule
 	// Echo opens /echo, which answers each message with itself, for conformance suites.
 	Echo bool
 	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also

@@ -44,6 +44,8 @@ type conn struct {
 	need       uint32 // bytes that must be buffered before it is worth looking again
 	decoder    ws.Decoder
 
+	pending int // outstanding bytes when it was last looked at; 0: not blocked then
+
 	state    connState
 	reason   CloseReason
 	armed    bool
@@ -72,13 +74,12 @@ func (c *conn) onTraffic() {
 	}
 }
 
+// Blocked implements [hub.Conn].
+func (c *conn) Blocked() bool { return c.state != stateClosed && c.gc.OutboundBuffered() > 0 }
+
 // Deliver implements [hub.Conn].
 func (c *conn) Deliver(frames []byte, events int) {
 	if c.state != stateMessages && c.state != stateStream {
-		return
-	}
-	if pending := c.gc.OutboundBuffered(); pending > 0 && pending+len(frames) > c.loop.cfg.MaxPendingBytes {
-		c.closeSlow()
 		return
 	}
 	c.loop.stats.writes.Add(1)
@@ -158,6 +159,11 @@ func (c *conn) unsubscribe() {
 // expired is called when the conn's deadline has come.
 func (c *conn) expired() {
 	cfg := &c.loop.cfg
+	if c.Blocked() && (c.state == stateMessages || c.state == stateStream) {
+		c.expiredBlocked()
+		return
+	}
+	c.pending = 0
 	switch c.state {
 	case stateHead, stateOpening:
 		c.respondError(ReasonHandshakeTimeout, errHandshakeTimeout)
@@ -176,6 +182,18 @@ func (c *conn) expired() {
 		c.abort(c.reason)
 	case stateClosed:
 	}
+}
+
+// expiredBlocked gives a conn whose client does not read as long as it takes some bytes: a ping would
+// stand behind those outstanding.
+func (c *conn) expiredBlocked() {
+	pending := c.gc.OutboundBuffered()
+	if pending == c.pending {
+		c.closeSlow()
+		return
+	}
+	c.pending = pending
+	c.loop.wheel.arm(c, c.loop.cfg.PongTimeout)
 }
 
 // heard notes that the client lives: its next ping is a full interval away.

@@ -31,6 +31,7 @@ type loop struct {
 	kickReady  atomic.Bool
 	conns      int
 	lingering  int
+	lookingOut bool // a timer runs
 	draining   bool
 	drainTicks int
 
@@ -71,7 +72,12 @@ func (l *loop) wake() {
 
 // run serves the shard. What is left starts again through the kick, see the package comment.
 func (l *loop) run() {
-	if !l.shard.Run() {
+	more := l.shard.Run()
+	if !l.lookingOut && l.shard.Fallen() {
+		l.lookingOut = true
+		time.AfterFunc(lookOut, l.lookForRoom)
+	}
+	if !more {
 		return
 	}
 	if l.kickReady.Load() {
@@ -79,6 +85,22 @@ func (l *loop) run() {
 		return
 	}
 	l.wake()
+}
+
+// lookOut is how soon it is looked whether the conn of a subscriber that fell behind has drained.
+// gnet does not tell.
+const lookOut = 5 * time.Millisecond
+
+// lookForRoom is called by a timer.
+func (l *loop) lookForRoom() {
+	// After the engine's end there is nothing to look at.
+	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		l.lookingOut = false
+		if l.shard.Drain() {
+			l.run()
+		}
+		return nil
+	}))
 }
 
 // onOpen takes in a new conn, or refuses it.
@@ -96,9 +118,10 @@ func (l *loop) onOpen(gc gnet.Conn) *conn {
 	return c
 }
 
-// notSentLowatBytes is the unsent data a socket may hold before the kernel takes no more:
-// what waits longer waits here, where it is counted.
-const notSentLowatBytes = 128 << 10
+// notSentLowatBytes is the unsent data a socket may hold before the kernel takes no more (tcp(7)):
+// what waits longer waits here, as a position. Less would have a conn with a long round trip wait for
+// us between two windows.
+const notSentLowatBytes = 16 << 10
 
 func (l *loop) refuse(c *conn) {
 	if l.lingering >= maxLingering {
@@ -132,6 +155,11 @@ func (l *loop) onTick() {
 		l.sinceUp = 0
 		l.shard.Tick()
 	}
+	if l.shard.DrainAll() {
+		l.run()
+	}
+	l.stats.behind.Store(int64(l.shard.Behind()))
+	l.stats.skipped.Store(l.shard.Skipped())
 	l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))
 	l.stats.stalls.Store(l.shard.Stalls())
 	if l.draining {

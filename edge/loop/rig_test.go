@@ -38,6 +38,7 @@ type source struct {
 	mu   sync.Mutex
 	fail error
 	hold chan struct{} // Subscribe waits for it, if set
+	log  []*broker.Event
 }
 
 func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {
@@ -56,8 +57,19 @@ func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position
 
 func (s *source) Unsubscribe(broker.Topic) {}
 
-func (s *source) Recover(context.Context, broker.Topic, broker.Position, int) (broker.Recovery, error) {
-	return broker.Recovery{}, nil
+// Recover gives what was published, of all topics as of one.
+func (s *source) Recover(_ context.Context, _ broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec := broker.Recovery{Head: after, Recovered: after.Epoch == 0xabc}
+	if int(after.Offset) < len(s.log) { //nolint:gosec // a test's
+		rec.Events = s.log[after.Offset:]
+		if rec.More = len(rec.Events) > limit; rec.More {
+			rec.Events = rec.Events[:limit]
+		}
+		rec.Head = rec.Events[len(rec.Events)-1].Position
+	}
+	return rec, nil
 }
 
 // rig is a running server.
@@ -72,9 +84,14 @@ type rig struct {
 
 func start(t *testing.T, cfg Config) *rig {
 	t.Helper()
+	return startWith(t, cfg, hub.Config{})
+}
+
+func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
+	t.Helper()
 	r := &rig{t: t, src: &source{}}
 	var err error
-	if r.hub, err = hub.New(hub.Config{}, r.src); err != nil {
+	if r.hub, err = hub.New(hubCfg, r.src); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Listen == "" {
@@ -110,15 +127,22 @@ func start(t *testing.T, cfg Config) *rig {
 	return r
 }
 
-func (r *rig) publish(topic broker.Topic, data string) {
+func (r *rig) publish(topic broker.Topic, data string) { r.publishKey(topic, "", data) }
+
+func (r *rig) publishKey(topic broker.Topic, key, data string) {
 	r.offset++
-	r.hub.Deliver([]*broker.Event{{
+	ev := &broker.Event{
 		Topic:       topic,
 		Position:    broker.Position{Epoch: 0xabc, Offset: r.offset},
 		Prev:        r.offset - 1,
 		OriginNanos: time.Now().UnixNano(),
+		Key:         key,
 		Data:        []byte(data),
-	}})
+	}
+	r.src.mu.Lock()
+	r.src.log = append(r.src.log, ev)
+	r.src.mu.Unlock()
+	r.hub.Deliver([]*broker.Event{ev})
 }
 
 // wantClosed waits until the counter of the reason is n.

@@ -16,6 +16,8 @@ type stats struct {
 	sentBytes     atomic.Uint64
 	pings         atomic.Uint64
 	stalls        atomic.Uint64
+	behind        atomic.Int64
+	skipped       atomic.Uint64
 	closed        [reasons]atomic.Uint64
 	latency       hist.Histogram
 }
@@ -34,6 +36,10 @@ type Stats struct {
 	Pings uint64
 	// InboxStalls counts how often the broker's reader waited for a loop.
 	InboxStalls uint64
+	// Behind are the subscriptions now whose conns have bytes outstanding, and which are therefore
+	// not written to. Skipped counts events that such were not sent, of topics in mode latest.
+	Behind  int
+	Skipped uint64
 	// Closed counts conns that ended, by reason.
 	Closed [reasons]uint64
 	// Latency is the age of events at their write: from the publisher's weir to ours.
@@ -62,6 +68,8 @@ func (s *Server) StatsInto(total *Stats) {
 		total.SentBytes += st.sentBytes.Load()
 		total.Pings += st.pings.Load()
 		total.InboxStalls += st.stalls.Load()
+		total.Behind += int(st.behind.Load())
+		total.Skipped += st.skipped.Load()
 		for r := range st.closed {
 			total.Closed[r] += st.closed[r].Load()
 		}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"weir/edge"
 )
 
 // setting is one key: where it lives, what it means, how it is read and written.
@@ -26,7 +28,7 @@ func settings() []setting {
 		text("edge.listen", "edge.Listen", "address of the edge, host:port", func(c *Config) *string { return &c.Edge.Listen }),
 		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
 		number("edge.max_conns", "edge.MaxConns", "connections held at once; 0: by the descriptor limit", func(c *Config) *int { return &c.Edge.MaxConns }),
-		size("edge.max_pending", "edge.MaxPendingBytes", "bytes one connection may have queued before it is closed as a slow consumer", func(c *Config) *int { return &c.Edge.MaxPendingBytes }),
+		size("edge.max_pending", "edge.MaxPendingBytes", "bytes of answers one connection may leave unread before it is closed as a slow consumer", func(c *Config) *int { return &c.Edge.MaxPendingBytes }),
 		size("edge.max_message", "edge.MaxMessageBytes", "largest message from a client", func(c *Config) *int { return &c.Edge.MaxMessageBytes }),
 		size("edge.max_head", "edge.MaxHeadBytes", "largest request head", func(c *Config) *int { return &c.Edge.MaxHeadBytes }),
 		number("edge.max_topics", "edge.MaxTopics", "topics of one connection", func(c *Config) *int { return &c.Edge.MaxTopics }),
@@ -35,6 +37,7 @@ func settings() []setting {
 		duration("edge.pong_timeout", "edge.PongTimeout", "time to answer one", func(c *Config) *time.Duration { return &c.Edge.PongTimeout }),
 		duration("edge.drain_timeout", "edge.DrainTimeout", "window over which connections are closed at shutdown", func(c *Config) *time.Duration { return &c.Edge.DrainTimeout }),
 		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),
+		parsed("edge.modes", "what slow subscribers of topics are sent, the first that matches: PATTERN=log is all, PATTERN=latest the newest of each key", edge.ParseModeRule, func(c *Config) *[]edge.ModeRule { return &c.Edge.Modes }),
 		texts("edge.allowed_origins", "edge.AllowedOrigins", "values of the Origin header let in; * for all", func(c *Config) *[]string { return &c.Edge.AllowedOrigins }),
 		text("admin.listen", "admin.Listen", "address of the admin page and API", func(c *Config) *string { return &c.Admin.Listen }),
 		text("admin.api_key", "admin.APIKey", "key that the API asks for; needed unless listen is a loopback address", func(c *Config) *string { return &c.Admin.APIKey }),
@@ -115,23 +118,28 @@ func quoteList(values []string) string {
 }
 
 func prefixes(key, doc string, at func(*Config) *[]netip.Prefix) setting {
+	return parsed(key, doc, ParsePrefix, at)
+}
+
+// parsed is a list of what has a text.
+func parsed[T fmt.Stringer](key, doc string, parse func(string) (T, error), at func(*Config) *[]T) setting {
 	return setting{
 		key: key, doc: doc, list: true,
 		get: func(c *Config) string {
 			var values []string
-			for _, p := range *at(c) {
-				values = append(values, p.String())
+			for _, v := range *at(c) {
+				values = append(values, v.String())
 			}
 			return quoteList(values)
 		},
 		set: func(c *Config, values []string) error {
-			list := make([]netip.Prefix, 0, len(values))
-			for _, v := range values {
-				p, err := ParsePrefix(v)
+			list := make([]T, 0, len(values))
+			for _, text := range values {
+				v, err := parse(text)
 				if err != nil {
 					return err
 				}
-				list = append(list, p)
+				list = append(list, v)
 			}
 			*at(c) = list
 			return nil

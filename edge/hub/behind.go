@@ -1,0 +1,106 @@
+package hub
+
+// A subscriber whose conn still has bytes to be taken by the kernel is written nothing: it falls
+// behind, at the position of the last event written to it, and holds no event. Once its conn has
+// drained it rises: of a topic in mode log it is brought from there to where the topic was swept as
+// one that resumes, of one in mode latest by the newest message of each key. What it is sent on the
+// way may block it again, and so leave it behind at a later position.
+
+// patience is how often a subscriber is looked at by [Shard.Drain] before it is left to
+// [Shard.DrainAll]: who stalls for seconds is not worth a look every few milliseconds.
+const patience = 32
+
+// risesPerRun bounds the subscribers that one [Shard.Run] looks at, so that the loop's other work
+// goes on.
+const risesPerRun = 256
+
+// fall leaves sub behind at sub.since.
+func (s *Shard) fall(sub *Sub) {
+	sub.state, sub.tries = subBehind, 0
+	s.behind = append(s.behind, sub)
+}
+
+// Behind is the number of subscriptions whose conns were blocked when they were last looked at.
+func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) }
+
+// Fallen reports whether some of those have not been behind for long: then [Shard.Drain] is to be
+// called within milliseconds.
+func (s *Shard) Fallen() bool { return len(s.behind) > 0 }
+
+// Drain has the next calls of [Shard.Run] look once at each subscriber that fell behind not long
+// ago, whether its conn has drained. It reports whether there is any: then Run must be called.
+func (s *Shard) Drain() bool {
+	s.rising = len(s.behind)
+	return s.rising > 0
+}
+
+// DrainAll is Drain for all that are behind. To be called some times a second.
+func (s *Shard) DrainAll() bool {
+	s.behind = append(s.behind, s.stalled...)
+	clear(s.stalled)
+	s.stalled = s.stalled[:0]
+	return s.Drain()
+}
+
+// rise looks at some of those behind. Its conns' methods may close them, and they may fall again.
+func (s *Shard) rise() {
+	n := min(s.rising, risesPerRun, len(s.behind))
+	s.rising -= n
+	if n == 0 {
+		return
+	}
+	looked := append(s.scratch[:0], s.behind[:n]...)
+	rest := copy(s.behind, s.behind[n:])
+	clear(s.behind[rest:])
+	s.behind = s.behind[:rest]
+	for _, sub := range looked {
+		switch {
+		case sub.state != subBehind:
+		case sub.conn.Blocked() && sub.tries >= patience:
+			s.stalled = append(s.stalled, sub)
+		case sub.conn.Blocked():
+			sub.tries++
+			s.behind = append(s.behind, sub)
+		case sub.topic.mode == ModeLatest:
+			s.riseLatest(sub)
+		default:
+			sub.tries = 0
+			s.catchUp(sub)
+		}
+	}
+	clear(looked)
+	s.scratch = looked[:0]
+}
+
+// riseLatest brings sub to where the topic was swept by the newest message of each key.
+func (s *Shard) riseLatest(sub *Sub) {
+	t := sub.topic
+	msgs, ok := t.latest.after(sub.since.Offset)
+	if sub.since.Epoch != t.epoch || !ok || !sub.counted {
+		sub.tries = 0
+		s.catchUp(sub)
+		return
+	}
+	if skipped := t.count - sub.count - uint64(len(msgs)); skipped > 0 {
+		s.skipped += skipped
+		c := Control{Topic: t.name, Position: sub.since, Skipped: skipped}
+		sub.conn.Deliver(AppendControl(nil, sub.variant, c), 0)
+	}
+	if sub.state == subClosed {
+		return
+	}
+	left, alive := s.replay(sub, msgs)
+	sub.standsBefore(left)
+	if alive && left == 0 {
+		t.attach(sub)
+	}
+}
+
+// standsBefore notes that sub has all of the topic's messages but the last few.
+func (sub *Sub) standsBefore(left int) {
+	sub.count, sub.counted = sub.topic.count-uint64(left), true //nolint:gosec // a length
+}
+
+// Skipped is how many events subscribers of topics in mode latest were not sent, for they did not
+// keep up.
+func (s *Shard) Skipped() uint64 { return s.skipped }

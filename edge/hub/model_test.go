@@ -1,0 +1,177 @@
+package hub
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"weir/broker"
+	"weir/edge/ws"
+
+	"pgregory.net/rapid"
+)
+
+// told is what a subscriber reads of one frame in JSONWS.
+type told struct {
+	Offset     uint64 `json:"offset"`
+	Key        string `json:"key"`
+	Data       *int   `json:"data"`
+	Subscribed bool   `json:"subscribed"`
+	Recovered  *bool  `json:"recovered"`
+	Skipped    uint64 `json:"skipped"`
+}
+
+// parseTold takes the frames in JSONWS apart.
+func parseTold(t rapid.TB, frames string) (all []told) {
+	b := []byte(frames)
+	for len(b) > 0 {
+		h, n, err := ws.ParseHeader(b)
+		if err != nil {
+			t.Fatalf("%q: %v", b, err)
+		}
+		var one told
+		if err := json.Unmarshal(b[n:n+int(h.Length)], &one); err != nil {
+			t.Fatalf("%q: %v", b[n:], err)
+		}
+		all = append(all, one)
+		b = b[n+int(h.Length):]
+	}
+	return all
+}
+
+// model is a hub with some subscribers that block and drain at random, beside what was published.
+type model struct {
+	*rig
+	topic     broker.Topic
+	mode      Mode
+	published []*broker.Event
+	conns     []*modelConn
+}
+
+type modelConn struct {
+	*fakeConn
+	from int // events published before it subscribed
+}
+
+func (m *model) publish(key string) {
+	offset := uint64(len(m.published) + 1)
+	ev := event(m.topic, offset)
+	ev.Key = key
+	m.published = append(m.published, ev)
+	m.src.mu.Lock()
+	m.src.log = append(m.src.log, ev)
+	m.src.mu.Unlock()
+	m.hub.Deliver([]*broker.Event{ev})
+}
+
+// quiet runs the shard, and waits for the broker's answers, until nothing is left to do.
+func (m *model) quiet() {
+	m.settle()
+	for _, c := range m.conns {
+		for c.sub.state == subResuming {
+			<-m.woken
+			m.settle()
+		}
+	}
+}
+
+// check holds what a conn that has drained read to what was published.
+func (m *model) check(t rapid.TB, c *modelConn) {
+	var last uint64
+	var got []told
+	var skipped uint64
+	for _, one := range parseTold(t, c.got) {
+		switch {
+		case one.Subscribed:
+			last = one.Offset
+		case one.Data != nil:
+			if one.Offset <= last {
+				t.Fatalf("offset %d after %d", one.Offset, last)
+			}
+			last = one.Offset
+			got = append(got, one)
+		case one.Skipped > 0:
+			skipped += one.Skipped
+		default:
+			t.Fatalf("told %+v", one)
+		}
+	}
+	want := m.published[c.from:]
+	if uint64(len(got))+skipped != uint64(len(want)) {
+		t.Fatalf("%d events and %d skipped, %d were published", len(got), skipped, len(want))
+	}
+	if m.mode == ModeLog && skipped > 0 {
+		t.Fatalf("%d skipped in mode log", skipped)
+	}
+	newest, read := map[string]uint64{}, map[string]uint64{}
+	for _, ev := range want {
+		newest[ev.Key] = ev.Position.Offset
+	}
+	for _, one := range got {
+		read[one.Key] = one.Offset
+	}
+	if fmt.Sprint(newest) != fmt.Sprint(read) {
+		t.Fatalf("newest of each key: read %v, published %v", read, newest)
+	}
+}
+
+// TestSlowReadersEndWhereTheOthersAre: whatever the order in which subscribers block and drain while
+// events are published, one of mode log reads every event once and in order, one of mode latest the
+// newest of each key, and is told how many it was not sent.
+func TestSlowReadersEndWhereTheOthersAre(t *testing.T) {
+	for _, mode := range []Mode{ModeLog, ModeLatest} {
+		t.Run(mode.String(), func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) { runModel(t, rt, mode) })
+		})
+	}
+}
+
+func runModel(t *testing.T, rt *rapid.T, mode Mode) {
+	t.Helper()
+	cfg := Config{
+		RingEvents: rapid.IntRange(1, 8).Draw(rt, "ring"), RecoverEvents: rapid.IntRange(1, 5).Draw(rt, "recover"),
+		LatestKeys: rapid.IntRange(1, 6).Draw(rt, "keys kept"), Modes: []ModeRule{{"m.>", mode}},
+	}
+	r, stop := startRig(t, cfg)
+	defer stop()
+	m := &model{rig: r, topic: "m.a", mode: mode}
+	m.conns = append(m.conns, &modelConn{fakeConn: m.live(m.topic, JSONWS)})
+	rt.Repeat(map[string]func(*rapid.T){
+		"publish": func(rt *rapid.T) {
+			for range rapid.IntRange(1, 12).Draw(rt, "events") {
+				m.publish(rapid.StringMatching("[a-e]").Draw(rt, "key"))
+			}
+		},
+		"run":    func(*rapid.T) { m.shard.Run() },
+		"settle": func(*rapid.T) { m.quiet() },
+		"subscribe": func(rt *rapid.T) {
+			m.quiet()
+			m.conns = append(m.conns, &modelConn{fakeConn: m.live(m.topic, JSONWS), from: len(m.published)})
+		},
+		"block": func(rt *rapid.T) {
+			c := rapid.SampledFrom(m.conns).Draw(rt, "conn")
+			c.limited, c.room = true, rapid.IntRange(0, 2).Draw(rt, "room")
+		},
+		"drain": func(rt *rapid.T) {
+			rapid.SampledFrom(m.conns).Draw(rt, "conn").room = rapid.IntRange(1, 3).Draw(rt, "room")
+			if rapid.Bool().Draw(rt, "all") {
+				m.shard.DrainAll()
+			} else {
+				m.shard.Drain()
+			}
+		},
+	})
+	for _, c := range m.conns {
+		c.limited = false
+	}
+	for first := true; first || m.shard.Behind() > 0; first = false {
+		m.shard.DrainAll()
+		m.quiet()
+	}
+	for _, c := range m.conns {
+		if c.sub.state != subLive {
+			rt.Fatalf("a subscriber that reads is in state %d", c.sub.state)
+		}
+		m.check(rt, c)
+	}
+}
