@@ -44,7 +44,7 @@ func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
 	return &Server{hub: h, loops: l}, nil
 }
 
-// Run listens and serves until ctx ends, then drains over Config.DrainTimeout. It returns nil
+// Run listens and serves until ctx ends, then drains over at most Config.DrainTimeout. It returns nil
 // after a drain, and an error that says what to do if it could not listen.
 func (s *Server) Run(ctx context.Context) error {
 	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(ctx))

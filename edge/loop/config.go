@@ -41,9 +41,13 @@ type Config struct {
 	// PongTimeout is how long a client may take to answer a ping before it is closed with
 	// [ReasonPongTimeout]. 100 ms to 10 min, default 10 s.
 	PongTimeout time.Duration
-	// DrainTimeout is the window over which conns are closed at shutdown. 0 to 1 h, default
-	// 5 s.
+	// DrainTimeout bounds the window over which conns are closed at shutdown: it is as long as it
+	// takes for them to come back at the most conns a second that this edge was seen to accept, or
+	// 1000. 0 to 1 h, default 30 s.
 	DrainTimeout time.Duration
+	// DrainTo is where clients are told to connect then, a URL of at most 80 bytes; empty: again
+	// where they were.
+	DrainTo string
 	// Modes say what subscribers that do not keep up with a topic are sent, the first that matches;
 	// every event if none does.
 	Modes []hub.ModeRule
@@ -97,7 +101,7 @@ func (c Config) Defaults() Config {
 		{&c.HandshakeTimeout, 10 * time.Second},
 		{&c.PingInterval, 25 * time.Second},
 		{&c.PongTimeout, 10 * time.Second},
-		{&c.DrainTimeout, 5 * time.Second},
+		{&c.DrainTimeout, 30 * time.Second},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -144,5 +148,11 @@ func (c Config) Validate() error {
 			errs = append(errs, &FieldError{r.field, r.value, fmt.Sprintf("%v to %v", r.low, r.high)})
 		}
 	}
+	if len(c.DrainTo) > maxDrainTo {
+		errs = append(errs, &FieldError{"DrainTo", c.DrainTo, fmt.Sprintf("a URL of at most %d bytes", maxDrainTo)})
+	}
 	return errors.Join(errs...)
 }
+
+// maxDrainTo lets a URL fit a close frame beside its text.
+const maxDrainTo = 80

@@ -166,23 +166,3 @@ func (l *loop) onTick() {
 		l.drain()
 	}
 }
-
-// drain closes this tick's share of the conns, so that all are closed within the window.
-func (l *loop) drain() {
-	share := l.conns
-	if l.drainTicks > 1 {
-		share = (l.conns + l.drainTicks - 1) / l.drainTicks
-		l.drainTicks--
-	}
-	for _, c := range l.wheel.pick(share, func(c *conn) bool { return c.state < stateClosing }) {
-		switch c.state {
-		case stateHead, stateOpening:
-			c.respondError(ReasonDraining, errDraining)
-		case stateStream:
-			c.write([]byte("retry: 1000\n\n"))
-			c.finish(ReasonDraining)
-		default:
-			c.closeWith(ReasonDraining, closeServiceRestart, "the edge is shutting down: connect again")
-		}
-	}
-}

@@ -27,6 +27,8 @@ type Server struct {
 	ready chan struct{}
 	addr  atomic.Pointer[net.TCPAddr]
 
+	accepts acceptMeter
+
 	mu     sync.Mutex
 	loops  map[gnet.EventLoop]*loop
 	engine gnet.Engine
@@ -47,7 +49,7 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 	}, nil
 }
 
-// Run listens and serves until ctx ends, then closes the conns over DrainTimeout and
+// Run listens and serves until ctx ends, then closes the conns over a window of at most DrainTimeout and
 // returns. An error says why it could not listen, or what stopped the loops.
 func (s *Server) Run(ctx context.Context) error {
 	addr, err := s.claim()
@@ -152,28 +154,19 @@ func (s *Server) runTicks(ctx context.Context) {
 			return
 		case <-t.C:
 			s.each((*loop).onTick)
+			s.accepts.tick(s.accepted())
 		}
 	}
 }
 
-// drain closes all conns over the window and waits for the last one's end.
-func (s *Server) drain() {
-	s.each(func(l *loop) {
-		l.draining = true
-		l.drainTicks = int(s.cfg.DrainTimeout / tick)
-		l.drain()
-	})
-	deadline := time.After(s.cfg.DrainTimeout + closeLinger + 10*tick)
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	for s.conns.Load() > 0 {
-		select {
-		case <-deadline:
-			s.log.Warn("conns left at the end of the drain", "conns", s.conns.Load())
-			return
-		case <-t.C:
-		}
+// accepted is how many handshakes were answered with a subscription.
+func (s *Server) accepted() (n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.loops {
+		n += l.stats.accepted.Load()
 	}
+	return n
 }
 
 func (s *Server) closeKicks() {
