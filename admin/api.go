@@ -138,13 +138,22 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 	writeReply(w, r, reply{Result: s.deps.Numbers()})
 }
 
+func (s *Server) why(w http.ResponseWriter, r *http.Request) {
+	conns, err := s.deps.Why(r.Context(), r.URL.Query().Get("client"))
+	if err != nil {
+		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
+		return
+	}
+	writeReply(w, r, reply{Result: map[string]any{"conns": conns}})
+}
+
 func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/api/publish", "/api/broadcast", "/api/quota/mode", "/api/quota/apply", "/api/quota/confirm", "/api/quota/edit":
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
 	default:
-		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
 	}
 }
 

@@ -43,6 +43,8 @@ type Deps struct {
 	// Quotas is nil when XDP is off; QuotasOff then says why.
 	Quotas    Quotas
 	QuotasOff string
+	// Why says what became of a client's conns; JSON-able. An error is the caller's mistake.
+	Why func(ctx context.Context, client string) (any, error)
 	// Numbers is the JSON-able state for /api/info and the page.
 	Numbers func() Numbers
 	// Ready is nil when all parts serve, else says which does not.
@@ -135,6 +137,7 @@ func (s *Server) Handler() http.Handler {
 	handle("POST /api/publish", "publish", false, s.publish)
 	handle("POST /api/broadcast", "broadcast", false, s.broadcast)
 	handle("/api/info", "info", false, s.info)
+	handle("GET /api/why", "why", false, s.why)
 	handle("GET /api/quota", "quota", false, s.quota)
 	handle("POST /api/quota/mode", "quota_mode", false, s.quotaMode)
 	handle("GET /api/quota/top", "quota_top", false, s.quotaTop)

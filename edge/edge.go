@@ -72,5 +72,13 @@ func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }
 // Addr is the address served; nil before Run found it.
 func (s *Server) Addr() net.Addr { return s.loops.Addr() }
 
+// ConnReport is what became of one conn.
+type ConnReport = loop.ConnReport
+
+// Why says what became of the conns of a client: an address, or one with a port.
+func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
+	return s.loops.Why(ctx, client)
+}
+
 // Stats sums up the counters of all loops.
 func (s *Server) Stats() Stats { return s.loops.Stats() }

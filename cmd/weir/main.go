@@ -28,6 +28,7 @@ type cli struct {
 	Serve     serveCmd       `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
 	Publish   publishCmd     `cmd:"" help:"Publish events to a topic."`
 	Subscribe subscribeCmd   `cmd:"" help:"Print the events of topics as they come."`
+	Why       whyCmd         `cmd:"" help:"Say what became of a client's connections."`
 	Quota     quotaCmd       `cmd:"" help:"Show and change the quotas in XDP."`
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
 	Version   versionCmd     `cmd:"" help:"Print the version."`

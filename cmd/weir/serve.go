@@ -153,6 +153,7 @@ func (n *node) build(ctx context.Context, environ []string) (err error) {
 	deps := admin.Deps{
 		Publisher: publisher{n.bus},
 		QuotasOff: n.guard.off,
+		Why:       func(ctx context.Context, client string) (any, error) { return n.edge.Why(ctx, client) },
 		Numbers:   n.numbers.now,
 		Ready:     n.ready,
 		Gatherer:  n.registry,

@@ -18,6 +18,7 @@ const risesPerRun = 256
 func (s *Shard) fall(sub *Sub) {
 	sub.state, sub.tries = subBehind, 0
 	s.behind = append(s.behind, sub)
+	sub.conn.Fell()
 }
 
 // Behind is the number of subscriptions whose conns were blocked when they were last looked at.
@@ -83,6 +84,7 @@ func (s *Shard) riseLatest(sub *Sub) {
 	}
 	if skipped := t.count - sub.count - uint64(len(msgs)); skipped > 0 {
 		s.skipped += skipped
+		sub.conn.Skipped(skipped)
 		c := Control{Topic: t.name, Position: sub.since, Skipped: skipped}
 		sub.conn.Deliver(AppendControl(nil, sub.variant, c), 0)
 	}

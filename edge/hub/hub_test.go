@@ -88,6 +88,9 @@ type fakeConn struct {
 	room    int
 }
 
+func (c *fakeConn) Fell()          {}
+func (c *fakeConn) Skipped(uint64) {}
+
 func (c *fakeConn) Blocked() bool { return c.limited && c.room <= 0 }
 
 func (c *fakeConn) Deliver(frames []byte, events int) {

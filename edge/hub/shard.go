@@ -20,6 +20,10 @@ type Conn interface {
 	// Blocked reports whether bytes of the conn wait for the kernel to take them. Then the hub
 	// delivers nothing but the rest of what it began.
 	Blocked() bool
+	// Fell says that a subscription of the conn fell behind; Skipped that it was not sent so many
+	// events for that.
+	Fell()
+	Skipped(events uint64)
 	// Opened says that the topic of s is live, so that [Shard.Start] may be called, or why it
 	// could not be opened. It is called at most once, never from within Subscribe.
 	Opened(s *Sub, err error)

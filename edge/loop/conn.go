@@ -27,6 +27,11 @@ const (
 	stateClosed                    // gone: gc must not be touched
 )
 
+// String is the state's name in reports.
+func (s connState) String() string {
+	return [...]string{"request", "opening", "websocket", "stream", "closing", "closed"}[min(s, stateClosed)]
+}
+
 // conn is one client's connection. It belongs to its loop.
 type conn struct {
 	gc   gnet.Conn
@@ -44,6 +49,7 @@ type conn struct {
 	need       uint32 // bytes that must be buffered before it is worth looking again
 	decoder    ws.Decoder
 
+	past    past
 	pending int // outstanding bytes when it was last looked at; 0: not blocked then
 
 	state    connState

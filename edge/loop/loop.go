@@ -31,6 +31,7 @@ type loop struct {
 	kickReady  atomic.Bool
 	conns      int
 	lingering  int
+	history    history
 	lookingOut bool // a timer runs
 	draining   bool
 	drainTicks int
@@ -105,7 +106,7 @@ func (l *loop) lookForRoom() {
 
 // onOpen takes in a new conn, or refuses it.
 func (l *loop) onOpen(gc gnet.Conn) *conn {
-	c := &conn{gc: gc, loop: l}
+	c := &conn{gc: gc, loop: l, past: past{opened: l.wheel.now}}
 	gc.SetContext(c)
 	l.conns++
 	limitUnsent(gc.Fd(), notSentLowatBytes)
@@ -143,6 +144,7 @@ func (l *loop) onClose(c *conn) {
 	if c.refused {
 		l.lingering--
 	}
+	l.history.add(ended{client: c.client(), past: c.past, closed: l.wheel.now, reason: c.reason})
 	l.conns--
 	l.server.conns.Add(-1)
 	l.stats.closed[c.reason].Add(1)

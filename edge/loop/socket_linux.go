@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,18 @@ func DescriptorLimit() int {
 // limitUnsent sets TCP_NOTSENT_LOWAT (tcp(7)). A socket without it only queues more.
 func limitUnsent(fd, bytes int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+}
+
+// tcpInfo is a connection's TCP_INFO (tcp(7)).
+func tcpInfo(fd int) (TCPInfo, bool) {
+	i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return TCPInfo{}, false
+	}
+	return TCPInfo{
+		UnsentBytes: int(i.Notsent_bytes), UnackedSegments: int(i.Unacked), CongestionWindow: int(i.Snd_cwnd),
+		ReceiveWindow: int(i.Snd_wnd), SegmentBytes: int(i.Snd_mss), RTT: time.Duration(i.Rtt) * time.Microsecond,
+	}, true
 }
 
 // shutdownWrite ends our side of a connection. One that is gone already closes by itself.

@@ -15,6 +15,8 @@ func limitUnsent(int, int) {}
 
 func shutdownWrite(int) {}
 
+func tcpInfo(int) (TCPInfo, bool) { return TCPInfo{}, false }
+
 // kick is not there: slices of sweeps go on as tasks.
 type kick struct{ end net.Conn }
 

@@ -1,0 +1,223 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// historySize is how many ended conns a loop remembers, 64 bytes each.
+const historySize = 1024
+
+// whyConns bounds the conns of one client that [Server.Why] reports from each loop.
+const whyConns = 100
+
+// Cause is why a conn had bytes outstanding when it fell behind.
+type Cause uint8
+
+// The causes, as TCP has them at that moment.
+const (
+	// CauseReceiveWindow: the client's end has no room: it does not read.
+	CauseReceiveWindow Cause = iota
+	// CauseCongestionWindow: the network has not acknowledged what is on its way.
+	CauseCongestionWindow
+	// CauseUnsent: neither; more was written at once than the kernel takes unsent.
+	CauseUnsent
+	causes
+)
+
+// String is the cause's name in reports.
+func (c Cause) String() string {
+	return [...]string{"receive_window", "congestion_window", "unsent_bytes"}[min(c, causes-1)]
+}
+
+// past is what a conn is remembered for, while it lives and after.
+type past struct {
+	opened  uint32 // ticks
+	skipped uint32
+	falls   [causes]uint16
+}
+
+// ended is a conn that was closed.
+type ended struct {
+	client netip.AddrPort
+	past   past
+	closed uint32 // ticks
+	reason CloseReason
+}
+
+// history is a loop's last ended conns.
+type history struct {
+	conns []ended
+	next  int
+}
+
+func (h *history) add(e ended) {
+	if len(h.conns) < historySize {
+		h.conns = append(h.conns, e)
+		return
+	}
+	h.conns[h.next] = e
+	h.next = (h.next + 1) % historySize
+}
+
+// ConnReport is what became of one conn.
+type ConnReport struct {
+	Client netip.AddrPort `json:"client"`
+	// State is what it is doing: request, opening, websocket, stream, closing or closed.
+	State  string   `json:"state"`
+	Topics []string `json:"topics,omitempty"`
+	// OpenFor is how long ago it was opened, ClosedAgo closed, to a tenth of a second.
+	OpenFor   time.Duration `json:"open_for_ns"`
+	ClosedAgo time.Duration `json:"closed_ago_ns,omitempty"`
+	// Reason is why it ended, if it did.
+	Reason string `json:"reason,omitempty"`
+	// Falls are how often its subscriptions fell behind, by cause; Skipped is how many events of
+	// topics in mode latest it was not sent for that.
+	Falls   map[string]int `json:"falls"`
+	Skipped int            `json:"skipped"`
+	// Outstanding are the bytes that wait here; TCP is its socket's state, nil if it is closed.
+	Outstanding int      `json:"outstanding_bytes"`
+	TCP         *TCPInfo `json:"tcp,omitempty"`
+}
+
+// TCPInfo is the part of tcp(7)'s TCP_INFO that says why bytes are outstanding.
+type TCPInfo struct {
+	UnsentBytes      int           `json:"unsent_bytes"`
+	UnackedSegments  int           `json:"unacked_segments"`
+	CongestionWindow int           `json:"congestion_window_segments"`
+	ReceiveWindow    int           `json:"receive_window_bytes"`
+	SegmentBytes     int           `json:"segment_bytes"`
+	RTT              time.Duration `json:"rtt_ns"`
+}
+
+// cause is why the socket takes no more.
+func (i *TCPInfo) cause() Cause {
+	switch {
+	case i.ReceiveWindow < max(i.SegmentBytes, 1)*(i.UnackedSegments+1):
+		return CauseReceiveWindow
+	case i.UnackedSegments >= i.CongestionWindow:
+		return CauseCongestionWindow
+	}
+	return CauseUnsent
+}
+
+// Fell implements [hub.Conn].
+func (c *conn) Fell() {
+	cause := CauseUnsent
+	if i, ok := tcpInfo(c.gc.Fd()); ok {
+		cause = i.cause()
+	}
+	if n := &c.past.falls[cause]; *n < ^uint16(0) {
+		*n++
+	}
+}
+
+// Skipped implements [hub.Conn].
+func (c *conn) Skipped(events uint64) {
+	c.past.skipped = uint32(min(uint64(c.past.skipped)+events, uint64(^uint32(0)))) //nolint:gosec // bounded by the min
+}
+
+// client is the address of the conn's other end.
+func (c *conn) client() netip.AddrPort {
+	if a, ok := c.gc.RemoteAddr().(*net.TCPAddr); ok {
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+func (l *loop) since(ticks uint32) time.Duration {
+	return time.Duration(l.wheel.now-ticks) * tick
+}
+
+// report is what became of the conns of a client, those that ended last.
+func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
+	is := func(p netip.AddrPort) bool { return p.Addr() == addr && (port == 0 || p.Port() == port) }
+	for _, c := range l.wheel.pick(whyConns, func(c *conn) bool { return is(c.client()) }) {
+		r := c.past.report(c.client(), c.state.String())
+		r.OpenFor = l.since(c.past.opened)
+		r.Outstanding = c.gc.OutboundBuffered()
+		if i, ok := tcpInfo(c.gc.Fd()); ok {
+			r.TCP = &i
+		}
+		if c.sub != nil {
+			r.Topics = append(r.Topics, string(c.sub.Topic()))
+		}
+		for _, s := range c.more {
+			r.Topics = append(r.Topics, string(s.Topic()))
+		}
+		if c.reasoned {
+			r.Reason = c.reason.String()
+		}
+		all = append(all, r)
+	}
+	for _, e := range l.history.conns {
+		if !is(e.client) {
+			continue
+		}
+		r := e.past.report(e.client, stateClosed.String())
+		r.OpenFor, r.ClosedAgo = l.since(e.past.opened)-l.since(e.closed), l.since(e.closed)
+		r.Reason = e.reason.String()
+		all = append(all, r)
+	}
+	return all
+}
+
+func (p *past) report(client netip.AddrPort, state string) ConnReport {
+	r := ConnReport{Client: client, State: state, Falls: map[string]int{}, Skipped: int(p.skipped)}
+	for cause := range causes {
+		r.Falls[cause.String()] = int(p.falls[cause])
+	}
+	return r
+}
+
+// Why says what became of the conns of a client, an address or an address with a port: of those
+// held, and of the last that ended, which come last. It looks through all conns, on their loops.
+func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
+	addr, port, err := parseClient(client)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	reports := make(chan []ConnReport, len(s.loops))
+	asked := 0
+	for el, l := range s.loops {
+		asked++
+		err = errors.Join(err, el.Execute(ctx, gnet.RunnableFunc(func(context.Context) error {
+			reports <- l.report(addr, port)
+			return nil
+		})))
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("ask the event loops: %w", err)
+	}
+	var all []ConnReport
+	for range asked {
+		select {
+		case r := <-reports:
+			all = append(all, r...)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("ask the event loops: %w", ctx.Err())
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ConnReport) int { return int(a.ClosedAgo - b.ClosedAgo) })
+	return all, nil
+}
+
+func parseClient(client string) (addr netip.Addr, port uint16, err error) {
+	if p, err := netip.ParseAddrPort(client); err == nil {
+		return p.Addr().Unmap(), p.Port(), nil
+	}
+	if addr, err = netip.ParseAddr(client); err != nil {
+		return addr, 0, fmt.Errorf("client %q: want an address, such as 192.0.2.7, or one with a port, such as 192.0.2.7:51234", client)
+	}
+	return addr.Unmap(), 0, nil
+}
