@@ -10,7 +10,7 @@ import (
 // why asks for the report of one conn until it is as wanted.
 func (r *rig) why(client string, want func(ConnReport) bool) (last ConnReport) {
 	r.t.Helper()
-	for deadline := time.Now().Add(waitFor); time.Now().Before(deadline); time.Sleep(tick / 10) {
+	for deadline := time.Now().Add(waitFor); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		all, err := r.srv.Why(r.t.Context(), client)
 		if err != nil {
 			r.t.Fatal(err)
