@@ -17,6 +17,7 @@ var (
 	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
 	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
+	descHeld          = prometheus.NewDesc("weir_edge_held_bytes", "Bytes held for clients that are behind, in the process and in their sockets.", []string{"where"}, nil)
 	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
 	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
@@ -29,7 +30,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descAccepted, descWrites,
-		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descSkipped, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descHeld, descSkipped, descClosed, descLatency,
 	} {
 		ch <- d
 	}
@@ -57,6 +58,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)
 	}
+	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldProcess), "process")
+	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldKernel), "kernel")
 	for _, r := range loop.Reasons() {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(st.Closed[r]), r.String())
 	}

@@ -24,6 +24,18 @@ func (s *Shard) fall(sub *Sub) {
 // Behind is the number of subscriptions whose conns were blocked when they were last looked at.
 func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) }
 
+// EachBehind calls f for the conn of each of them, those that have been behind the longest first, until
+// it returns false. f must not close any.
+func (s *Shard) EachBehind(f func(Conn) bool) {
+	for _, list := range [][]*Sub{s.stalled, s.behind} {
+		for _, sub := range list {
+			if sub.state == subBehind && !f(sub.conn) {
+				return
+			}
+		}
+	}
+}
+
 // Fallen reports whether some of those have not been behind for long: then [Shard.Drain] is to be
 // called within milliseconds.
 func (s *Shard) Fallen() bool { return len(s.behind) > 0 }

@@ -24,6 +24,10 @@ type Config struct {
 	// behind, and is closed if it takes nothing between two pings. Bytes, 4 KiB to 64 MiB, default
 	// 1 MiB.
 	MaxPendingBytes int
+	// MaxHeldBytes bounds the bytes that all clients which do not read have the node hold, in the
+	// process and in their sockets: past it those that have been behind the longest are closed with
+	// [ReasonSlowConsumer]. Bytes, 1 MiB to 1 TiB, default 512 MiB.
+	MaxHeldBytes int
 	// MaxMessageBytes bounds a message from a client, whole and each of its frames. Bytes,
 	// 125 to 64 MiB, default 64 KiB.
 	MaxMessageBytes int
@@ -86,6 +90,7 @@ func (c Config) Defaults() Config {
 		value int
 	}{
 		{&c.MaxPendingBytes, 1 << 20},
+		{&c.MaxHeldBytes, 512 << 20},
 		{&c.MaxMessageBytes, 64 << 10},
 		{&c.MaxHeadBytes, 8 << 10},
 		{&c.MaxTopics, 64},
@@ -127,6 +132,7 @@ func (c Config) Validate() error {
 		{"Loops", c.Loops, 1, maxLoops},
 		{"MaxConns", c.MaxConns, 1, 100_000_000},
 		{"MaxPendingBytes", c.MaxPendingBytes, 4 << 10, 64 << 20},
+		{"MaxHeldBytes", c.MaxHeldBytes, 1 << 20, 1 << 40},
 		{"MaxMessageBytes", c.MaxMessageBytes, 125, 64 << 20},
 		{"MaxHeadBytes", c.MaxHeadBytes, 512, 64 << 10},
 		{"MaxTopics", c.MaxTopics, 1, 1024},

@@ -50,7 +50,8 @@ type conn struct {
 	decoder    ws.Decoder
 
 	past    past
-	pending int // outstanding bytes when it was last looked at; 0: not blocked then
+	counted uint32 // by the ledger, at this tick
+	pending int    // outstanding bytes when it was last looked at; 0: not blocked then
 
 	state    connState
 	reason   CloseReason

@@ -160,6 +160,7 @@ func (l *loop) onTick() {
 	if l.shard.DrainAll() {
 		l.run()
 	}
+	l.balance()
 	l.stats.behind.Store(int64(l.shard.Behind()))
 	l.stats.skipped.Store(l.shard.Skipped())
 	l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))

@@ -36,6 +36,16 @@ func tcpInfo(fd int) (TCPInfo, bool) {
 	}, true
 }
 
+// sendQueue is how many bytes the kernel holds of a connection that are not acknowledged (tcp(7),
+// SIOCOUTQ).
+func sendQueue(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // shutdownWrite ends our side of a connection. One that is gone already closes by itself.
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
 

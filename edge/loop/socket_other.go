@@ -15,6 +15,8 @@ func limitUnsent(int, int) {}
 
 func shutdownWrite(int) {}
 
+func sendQueue(int) int { return 0 }
+
 func tcpInfo(int) (TCPInfo, bool) { return TCPInfo{}, false }
 
 // kick is not there: slices of sweeps go on as tasks.

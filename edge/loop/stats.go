@@ -18,6 +18,8 @@ type stats struct {
 	stalls        atomic.Uint64
 	behind        atomic.Int64
 	skipped       atomic.Uint64
+	heldProcess   atomic.Int64
+	heldKernel    atomic.Int64
 	closed        [reasons]atomic.Uint64
 	latency       hist.Histogram
 }
@@ -40,6 +42,9 @@ type Stats struct {
 	// not written to. Skipped counts events that such were not sent, of topics in mode latest.
 	Behind  int
 	Skipped uint64
+	// HeldProcess and HeldKernel are the bytes that wait for clients which are behind, here and in
+	// their sockets.
+	HeldProcess, HeldKernel int64
 	// Closed counts conns that ended, by reason.
 	Closed [reasons]uint64
 	// Latency is the age of events at their write: from the publisher's weir to ours.
@@ -70,6 +75,8 @@ func (s *Server) StatsInto(total *Stats) {
 		total.InboxStalls += st.stalls.Load()
 		total.Behind += int(st.behind.Load())
 		total.Skipped += st.skipped.Load()
+		total.HeldProcess += st.heldProcess.Load()
+		total.HeldKernel += st.heldKernel.Load()
 		for r := range st.closed {
 			total.Closed[r] += st.closed[r].Load()
 		}

@@ -29,6 +29,7 @@ func settings() []setting {
 		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
 		number("edge.max_conns", "edge.MaxConns", "connections held at once; 0: by the descriptor limit", func(c *Config) *int { return &c.Edge.MaxConns }),
 		size("edge.max_pending", "edge.MaxPendingBytes", "bytes of answers one connection may leave unread before it is closed as a slow consumer", func(c *Config) *int { return &c.Edge.MaxPendingBytes }),
+		size("edge.max_held", "edge.MaxHeldBytes", "bytes that all clients which do not read may have the node hold, kernel included", func(c *Config) *int { return &c.Edge.MaxHeldBytes }),
 		size("edge.max_message", "edge.MaxMessageBytes", "largest message from a client", func(c *Config) *int { return &c.Edge.MaxMessageBytes }),
 		size("edge.max_head", "edge.MaxHeadBytes", "largest request head", func(c *Config) *int { return &c.Edge.MaxHeadBytes }),
 		number("edge.max_topics", "edge.MaxTopics", "topics of one connection", func(c *Config) *int { return &c.Edge.MaxTopics }),
