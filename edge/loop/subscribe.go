@@ -71,7 +71,7 @@ func (c *conn) accept() {
 		c.loop.scratch = appendStreamHead(c.loop.scratch[:0], o.origin)
 	} else {
 		c.state = stateMessages
-		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "")
+		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "", "")
 	}
 	c.established()
 	c.write(c.loop.scratch)
@@ -100,7 +100,7 @@ func (c *conn) startEcho() {
 	c.state = stateMessages
 	c.echo = &echo{}
 	c.established()
-	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "")
+	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "", "")
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()
 }

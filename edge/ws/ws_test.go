@@ -185,7 +185,7 @@ func TestHandshake(t *testing.T) {
 	if got := string(AcceptKey(nil, good.Key)); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Errorf("accept key %q", got)
 	}
-	answer := AppendUpgradeResponse(nil, good.Key, "chat")
+	answer := AppendUpgradeResponse(nil, good.Key, "chat", "")
 	if err := CheckServerHandshake(answer, string(good.Key)); err != nil {
 		t.Error(err)
 	}
