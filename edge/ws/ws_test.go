@@ -92,7 +92,7 @@ var frameFaults = []struct {
 }
 
 func TestEachFaultHasItsErrorAndCloseCode(t *testing.T) {
-	produced := map[error]bool{ErrMasked: true, ErrClosePayload: true, ErrCloseCode: true, ErrCloseUTF8: true} // by the tests below
+	produced := map[error]bool{ErrMasked: true, ErrDeflate: true, ErrClosePayload: true, ErrCloseCode: true, ErrCloseUTF8: true} // by the tests below
 	for _, tt := range frameFaults {
 		_, err := decode(tt.in, server)
 		if !errors.Is(err, tt.want) {
