@@ -16,7 +16,8 @@ import (
 )
 
 // TestE2EClientsNobodyHereWrote has Chromium, the npm package ws, curl and weir's own client
-// subscribed at once: all receive the same event.
+// subscribed at once: all receive the same event. The first two ask for compression, and the event is
+// long enough to get it.
 func TestE2EClientsNobodyHereWrote(t *testing.T) {
 	p := serve(t)
 	const topic = "e2e.all"
@@ -48,10 +49,11 @@ es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
 		}
 		return nil
 	})
-	at := p.publish(topic, `{"n":1}`)
+	event := fmt.Sprintf(`{"n":1,"pad":%q}`, strings.Repeat("pad ", 100))
+	at := p.publish(topic, event)
 	select {
 	case b := <-got:
-		if b != fmt.Sprintf(`sse={"n":1}#%d ws={"n":1}`, at.Offset) {
+		if b != fmt.Sprintf("sse=%s#%d ws=%s", event, at.Offset, event) {
 			t.Errorf("chromium got %q", b)
 		}
 	case <-time.After(patience):
@@ -62,9 +64,9 @@ es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
 		out  *output
 		want string
 	}{
-		{"ws", node, `{"data":"{\"n\":1}","binary":false}`},
-		{"curl", curl, fmt.Sprintf("id: %s:%d\ndata: {\"n\":1}\n", at.Epoch, at.Offset)},
-		{"weir subscribe", own, fmt.Sprintf("%s %s:%d {\"n\":1}", topic, at.Epoch, at.Offset)},
+		{"ws", node, fmt.Sprintf(`{"data":%q,"binary":false}`, event)},
+		{"curl", curl, fmt.Sprintf("id: %s:%d\ndata: %s\n", at.Epoch, at.Offset, event)},
+		{"weir subscribe", own, fmt.Sprintf("%s %s:%d %s", topic, at.Epoch, at.Offset, event)},
 	} {
 		p.until(c.name, func() error {
 			if !strings.Contains(c.out.String(), c.want) {
@@ -72,6 +74,11 @@ es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
 			}
 			return nil
 		})
+	}
+	for _, want := range []string{"\nweir_edge_accepted_deflate_total 2\n", "\nweir_edge_deflated_events_total 1\n"} {
+		if !strings.Contains(p.get("/metrics"), want) {
+			t.Errorf("the metrics have no %q", want)
+		}
 	}
 }
 

@@ -12,7 +12,8 @@
 // loop, gathers what has come per topic, joins it into one run of frames per [Variant]
 // (group commit: what arrives during a sweep leaves with the next one, in one write per
 // conn), and sweeps over the subscribers in slices so that the loop's other work goes on.
-// Encodings are made once an event and shared by all loops and subscribers.
+// Encodings are made once an event and shared by all loops and subscribers; so is what
+// permessage-deflate makes of them, as no conn keeps a window between messages.
 //
 // # Position
 //
@@ -25,5 +26,6 @@
 //
 // Hub.mu guards the map of topics, entry.mu one topic's list of shards and its order of
 // delivery, Shard.inboxMu a shard's inbox. Order: Hub.mu, then entry.mu, then inboxMu. The
-// loops take inboxMu alone, so a stalled Deliver never blocks a loop.
+// loops take inboxMu, so a stalled Deliver never blocks a loop, and by itself
+// Message.deflating, while one of them compresses what all of them are about to send.
 package hub

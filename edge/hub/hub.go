@@ -40,6 +40,8 @@ type Hub struct {
 	topics map[broker.Topic]*entry
 	shards []*Shard
 
+	deflates deflates
+
 	lanes   [openLanes]chan interest
 	resumes chan resume
 	done    chan struct{}
@@ -117,7 +119,7 @@ func (h *Hub) close() {
 // one goroutine at a time.
 func (h *Hub) Deliver(batch []*broker.Event) {
 	for _, ev := range batch {
-		h.deliver(&Message{Event: ev})
+		h.deliver(&Message{Event: ev, deflates: &h.deflates})
 	}
 }
 

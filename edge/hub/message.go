@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -26,6 +27,11 @@ const (
 	JSONWS
 	// SSE is a server-sent event whose id is the event's position.
 	SSE
+	// DeflatedRawWS, DeflatedResumedRawWS and DeflatedJSONWS are those above for conns that agreed
+	// on permessage-deflate: an event for which it pays is compressed.
+	DeflatedRawWS
+	DeflatedResumedRawWS
+	DeflatedJSONWS
 	variants
 )
 
@@ -37,6 +43,11 @@ type Message struct {
 	Event *broker.Event
 	// Reset marks a control: continuity was lost, delivery goes on after Event.Position.
 	Reset bool
+
+	// deflates is set for a message that many may get, by [Hub.Deliver]. What one subscriber
+	// recovers by itself is not worth a compression for it alone.
+	deflates  *deflates
+	deflating sync.Mutex // held while a compressed frame is made
 
 	frames [variants]atomic.Pointer[[]byte]
 }
@@ -59,6 +70,10 @@ func (m *Message) Frame(v Variant) []byte {
 func (m *Message) encode(v Variant) []byte {
 	ev := m.Event
 	switch {
+	case v == DeflatedResumedRawWS && !m.Reset:
+		return m.Frame(DeflatedRawWS)
+	case v.plain() != v:
+		return m.deflated(v)
 	case m.Reset:
 		return AppendControl(nil, v, Control{Topic: ev.Topic, Position: ev.Position})
 	case v == ResumedRawWS:
@@ -92,9 +107,9 @@ type Control struct {
 	Skipped uint64
 }
 
-// AppendControl appends c, encoded for v, to dst; nothing for RawWS.
+// AppendControl appends c, encoded for v, to dst; nothing for RawWS. It is never compressed.
 func AppendControl(dst []byte, v Variant, c Control) []byte {
-	if v == RawWS {
+	if v.plain() == RawWS {
 		return dst
 	}
 	body := make([]byte, 0, 160)

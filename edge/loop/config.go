@@ -55,12 +55,21 @@ type Config struct {
 	// Modes say what subscribers that do not keep up with a topic are sent, the first that matches;
 	// every event if none does.
 	Modes []hub.ModeRule
+	// Compression is whether a WebSocket client that offers permessage-deflate is sent compressed
+	// messages: [CompressionAuto] or [CompressionOff]. Default [CompressionAuto].
+	Compression string
 	// Echo opens /echo, which answers each message with itself, for conformance suites.
 	Echo bool
 	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also
 	// requests without one. Default ["*"].
 	AllowedOrigins []string
 }
+
+// Values of [Config.Compression].
+const (
+	CompressionAuto = "auto"
+	CompressionOff  = "off"
+)
 
 // FieldError says which field of a Config is out of range, and what would be right.
 type FieldError struct {
@@ -112,6 +121,9 @@ func (c Config) Defaults() Config {
 			*d.field = d.value
 		}
 	}
+	if c.Compression == "" {
+		c.Compression = CompressionAuto
+	}
 	if c.AllowedOrigins == nil {
 		c.AllowedOrigins = []string{"*"}
 	}
@@ -156,6 +168,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.DrainTo) > maxDrainTo {
 		errs = append(errs, &FieldError{"DrainTo", c.DrainTo, fmt.Sprintf("a URL of at most %d bytes", maxDrainTo)})
+	}
+	if c.Compression != CompressionAuto && c.Compression != CompressionOff {
+		errs = append(errs, &FieldError{"Compression", c.Compression, "auto or off"})
 	}
 	return errors.Join(errs...)
 }

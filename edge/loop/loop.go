@@ -37,11 +37,13 @@ type loop struct {
 	drainTicks int
 
 	// Scratch of one callback at a time.
-	request http1.Request
-	echoKey []byte
-	scratch []byte
-	pong    []byte
-	sinceUp int // ticks since the shard's last Tick
+	request        http1.Request
+	echoKey        []byte
+	echoExtensions string
+	scratch        []byte
+	inflated       []byte
+	pong           []byte
+	sinceUp        int // ticks since the shard's last Tick
 }
 
 // newLoop is called on the loop el itself, at its first conn.

@@ -24,8 +24,9 @@ var (
 
 // echo is the state of a conn on /echo: the message that its fragments make so far.
 type echo struct {
-	op  ws.OpCode
-	buf []byte
+	op         ws.OpCode
+	compressed bool
+	buf        []byte
 }
 
 // readFrames takes the whole frames that have come. Of the pings among them the newest is
@@ -124,7 +125,7 @@ func (c *conn) takeEcho(f ws.Frame) {
 	e := c.echo
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
-		e.op = f.OpCode
+		e.op, e.compressed = f.OpCode, f.Compressed
 	}
 	if f.OpCode == ws.OpContinuation || !f.Fin {
 		e.buf = append(e.buf, f.Payload...)
@@ -133,12 +134,19 @@ func (c *conn) takeEcho(f ws.Frame) {
 	if !f.Fin {
 		return
 	}
+	e.buf = nil
+	if e.compressed {
+		var err error
+		if message, err = c.inflate(message); err != nil {
+			c.closeProtocol(err)
+			return
+		}
+	}
 	if e.op == ws.OpText && !ws.ValidText(message) {
 		c.closeWith(ReasonInvalidUTF8, closeInvalidUTF8, "a text message must be UTF-8")
 		return
 	}
-	c.loop.scratch = ws.AppendFrame(c.loop.scratch[:0], e.op, message)
-	e.buf = nil
+	c.loop.scratch = c.appendMessage(c.loop.scratch[:0], e.op, message)
 	c.reply(c.loop.scratch)
 }
 

@@ -22,9 +22,9 @@ const (
 	ReasonRefusedOrigin
 	// ReasonSubscribeFailed: a topic could not be opened.
 	ReasonSubscribeFailed
-	// ReasonProtocolError: a frame broke RFC 6455.
+	// ReasonProtocolError: a frame broke RFC 6455, or a compressed message RFC 7692.
 	ReasonProtocolError
-	// ReasonTooLarge: a message or frame was over MaxMessageBytes.
+	// ReasonTooLarge: a message or frame was over MaxMessageBytes, as it came or inflated.
 	ReasonTooLarge
 	// ReasonInvalidUTF8: a text message was not UTF-8.
 	ReasonInvalidUTF8

@@ -41,13 +41,14 @@ func retryAfter(seconds string) []http1.Field {
 
 // opening is a request whose topics are being opened. It outlives the request's bytes.
 type opening struct {
-	variant hub.Variant
-	stream  bool   // server-sent events
-	key     []byte // Sec-WebSocket-Key
-	origin  string // to be allowed by name in the answer
-	topics  []broker.Topic
-	since   []broker.Position // one a topic, or none at all
-	waiting int               // topics not open yet
+	variant    hub.Variant
+	stream     bool   // server-sent events
+	key        []byte // Sec-WebSocket-Key
+	extensions string // answer to Sec-WebSocket-Extensions
+	origin     string // to be allowed by name in the answer
+	topics     []broker.Topic
+	since      []broker.Position // one a topic, or none at all
+	waiting    int               // topics not open yet
 }
 
 // readHead parses the request once its head is complete, and routes it.
@@ -108,7 +109,7 @@ func (c *conn) respondError(reason CloseReason, e *httpError) {
 }
 
 // route decides what a request asks for: an opening to be subscribed, nil for /echo (whose
-// key it leaves in l.echoKey), or an error.
+// key and extensions it leaves in l.echoKey and l.echoExtensions), or an error.
 func (l *loop) route(r *http1.Request) (*opening, error) {
 	if l.draining {
 		return nil, errDraining
@@ -137,7 +138,7 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 		return nil, err
 	}
 	if path == "/echo" {
-		l.echoKey = append(l.echoKey[:0], key...)
+		l.echoKey, l.echoExtensions = append(l.echoKey[:0], key...), l.agreeDeflate(r)
 		return nil, nil
 	}
 	o := &opening{key: bytes.Clone(key), origin: origin}
@@ -146,7 +147,13 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 			return nil, err
 		}
 	}
-	return o, l.readQuery(o, r)
+	if err := l.readQuery(o, r); err != nil {
+		return nil, err
+	}
+	if o.extensions = l.agreeDeflate(r); o.extensions != "" {
+		o.variant = o.variant.Deflated()
+	}
+	return o, nil
 }
 
 // routeStream is route for /sse/{topic}.

@@ -3,6 +3,7 @@ package loop
 import (
 	"sync/atomic"
 
+	"weir/edge/hub"
 	"weir/internal/hist"
 )
 
@@ -11,6 +12,7 @@ type stats struct {
 	_             [64]byte // keeps loops' counters on lines of their own
 	subscriptions atomic.Int64
 	accepted      atomic.Uint64
+	deflating     atomic.Uint64
 	writes        atomic.Uint64
 	deliveries    atomic.Uint64
 	sentBytes     atomic.Uint64
@@ -30,6 +32,10 @@ type Stats struct {
 	Conns, Subscriptions, Topics int
 	// Accepted counts handshakes answered with a subscription.
 	Accepted uint64
+	// AcceptedDeflate counts those of them that agreed on permessage-deflate.
+	AcceptedDeflate uint64
+	// Deflated counts compressed events and what compression saved, each once an encoding.
+	Deflated hub.DeflateStats
 	// Writes counts calls that sent events or controls, Deliveries the events in them.
 	Writes, Deliveries uint64
 	// SentBytes counts bytes handed to the kernel or queued for it.
@@ -60,7 +66,7 @@ func (s *Server) Stats() Stats {
 
 // StatsInto is Stats into memory that the caller reuses.
 func (s *Server) StatsInto(total *Stats) {
-	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics()}
+	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot
@@ -68,6 +74,7 @@ func (s *Server) StatsInto(total *Stats) {
 		st := l.stats
 		total.Subscriptions += int(st.subscriptions.Load())
 		total.Accepted += st.accepted.Load()
+		total.AcceptedDeflate += st.deflating.Load()
 		total.Writes += st.writes.Load()
 		total.Deliveries += st.deliveries.Load()
 		total.SentBytes += st.sentBytes.Load()

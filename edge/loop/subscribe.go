@@ -71,7 +71,8 @@ func (c *conn) accept() {
 		c.loop.scratch = appendStreamHead(c.loop.scratch[:0], o.origin)
 	} else {
 		c.state = stateMessages
-		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "")
+		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "", o.extensions)
+		c.decoder.Deflate = o.extensions != ""
 	}
 	c.established()
 	c.write(c.loop.scratch)
@@ -91,6 +92,9 @@ func (c *conn) accept() {
 // half of the interval, so that clients that came together are not pinged together.
 func (c *conn) established() {
 	c.loop.stats.accepted.Add(1)
+	if c.decoder.Deflate {
+		c.loop.stats.deflating.Add(1)
+	}
 	interval := c.loop.cfg.PingInterval
 	c.loop.wheel.arm(c, interval-rand.N(interval/2)) //nolint:gosec // spread needs no secrecy
 }
@@ -100,7 +104,8 @@ func (c *conn) startEcho() {
 	c.state = stateMessages
 	c.echo = &echo{}
 	c.established()
-	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "")
+	c.decoder.Deflate = c.loop.echoExtensions != ""
+	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "", c.loop.echoExtensions)
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()
 }

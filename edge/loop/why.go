@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,14 @@ type ConnReport struct {
 	// Outstanding are the bytes that wait here; TCP is its socket's state, nil if it is closed.
 	Outstanding int      `json:"outstanding_bytes"`
 	TCP         *TCPInfo `json:"tcp,omitempty"`
+}
+
+// isClosed is 1 for one that ended, else 0.
+func (r *ConnReport) isClosed() int {
+	if r.State == stateClosed.String() {
+		return 1
+	}
+	return 0
 }
 
 // TCPInfo is the part of tcp(7)'s TCP_INFO that says why bytes are outstanding.
@@ -208,7 +217,12 @@ func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
 			return nil, fmt.Errorf("ask the event loops: %w", ctx.Err())
 		}
 	}
-	slices.SortStableFunc(all, func(a, b ConnReport) int { return int(a.ClosedAgo - b.ClosedAgo) })
+	slices.SortStableFunc(all, func(a, b ConnReport) int {
+		if a.isClosed() != b.isClosed() {
+			return cmp.Compare(a.isClosed(), b.isClosed())
+		}
+		return cmp.Compare(a.ClosedAgo, b.ClosedAgo)
+	})
 	return all, nil
 }
 

@@ -15,14 +15,20 @@ type Limits struct {
 // Frame is one frame with its payload unmasked. The payload aliases the bytes given to
 // [Decoder.Next] and lives as long as they do.
 type Frame struct {
-	OpCode  OpCode
-	Fin     bool
-	Payload []byte
+	OpCode OpCode
+	Fin    bool
+	// Compressed marks the first frame of a message whose payload, joined over its frames, is for
+	// [Inflate].
+	Compressed bool
+	Payload    []byte
 }
 
 // Decoder is what has to be remembered between the frames of one direction of a conn. The
 // zero value is ready.
 type Decoder struct {
+	// Deflate says that permessage-deflate was agreed on.
+	Deflate bool
+
 	message int64 // bytes of the open message so far
 	open    bool  // a message was begun and not ended
 }
@@ -54,13 +60,13 @@ func (d *Decoder) Next(b []byte, lim *Limits) (f Frame, n int, err error) {
 			d.message = 0
 		}
 	}
-	return Frame{OpCode: h.OpCode, Fin: h.Fin, Payload: payload}, end, nil
+	return Frame{OpCode: h.OpCode, Fin: h.Fin, Compressed: h.Rsv == rsv1, Payload: payload}, end, nil
 }
 
-// check judges a header by RFC 6455 sections 5.1 to 5.5 and by the limits.
+// check judges a header by RFC 6455 sections 5.1 to 5.5, RFC 7692 section 6 and the limits.
 func (d *Decoder) check(h Header, lim *Limits) error {
 	switch {
-	case h.Rsv != 0:
+	case h.Rsv != 0 && !d.mayCompress(h):
 		return ErrReservedBits
 	case h.OpCode.IsReserved():
 		return ErrReservedOpCode
@@ -89,4 +95,10 @@ func (d *Decoder) check(h Header, lim *Limits) error {
 		return ErrTooLarge
 	}
 	return nil
+}
+
+// mayCompress reports whether h is the first frame of a compressed message, the only one that may
+// have a reserved bit: RSV1.
+func (d *Decoder) mayCompress(h Header) bool {
+	return d.Deflate && h.Rsv == rsv1 && (h.OpCode == OpText || h.OpCode == OpBinary)
 }

@@ -7,7 +7,7 @@ var ErrShort = errors.New("more bytes are needed")
 
 // What a frame can do wrong. Each ends the conn with the code of [CloseCodeOf].
 var (
-	ErrReservedBits   = errors.New("a reserved bit is set, no extension was agreed")
+	ErrReservedBits   = errors.New("a reserved bit is set where no agreed extension has it")
 	ErrReservedOpCode = errors.New("the op code is reserved")
 	ErrNotMasked      = errors.New("a client must mask its frames")
 	ErrMasked         = errors.New("a server must not mask its frames")
@@ -19,6 +19,7 @@ var (
 	ErrInterrupted    = errors.New("a new message before the last one ended")
 	ErrFrameTooLarge  = errors.New("the frame is too large")
 	ErrTooLarge       = errors.New("the message is too large")
+	ErrDeflate        = errors.New("a compressed message is not DEFLATE")
 	ErrClosePayload   = errors.New("a close frame's payload has one byte")
 	ErrCloseCode      = errors.New("the close code may not be sent")
 	ErrCloseUTF8      = errors.New("the close reason is not UTF-8")
@@ -48,6 +49,10 @@ var frameErrors = []struct {
 	{ErrInterrupted, CodeProtocolError},
 	{ErrFrameTooLarge, CodeTooLarge},
 	{ErrTooLarge, CodeTooLarge},
+	// RFC 7692 names no code for a message that cannot be inflated. Its section 7.2.2 says what
+	// such a message is made of, so another one breaks the protocol: 1002. 1007 is for what a
+	// message says once it is inflated.
+	{ErrDeflate, CodeProtocolError},
 	{ErrClosePayload, CodeProtocolError},
 	{ErrCloseCode, CodeProtocolError},
 	{ErrCloseUTF8, CodeInvalidUTF8},

@@ -83,13 +83,17 @@ func AcceptKey(dst, key []byte) []byte {
 }
 
 // AppendUpgradeResponse appends the answer to a handshake; protocol is the subprotocol agreed
-// on, if any.
-func AppendUpgradeResponse(dst, key []byte, protocol string) []byte {
+// on and extensions what [AcceptDeflate] answers, if any.
+func AppendUpgradeResponse(dst, key []byte, protocol, extensions string) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = AcceptKey(dst, key)
 	if protocol != "" {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, protocol...)
+	}
+	if extensions != "" {
+		dst = append(dst, "\r\nSec-WebSocket-Extensions: "...)
+		dst = append(dst, extensions...)
 	}
 	return append(dst, "\r\n\r\n"...)
 }

@@ -25,6 +25,11 @@ const (
 	// MaxHeaderBytes is the longest header: two bytes, a 64-bit length, a mask.
 	MaxHeaderBytes = 14
 
+	// rsv1Bit is RSV1 in a frame's first byte, rsv1 in [Header.Rsv]: with permessage-deflate it
+	// marks a compressed message (RFC 7692 section 6).
+	rsv1Bit = 0x40
+	rsv1    = 4
+
 	length16 = 126
 	length64 = 127
 )

@@ -92,7 +92,7 @@ var frameFaults = []struct {
 }
 
 func TestEachFaultHasItsErrorAndCloseCode(t *testing.T) {
-	produced := map[error]bool{ErrMasked: true, ErrClosePayload: true, ErrCloseCode: true, ErrCloseUTF8: true} // by the tests below
+	produced := map[error]bool{ErrMasked: true, ErrDeflate: true, ErrClosePayload: true, ErrCloseCode: true, ErrCloseUTF8: true} // by the tests below
 	for _, tt := range frameFaults {
 		_, err := decode(tt.in, server)
 		if !errors.Is(err, tt.want) {
@@ -185,7 +185,7 @@ func TestHandshake(t *testing.T) {
 	if got := string(AcceptKey(nil, good.Key)); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Errorf("accept key %q", got)
 	}
-	answer := AppendUpgradeResponse(nil, good.Key, "chat")
+	answer := AppendUpgradeResponse(nil, good.Key, "chat", "")
 	if err := CheckServerHandshake(answer, string(good.Key)); err != nil {
 		t.Error(err)
 	}

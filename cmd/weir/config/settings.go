@@ -38,6 +38,7 @@ func settings() []setting {
 		duration("edge.pong_timeout", "edge.PongTimeout", "time to answer one", func(c *Config) *time.Duration { return &c.Edge.PongTimeout }),
 		duration("edge.drain_timeout", "edge.DrainTimeout", "most time over which connections are closed at shutdown, by the accept rate seen", func(c *Config) *time.Duration { return &c.Edge.DrainTimeout }),
 		text("edge.drain_to", "edge.DrainTo", "URL that clients are sent to then; empty: again where they were", func(c *Config) *string { return &c.Edge.DrainTo }),
+		oneOf("edge.compression", "permessage-deflate for WebSocket clients that offer it: auto, or off", []string{"auto", "off"}, func(c *Config) *string { return &c.Edge.Compression }),
 		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),
 		parsed("edge.modes", "what slow subscribers of topics are sent, the first that matches: PATTERN=log is all, PATTERN=latest the newest of each key", edge.ParseModeRule, func(c *Config) *[]edge.ModeRule { return &c.Edge.Modes }),
 		texts("edge.allowed_origins", "edge.AllowedOrigins", "values of the Origin header let in; * for all", func(c *Config) *[]string { return &c.Edge.AllowedOrigins }),
