@@ -13,6 +13,7 @@ import (
 
 type benchCmd struct {
 	Fanout benchFanoutCmd `cmd:"" help:"Deliver events to many subscribers of one topic."`
+	Slow   benchSlowCmd   `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
 	Flood  benchFloodCmd  `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
 	XDP    benchXDPCmd    `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
@@ -66,6 +67,53 @@ func (c *benchFanoutCmd) Run(ctx context.Context, a *app) error {
 		return errFaults
 	}
 	return nil
+}
+
+type benchSlowCmd struct {
+	Conns    int           `help:"Subscribers that read." default:"10000"`
+	Stalled  int           `help:"Subscribers that never do." default:"300"`
+	Rate     float64       `help:"Events a second." default:"10"`
+	Size     int           `help:"Bytes of a payload." default:"128"`
+	Duration time.Duration `help:"How long each turn is measured." default:"10s"`
+	Reps     int           `help:"Turns with and without those that stall." default:"3"`
+	JSON     bool          `help:"Print the result as JSON." name:"json"`
+}
+
+// Help is printed below the flags.
+func (*benchSlowCmd) Help() string {
+	return `Examples:
+  weir bench slow
+  weir bench slow --conns 2000 --stalled 600 --json > result.json
+
+It starts a weir of its own on loopback, and measures in turns without and with
+subscribers that stall: they are filled by a second topic until each is behind.
+The ratio is that of the latencies at the 99th percentile of those who read, the
+median over the turns. held is what the edge's ledger has for those that stall,
+in the process and in the kernel. The exit code is 1 if an event was lost.`
+}
+
+// Run measures.
+func (c *benchSlowCmd) Run(ctx context.Context, a *app) error {
+	cfg := bench.SlowConfig{Conns: c.Conns, Stalled: c.Stalled, Rate: c.Rate, Size: c.Size, Duration: c.Duration, Reps: c.Reps}
+	if err := cfg.Validate(); err != nil {
+		return &usageError{err}
+	}
+	r, err := bench.RunSlow(ctx, cfg, a.stderr)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = json.NewEncoder(a.stdout).Encode(r)
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "\np99 with those that stall / without   %.2fx\nheld for %d of them                   %.1f MB (%.1f process, %.1f kernel)\n",
+			r.P99Ratio, r.Stalled, (r.HeldProcess+r.HeldKernel)/1e6, r.HeldProcess/1e6, r.HeldKernel/1e6)
+	}
+	for _, s := range append(r.Without, r.With...) {
+		if !s.Holds {
+			return errors.Join(err, errFaults)
+		}
+	}
+	return err
 }
 
 type benchXDPCmd struct {
