@@ -196,6 +196,32 @@ func TestProxyHeaderNamesTheClient(t *testing.T) {
 	r.wantPrefixes(0)
 }
 
+// TestSocketOfBothFamiliesHasIPv4Addresses listens where the kernel maps IPv4 into IPv6.
+func TestSocketOfBothFamiliesHasIPv4Addresses(t *testing.T) {
+	r := start(t, Config{Listen: ":0", MaxConnsPerPrefix: 1, ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	_, port, err := net.SplitHostPort(r.srv.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		header string
+		status int
+	}{{unknown, 101}, {lineOf7, 101}, {local, 429}} {
+		nc, err := net.Dial("tcp4", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+		_ = nc.SetDeadline(time.Now().Add(waitFor))
+		c := &client{t: t, Conn: nc, r: bufio.NewReader(nc)}
+		c.send(tt.header + upgrade("/ws/a"))
+		if res, body := c.head(); res.StatusCode != tt.status {
+			t.Fatalf("%q: %s %s, want %d", tt.header, res.Status, body, tt.status)
+		}
+	}
+	r.wantPrefixes(2)
+}
+
 func TestProxyHeaderCutAnywhereWorks(t *testing.T) {
 	r := start(t, Config{ProxyProtocol: loopback})
 	for _, header := range []string{lineOf7, binaryOf7} {
