@@ -182,8 +182,12 @@ func TestProxyHeaderNamesTheClient(t *testing.T) {
 	r.wantClosed(ReasonRefusedPrefix, 4)
 	r.publish("a", "x")
 	clients[lineOf7].wantFrame(1, "x")
+	r.why("192.0.2.8:56324", func(c ConnReport) bool { return c.State == "websocket" && c.TCP != nil })
 	_ = clients[lineOf7].Close()
 	r.wantPrefixes(3)
+	if all, err := r.srv.Why(t.Context(), "192.0.2.7"); err != nil || !slices.ContainsFunc(all, func(c ConnReport) bool { return c.Reason == ReasonPeerGone.String() }) {
+		t.Errorf("its end: %+v, %v", all, err)
+	}
 	c := r.dial()
 	c.send(binaryOf7 + upgrade("/ws/a"))
 	if res, body := c.head(); res.StatusCode != 101 {
