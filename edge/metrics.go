@@ -22,6 +22,7 @@ var (
 	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
 	descHeld          = prometheus.NewDesc("weir_edge_held_bytes", "Bytes held for clients that are behind, in the process and in their sockets.", []string{"where"}, nil)
 	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
+	descOverflows     = prometheus.NewDesc("weir_edge_rate_overflows_total", "Conns let in without a look at the rate of their prefix, whose place others that owe had taken.", nil, nil)
 	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
 )
@@ -33,7 +34,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descAccepted, descDeflate, descDeflated, descDeflateSaved, descWrites,
-		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descHeld, descSkipped, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 	} {
 		ch <- d
 	}
@@ -61,6 +62,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
 		{descBehind, prometheus.GaugeValue, float64(st.Behind)},
 		{descSkipped, prometheus.CounterValue, float64(st.Skipped)},
+		{descOverflows, prometheus.CounterValue, float64(st.RateOverflows)},
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)
 	}

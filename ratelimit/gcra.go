@@ -27,3 +27,13 @@ func Clamp(tat, now, limit uint64) uint64 { return min(tat, now+limit) }
 func (p BytePlan) Cost(bytes uint64) uint64 {
 	return (bytes*p.Mult + (1<<p.Shift - 1)) >> p.Shift
 }
+
+// Wait is how long after now, in ticks, [GCRA] will let one through: 0 if it does already. It is
+// what a refused client is told to wait.
+func Wait(p Plan, tat, now uint64) uint64 {
+	tat = max(tat, now)
+	if ready := tat + p.Interval; ready > now+p.Limit {
+		return ready - now - p.Limit
+	}
+	return 0
+}

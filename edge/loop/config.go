@@ -3,10 +3,12 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"time"
 
 	"weir/edge/hub"
+	"weir/ratelimit"
 )
 
 // Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
@@ -63,6 +65,19 @@ type Config struct {
 	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also
 	// requests without one. Default ["*"].
 	AllowedOrigins []string
+	// MaxConnsPerPrefix bounds the conns held at once of one client: of addresses that have
+	// their first PrefixIPv4 or PrefixIPv6 bits in common. Past it new ones get 429. 0 to 100
+	// million, default 0: no bound, since behind one address there may be a whole town.
+	MaxConnsPerPrefix int
+	// PrefixIPv4 is 1 to 32, default 32; PrefixIPv6 1 to 128, default 64.
+	PrefixIPv4, PrefixIPv6 int
+	// AcceptRate bounds the new conns of all clients together, past it they get 503;
+	// AcceptRatePerPrefix those of one client, past it they get 429. A second's worth may come
+	// at once. Default none.
+	AcceptRate, AcceptRatePerPrefix ratelimit.Rate
+	// ProxyProtocol are the prefixes of proxies whose conns begin with a PROXY header, at most
+	// 256. What a header names is the client for all of the above. Default none.
+	ProxyProtocol []netip.Prefix
 }
 
 // Values of [Config.Compression].
@@ -124,6 +139,7 @@ func (c Config) Defaults() Config {
 	if c.Compression == "" {
 		c.Compression = CompressionAuto
 	}
+	c.defaultAdmission()
 	if c.AllowedOrigins == nil {
 		c.AllowedOrigins = []string{"*"}
 	}
@@ -172,7 +188,7 @@ func (c Config) Validate() error {
 	if c.Compression != CompressionAuto && c.Compression != CompressionOff {
 		errs = append(errs, &FieldError{"Compression", c.Compression, "auto or off"})
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkAdmission()...)...)
 }
 
 // maxDrainTo lets a URL fit a close frame beside its text.

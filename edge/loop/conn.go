@@ -14,12 +14,13 @@ const closeLinger = 2 * time.Second
 
 // connState is what a conn is doing.
 //
-//	head ──► opening ──► messages | stream ──► closing ──► closed
-//	  └──────────┴──────────────────────────────┘
+//	proxy ──► head ──► opening ──► messages | stream ──► closing ──► closed
+//	            └──────────┴──────────────────────────────┘
 type connState uint8
 
 const (
-	stateHead     connState = iota // its request head is not complete
+	stateProxy    connState = iota // its PROXY header is not complete
+	stateHead                      // its request head is not complete
 	stateOpening                   // its topics are being opened
 	stateMessages                  // WebSocket
 	stateStream                    // server-sent events
@@ -29,7 +30,7 @@ const (
 
 // String is the state's name in reports.
 func (s connState) String() string {
-	return [...]string{"request", "opening", "websocket", "stream", "closing", "closed"}[min(s, stateClosed)]
+	return [...]string{"proxy header", "request", "opening", "websocket", "stream", "closing", "closed"}[min(s, stateClosed)]
 }
 
 // conn is one client's connection. It belongs to its loop.
@@ -59,11 +60,15 @@ type conn struct {
 	pinged   bool // a ping is on its way and nothing came since
 	refused  bool // counted among the loop's lingering refusals
 	reasoned bool // reason is set
+	admitted bool // counted by the server's gate
+	proxied  bool // its client is in the loop's proxied
 }
 
 // onTraffic looks at what has come. Called by gnet on the loop.
 func (c *conn) onTraffic() {
 	switch c.state {
+	case stateProxy:
+		c.readProxyHeader()
 	case stateHead:
 		c.readHead()
 	case stateOpening:
@@ -172,6 +177,8 @@ func (c *conn) expired() {
 	}
 	c.pending = 0
 	switch c.state {
+	case stateProxy:
+		c.abort(ReasonHandshakeTimeout)
 	case stateHead, stateOpening:
 		c.respondError(ReasonHandshakeTimeout, errHandshakeTimeout)
 	case stateMessages:

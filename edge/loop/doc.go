@@ -6,7 +6,8 @@
 // goroutine, timer or channel: its deadline sits in the wheel, its bytes stay in gnet's
 // buffers until a whole request head or frame is there.
 //
-// A conn's way: accepted and counted against the descriptor limit; its request head parsed
+// A conn's way: accepted and counted against the descriptor limit; if it is a proxy's, its
+// PROXY header read by edge/proxyproto; let in by edge/admit; its request head parsed
 // by edge/http1 and routed to a front door; its topics opened by the hub; then WebSocket
 // frames by edge/ws, or server-sent events. Whatever ends it is one [CloseReason].
 //

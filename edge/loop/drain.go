@@ -73,6 +73,8 @@ func (l *loop) drain() {
 	for _, c := range l.wheel.pick(share, func(c *conn) bool { return c.state < stateClosing }) {
 		after := rand.N(reconnectSpread).Milliseconds() //nolint:gosec // spread needs no secrecy
 		switch c.state {
+		case stateProxy:
+			c.abort(ReasonDraining)
 		case stateHead, stateOpening:
 			c.respondError(ReasonDraining, errDraining)
 		case stateStream:

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 )
 
-// maxLingering bounds the refused conns of one loop that are given time to read their 503;
+// maxLingering bounds the refused conns of one loop that are given time to read their answer;
 // past it they are closed at once, so that refusing never uses up the reserve.
 const maxLingering = 16
 
@@ -30,6 +31,8 @@ type loop struct {
 	kick       *kick
 	kickReady  atomic.Bool
 	conns      int
+	// proxied are the clients that PROXY headers named; a conn without one has no entry.
+	proxied    map[*conn]netip.AddrPort
 	lingering  int
 	history    history
 	lookingOut bool // a timer runs
@@ -56,6 +59,7 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		el:         el,
 		stats:      &stats{},
 		pong:       make([]byte, 0, 125),
+		proxied:    map[*conn]netip.AddrPort{},
 	}
 	l.shard = s.hub.NewShard(l.wake, func() int64 { return time.Now().UnixNano() }, l.stats.latency.RecordN)
 	return l
@@ -108,16 +112,21 @@ func (l *loop) lookForRoom() {
 
 // onOpen takes in a new conn, or refuses it.
 func (l *loop) onOpen(gc gnet.Conn) *conn {
-	c := &conn{gc: gc, loop: l, past: past{opened: l.wheel.now}}
+	c := &conn{gc: gc, loop: l, state: stateHead, past: past{opened: l.wheel.now}}
 	gc.SetContext(c)
 	l.conns++
 	limitUnsent(gc.Fd(), notSentLowatBytes)
 	held := l.server.conns.Add(1)
 	if held > int64(l.cfg.MaxConns) || gc.Fd() >= l.server.maxFD {
-		l.refuse(c)
+		l.refuse(c, ReasonRefusedFull, errFull)
 		return c
 	}
 	l.wheel.arm(c, l.cfg.HandshakeTimeout)
+	if l.isProxy(c.address()) {
+		c.state = stateProxy
+	} else {
+		l.admit(c)
+	}
 	return c
 }
 
@@ -126,14 +135,14 @@ func (l *loop) onOpen(gc gnet.Conn) *conn {
 // us between two windows.
 const notSentLowatBytes = 16 << 10
 
-func (l *loop) refuse(c *conn) {
+func (l *loop) refuse(c *conn, r CloseReason, e *httpError) {
 	if l.lingering >= maxLingering {
-		c.abort(ReasonRefusedFull)
+		c.abort(r)
 		return
 	}
 	l.lingering++
 	c.refused = true
-	c.respondError(ReasonRefusedFull, errFull)
+	c.respondError(r, e)
 }
 
 // onClose is the end of every conn, whatever closed it.
@@ -146,7 +155,13 @@ func (l *loop) onClose(c *conn) {
 	if c.refused {
 		l.lingering--
 	}
+	if c.admitted {
+		l.server.gate.Release(c.address())
+	}
 	l.history.add(ended{client: c.client(), past: c.past, closed: l.wheel.now, reason: c.reason})
+	if c.proxied {
+		delete(l.proxied, c)
+	}
 	l.conns--
 	l.server.conns.Add(-1)
 	l.stats.closed[c.reason].Add(1)

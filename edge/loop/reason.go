@@ -36,6 +36,14 @@ const (
 	ReasonSlowConsumer
 	// ReasonDraining: the edge is shutting down.
 	ReasonDraining
+	// ReasonRefusedPrefix: the client's prefix held MaxConnsPerPrefix.
+	ReasonRefusedPrefix
+	// ReasonRefusedPrefixRate: the client's prefix opened more than AcceptRatePerPrefix.
+	ReasonRefusedPrefixRate
+	// ReasonRefusedRate: all clients together opened more than AcceptRate.
+	ReasonRefusedRate
+	// ReasonBadProxyHeader: a conn of ProxyProtocol did not begin with a valid PROXY header.
+	ReasonBadProxyHeader
 	reasons
 )
 
@@ -55,6 +63,11 @@ var reasonNames = [reasons]string{
 	ReasonPongTimeout:      "pong_timeout",
 	ReasonSlowConsumer:     "slow_consumer",
 	ReasonDraining:         "draining",
+
+	ReasonRefusedPrefix:     "refused_prefix",
+	ReasonRefusedPrefixRate: "refused_prefix_rate",
+	ReasonRefusedRate:       "refused_rate",
+	ReasonBadProxyHeader:    "bad_proxy_header",
 }
 
 // String is the reason's label value.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"weir/edge/admit"
 	"weir/edge/hub"
 
 	"github.com/panjf2000/gnet/v2"
@@ -22,6 +23,8 @@ type Server struct {
 	hub   *hub.Hub
 	log   *slog.Logger
 	maxFD int // a descriptor from here on is refused
+	gate  *admit.Gate
+	start time.Time // the gate's clock begins here
 
 	conns atomic.Int64
 	ready chan struct{}
@@ -39,11 +42,18 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
+	cfg = cfg.Defaults()
+	gate, err := admit.New(cfg.admission())
+	if err != nil {
+		return nil, fmt.Errorf("configure edge: %w", err)
+	}
 	return &Server{
-		cfg:   cfg.Defaults(),
+		cfg:   cfg,
 		hub:   h,
 		log:   log,
 		maxFD: DescriptorLimit() - spareDescriptors,
+		gate:  gate,
+		start: time.Now(),
 		ready: make(chan struct{}),
 		loops: make(map[gnet.EventLoop]*loop),
 	}, nil

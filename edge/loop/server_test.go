@@ -186,6 +186,23 @@ func TestEveryCloseReasonIsProduced(t *testing.T) {
 			r.stop()
 			c.wantClose(1012)
 		}},
+		{ReasonRefusedPrefix, Config{MaxConnsPerPrefix: 1}, func(r *rig) {
+			r.open("/ws/a")
+			r.wantStatus(upgrade("/ws/a"), 429, "all the connections")
+		}},
+		{ReasonRefusedPrefixRate, Config{AcceptRatePerPrefix: perHour}, func(r *rig) {
+			r.open("/ws/a")
+			r.wantStatus(upgrade("/ws/a"), 429, "faster than it may")
+		}},
+		{ReasonRefusedRate, Config{AcceptRate: perHour}, func(r *rig) {
+			r.open("/ws/a")
+			r.wantStatus(upgrade("/ws/a"), 503, "no more connections")
+		}},
+		{ReasonBadProxyHeader, Config{ProxyProtocol: loopback}, func(r *rig) {
+			c := r.dial()
+			c.send(upgrade("/ws/a"))
+			c.wantEnd()
+		}},
 	} {
 		produced[tt.reason] = true
 		t.Run(tt.reason.String(), func(t *testing.T) {

@@ -51,6 +51,9 @@ type Stats struct {
 	// HeldProcess and HeldKernel are the bytes that wait for clients which are behind, here and in
 	// their sockets.
 	HeldProcess, HeldKernel int64
+	// RateOverflows counts conns let in without a look at their prefix's rate: its place among
+	// those remembered was taken by others that owe.
+	RateOverflows uint64
 	// Closed counts conns that ended, by reason.
 	Closed [reasons]uint64
 	// Latency is the age of events at their write: from the publisher's weir to ours.
@@ -66,7 +69,7 @@ func (s *Server) Stats() Stats {
 
 // StatsInto is Stats into memory that the caller reuses.
 func (s *Server) StatsInto(total *Stats) {
-	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated()}
+	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot

@@ -71,7 +71,7 @@ func (h *history) add(e ended) {
 // ConnReport is what became of one conn.
 type ConnReport struct {
 	Client netip.AddrPort `json:"client"`
-	// State is what it is doing: request, opening, websocket, stream, closing or closed.
+	// State is what it is doing: proxy header, request, opening, websocket, stream, closing or closed.
 	State  string   `json:"state"`
 	Topics []string `json:"topics,omitempty"`
 	// OpenFor is how long ago it was opened, ClosedAgo closed, to a tenth of a second.
@@ -133,8 +133,11 @@ func (c *conn) Skipped(events uint64) {
 	c.past.skipped = uint32(min(uint64(c.past.skipped)+events, uint64(^uint32(0)))) //nolint:gosec // bounded by the min
 }
 
-// client is the address of the conn's other end.
+// client is the address of the conn's other end, or the one that a PROXY header named.
 func (c *conn) client() netip.AddrPort {
+	if c.proxied {
+		return c.loop.proxied[c]
+	}
 	if a, ok := c.gc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()
 		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())

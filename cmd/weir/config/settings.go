@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/edge"
+	"weir/ratelimit"
 )
 
 // setting is one key: where it lives, what it means, how it is read and written.
@@ -20,6 +21,12 @@ type setting struct {
 	list  bool
 	set   func(c *Config, values []string) error
 	get   func(c *Config) string
+}
+
+// of is s with the name that its package has for it.
+func (s setting) of(field string) setting {
+	s.field = field
+	return s
 }
 
 // settings are all keys, in the order they are printed.
@@ -42,6 +49,12 @@ func settings() []setting {
 		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),
 		parsed("edge.modes", "what slow subscribers of topics are sent, the first that matches: PATTERN=log is all, PATTERN=latest the newest of each key", edge.ParseModeRule, func(c *Config) *[]edge.ModeRule { return &c.Edge.Modes }),
 		texts("edge.allowed_origins", "edge.AllowedOrigins", "values of the Origin header let in; * for all", func(c *Config) *[]string { return &c.Edge.AllowedOrigins }),
+		number("edge.max_conns_per_prefix", "edge.MaxConnsPerPrefix", "connections held at once of one client address, cut to the bits below; 0: no limit", func(c *Config) *int { return &c.Edge.MaxConnsPerPrefix }),
+		number("edge.prefix_ipv4", "edge.PrefixIPv4", "bits of an IPv4 address that tell clients apart", func(c *Config) *int { return &c.Edge.PrefixIPv4 }),
+		number("edge.prefix_ipv6", "edge.PrefixIPv6", "bits of an IPv6 address that do", func(c *Config) *int { return &c.Edge.PrefixIPv6 }),
+		acceptRate("edge.accept_rate", "edge.AcceptRate", "new connections of all clients together, such as 5000/s, a second's worth at once; empty: no limit", func(c *Config) *ratelimit.Rate { return &c.Edge.AcceptRate }),
+		acceptRate("edge.accept_rate_per_prefix", "edge.AcceptRatePerPrefix", "new connections of one client, such as 20/s or 100/min; empty: no limit", func(c *Config) *ratelimit.Rate { return &c.Edge.AcceptRatePerPrefix }),
+		prefixes("edge.proxy_protocol", "prefixes of the proxies whose connections begin with a PROXY header, which names the client", func(c *Config) *[]netip.Prefix { return &c.Edge.ProxyProtocol }).of("edge.ProxyProtocol"),
 		text("admin.listen", "admin.Listen", "address of the admin page and API", func(c *Config) *string { return &c.Admin.Listen }),
 		text("admin.api_key", "admin.APIKey", "key that the API asks for; needed unless listen is a loopback address", func(c *Config) *string { return &c.Admin.APIKey }),
 		text("bus.data", "bus.Dir", "directory of stored events; empty: in memory", func(c *Config) *string { return &c.Bus.Dir }),
@@ -160,6 +173,35 @@ func ParsePrefix(v string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("is %q: want a prefix such as 192.0.2.0/24 or 2001:db8::/32", v)
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// acceptRate is a count per time; empty for none.
+func acceptRate(key, field, doc string, at func(*Config) *ratelimit.Rate) setting {
+	return setting{
+		key: key, field: field, doc: doc,
+		get: func(c *Config) string {
+			if *at(c) == (ratelimit.Rate{}) {
+				return `""`
+			}
+			return strconv.Quote(at(c).String())
+		},
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "a rate")
+			if err != nil {
+				return err
+			}
+			if v == "" {
+				*at(c) = ratelimit.Rate{}
+				return nil
+			}
+			r, err := ratelimit.ParseRate(v)
+			if err != nil {
+				return fmt.Errorf("is %q: want a count per s, min, h or d, such as 5000/s, 100/min or 1/10s, or nothing", v)
+			}
+			*at(c) = r
+			return nil
+		},
+	}
 }
 
 func oneOf(key, doc string, allowed []string, at func(*Config) *string) setting {
