@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"math"
 	"time"
 
 	"weir/edge/hub"
@@ -37,9 +38,9 @@ func (s connState) String() string {
 type conn struct {
 	gc   gnet.Conn
 	loop *loop
-	// sub is the conn's subscription, more those after the first.
+	// sub is the conn's subscription, more those after the first, nil if there are none.
 	sub  *hub.Sub
-	more []*hub.Sub
+	more *[]*hub.Sub
 	// open is the request while its topics are opened, else nil.
 	open *opening
 	// echo is the message being put together on /echo; nil on other doors.
@@ -52,7 +53,7 @@ type conn struct {
 
 	past    past
 	counted uint32 // by the ledger, at this tick
-	pending int    // outstanding bytes when it was last looked at; 0: not blocked then
+	pending uint32 // outstanding bytes when it was last looked at; 0: not blocked then
 
 	state    connState
 	reason   CloseReason
@@ -158,8 +159,16 @@ func (c *conn) abort(r CloseReason) {
 	}
 }
 
+// others are the subscriptions after the first.
+func (c *conn) others() []*hub.Sub {
+	if c.more == nil {
+		return nil
+	}
+	return *c.more
+}
+
 func (c *conn) unsubscribe() {
-	for _, s := range c.more {
+	for _, s := range c.others() {
 		c.loop.shard.Unsubscribe(s)
 	}
 	if c.sub != nil {
@@ -201,7 +210,7 @@ func (c *conn) expired() {
 // expiredBlocked gives a conn whose client does not read as long as it takes some bytes: a ping would
 // stand behind those outstanding.
 func (c *conn) expiredBlocked() {
-	pending := c.gc.OutboundBuffered()
+	pending := uint32(min(c.gc.OutboundBuffered(), math.MaxUint32)) //nolint:gosec // bounded by the min
 	if pending == c.pending {
 		c.closeSlow()
 		return

@@ -32,7 +32,8 @@ func (c *conn) subscribe(o *opening) {
 		if c.sub == nil {
 			c.sub = sub
 		} else {
-			c.more = append(c.more, sub)
+			more := append(c.others(), sub)
+			c.more = &more
 		}
 	}
 	if o.waiting == 0 {
@@ -80,8 +81,8 @@ func (c *conn) accept() {
 	if c.sub != nil {
 		c.loop.shard.Start(c.sub)
 	}
-	for i := 0; i < len(c.more); i++ {
-		c.loop.shard.Start(c.more[i])
+	for i := 0; i < len(c.others()); i++ {
+		c.loop.shard.Start(c.others()[i])
 	}
 	if c.state == stateMessages || c.state == stateStream {
 		c.onTraffic() // what came behind the request

@@ -162,7 +162,7 @@ func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
 		if c.sub != nil {
 			r.Topics = append(r.Topics, string(c.sub.Topic()))
 		}
-		for _, s := range c.more {
+		for _, s := range c.others() {
 			r.Topics = append(r.Topics, string(s.Topic()))
 		}
 		if c.reasoned {

@@ -26,11 +26,11 @@ type Frame struct {
 // Decoder is what has to be remembered between the frames of one direction of a conn. The
 // zero value is ready.
 type Decoder struct {
-	// Deflate says that permessage-deflate was agreed on.
-	Deflate bool
-
 	message int64 // bytes of the open message so far
 	open    bool  // a message was begun and not ended
+
+	// Deflate says that permessage-deflate was agreed on.
+	Deflate bool
 }
 
 // Next takes the next whole frame from the start of b and unmasks its payload in place; n is
