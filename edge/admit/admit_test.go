@@ -164,11 +164,13 @@ func TestRateOfAPrefix(t *testing.T) {
 
 // TestFullTableForgetsNobodyWhoOwes fills a table of one set a shard many times over.
 func TestFullTableForgetsNobodyWhoOwes(t *testing.T) {
-	g, err := newGate(Config{RatePerPrefix: rate(t, "1/10s"), Rate: rate(t, "1000/s")}, 1)
+	g, err := newGate(Config{RatePerPrefix: rate(t, "1/10s"), Rate: rate(t, "10000/s")}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const first = 900 // of the 1000 that the edge takes at once
+	// Of the 10,000 that the edge takes at once, and so many for each set that none stays empty
+	// whatever the seed.
+	const first = 9000
 	var kept []int
 	for i := range first {
 		before := g.Overflows()
@@ -189,15 +191,15 @@ func TestFullTableForgetsNobodyWhoOwes(t *testing.T) {
 	}
 	// Without a place there is the edge's rate alone.
 	admitted := 0
-	for i := range 2000 {
+	for i := range 20_000 {
 		if v, _ := g.Admit(addr(1<<20+i), Ticks(time.Second)); v == Admitted {
 			admitted++
 		} else if v != OverRate {
 			t.Fatalf("verdict %d", v)
 		}
 	}
-	if admitted != 1000 {
-		t.Errorf("%d of 2000 admitted at 1000/s", admitted)
+	if admitted != 10_000 {
+		t.Errorf("%d of 20000 admitted at 10000/s", admitted)
 	}
 	// Who owes nothing makes room.
 	before := g.Overflows()
