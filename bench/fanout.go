@@ -132,17 +132,7 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (*Fano
 	f := &fanout{cfg: cfg.withDefaults(), progress: progress}
 	defer f.stop()
 	r := &FanoutResult{Host: ReadHostCard(), Conns: f.cfg.Conns, Size: f.cfg.Size}
-	if err := f.startServer(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.subscribe(ctx, r); err != nil {
-		return nil, err
-	}
-	var err error
-	if f.pub, err = NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, fanoutTopic, f.cfg.Size); err != nil {
-		return nil, err
-	}
-	if _, err := f.measure(ctx, 5, time.Second); err != nil { // warm up
+	if err := f.open(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := f.steps(ctx, r); err != nil {
@@ -154,6 +144,21 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (*Fano
 		}
 	}
 	return r, nil
+}
+
+// open starts all, and warms it up.
+func (f *fanout) open(ctx context.Context, r *FanoutResult) (err error) {
+	if err := f.startServer(ctx); err != nil {
+		return err
+	}
+	if err := f.subscribe(ctx, r); err != nil {
+		return err
+	}
+	if f.pub, err = NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, fanoutTopic, f.cfg.Size); err != nil {
+		return err
+	}
+	_, err = f.measure(ctx, 5, time.Second)
+	return err
 }
 
 func (f *fanout) startServer(ctx context.Context) error {

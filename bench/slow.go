@@ -92,17 +92,7 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 	cfg = cfg.withDefaults()
 	f := &fanout{cfg: cfg.fanout().withDefaults(), progress: progress}
 	defer f.stop()
-	if err := f.startServer(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.subscribe(ctx, &FanoutResult{}); err != nil {
-		return nil, err
-	}
-	var err error
-	if f.pub, err = NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, fanoutTopic, f.cfg.Size); err != nil {
-		return nil, err
-	}
-	if _, err := f.measure(ctx, 5, time.Second); err != nil { // warm up
+	if err := f.open(ctx, &FanoutResult{}); err != nil {
 		return nil, err
 	}
 	r := &SlowResult{Host: ReadHostCard(), Conns: cfg.Conns, Stalled: cfg.Stalled}
