@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,9 +98,16 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 	}
 	r := &SlowResult{Host: ReadHostCard(), Conns: cfg.Conns, Stalled: cfg.Stalled}
 	var ratios []float64
-	for range cfg.Reps {
-		if err := f.slowTurn(ctx, cfg, r); err != nil {
-			return nil, err
+	for rep := range cfg.Reps {
+		// Which comes first changes: what an earlier turn left behind is then in both.
+		turns := []func(context.Context, SlowConfig, *SlowResult) error{f.turnWithout, f.turnWith}
+		if rep%2 == 1 {
+			slices.Reverse(turns)
+		}
+		for _, turn := range turns {
+			if err := turn(ctx, cfg, r); err != nil {
+				return nil, err
+			}
 		}
 		n := len(r.With) - 1
 		ratios = append(ratios, r.With[n].P99/max(r.Without[n].P99, 0.001))
@@ -108,32 +116,39 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 	return r, nil
 }
 
-// slowTurn measures without those that stall, then with them.
-func (f *fanout) slowTurn(ctx context.Context, cfg SlowConfig, r *SlowResult) error {
-	without, err := f.measure(ctx, cfg.Rate, cfg.Duration)
+// turnWithout measures without those that stall.
+func (f *fanout) turnWithout(ctx context.Context, cfg SlowConfig, r *SlowResult) error {
+	s, err := f.measure(ctx, cfg.Rate, cfg.Duration)
 	if err != nil {
 		return err
 	}
-	f.print(without)
+	f.print(s)
+	r.Without = append(r.Without, s)
+	return nil
+}
+
+// turnWith measures with them, and ends them.
+func (f *fanout) turnWith(ctx context.Context, cfg SlowConfig, r *SlowResult) (err error) {
 	stalled, err := f.stall(ctx, cfg.Stalled)
 	defer func() {
 		for _, c := range stalled {
 			_ = c.Close() // it read nothing, and lost nothing
 		}
+		err = errors.Join(err, f.waitBehind(ctx, func(n float64) bool { return n == 0 }, nil))
 	}()
 	if err != nil {
 		return err
 	}
-	with, err := f.measure(ctx, cfg.Rate, cfg.Duration)
+	s, err := f.measure(ctx, cfg.Rate, cfg.Duration)
 	if err != nil {
 		return err
 	}
-	f.print(with)
+	f.print(s)
+	r.With = append(r.With, s)
 	m, err := f.metrics(ctx)
 	if err != nil {
 		return err
 	}
-	r.Without, r.With = append(r.Without, without), append(r.With, with)
 	r.HeldProcess = max(r.HeldProcess, m[`weir_edge_held_bytes{where="process"}`])
 	r.HeldKernel = max(r.HeldKernel, m[`weir_edge_held_bytes{where="kernel"}`])
 	fmt.Fprintf(f.progress, "%.0f subscriptions behind, %.1f MB held in the process and %.1f MB in the kernel\n",
@@ -155,19 +170,33 @@ func (f *fanout) stall(ctx context.Context, n int) (conns []net.Conn, err error)
 		return conns, err
 	}
 	defer pub.Close()
+	return conns, f.waitBehind(ctx, func(behind float64) bool { return behind >= float64(n) }, pub)
+}
+
+// waitBehind waits until the number of subscriptions behind is as wanted, and publishes meanwhile if pub
+// is not nil.
+func (f *fanout) waitBehind(ctx context.Context, wanted func(float64) bool, pub *Publisher) error {
+	var behind float64
 	for deadline := time.Now().Add(fillTimeout); time.Now().Before(deadline); {
-		if _, _, err := pub.Run(ctx, 20, time.Second); err != nil {
-			return conns, err
+		if pub != nil {
+			if _, _, err := pub.Run(ctx, 20, time.Second); err != nil {
+				return err
+			}
 		}
 		m, err := f.metrics(ctx)
 		if err != nil {
-			return conns, err
+			return err
 		}
-		if m["weir_edge_behind_subscriptions"] >= float64(n) {
-			return conns, nil
+		if behind = m["weir_edge_behind_subscriptions"]; wanted(behind) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return conns, fmt.Errorf("fill %d conns that do not read: not all were behind within %v", n, fillTimeout)
+	return fmt.Errorf("%.0f subscriptions are behind, and were not as wanted within %v", behind, fillTimeout)
 }
 
 func (f *fanout) openStalled(ctx context.Context) (net.Conn, error) {
