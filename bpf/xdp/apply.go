@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// listBatch is how many prefixes are written by one call.
+// listBatch is how many entries are written by one call.
 const listBatch = 4096
 
 // SetMode switches the mode by one map write: the next packet is judged by it.
@@ -153,20 +153,29 @@ func newList(entries map[netip.Prefix]Entry) (*ebpf.Map, error) {
 	for at, e := range entries {
 		keys, values = append(keys, keyOf(at)), append(values, e.encode())
 	}
+	if err := putAll(list, keys, values); err != nil {
+		return nil, errors.Join(fmt.Errorf("list %d prefixes: %w", len(entries), listError(err)), list.Close())
+	}
+	return list, nil
+}
+
+// putAll writes entries of a map in batches, or one by one where the kernel knows no batches of its
+// kind.
+func putAll[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	for len(keys) > 0 {
 		n := min(len(keys), listBatch)
-		_, err := list.BatchUpdate(keys[:n], values[:n], nil)
+		_, err := m.BatchUpdate(keys[:n], values[:n], nil)
 		for i := 0; i < n && errors.Is(err, ebpf.ErrNotSupported); i++ {
-			if one := list.Put(keys[i], values[i]); one != nil || i == n-1 {
+			if one := m.Put(keys[i], values[i]); one != nil || i == n-1 {
 				err = one
 			}
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("list %d prefixes: %w", len(entries), listError(err)), list.Close())
+			return err
 		}
 		keys, values = keys[n:], values[n:]
 	}
-	return list, nil
+	return nil
 }
 
 // bpfNoPrealloc is BPF_F_NO_PREALLOC, which a trie must have.

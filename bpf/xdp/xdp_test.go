@@ -169,6 +169,7 @@ func TestLayoutIsTheOneOfABI(t *testing.T) {
 	}{
 		{"size", unsafe.Sizeof(s), slotBytes},
 		{"set", unsafe.Sizeof(set), setBytes},
+		{"heads", unsafe.Sizeof(weirHeads{}), 1 << headLow},
 		{"spared", unsafe.Offsetof(set.Spared), offSpared},
 		{"slot", unsafe.Offsetof(set.Slot), offSlot},
 		{"addr", unsafe.Offsetof(set.Addr), offAddr},
@@ -194,6 +195,7 @@ func TestLayoutIsTheOneOfABI(t *testing.T) {
 	}
 	for name, want := range map[string]uint32{
 		weirMapVerdictStats: uint32(actionCount) * maxReasons, weirMapClasses: generations * maxClasses, weirMapSampled: maxReasons,
+		weirMapListHeads: generations * 2 * headBlocks,
 	} {
 		if n := spec.Maps[name].MaxEntries; n != want {
 			t.Errorf("%s has %d entries, want %d", name, n, want)
