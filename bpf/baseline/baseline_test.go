@@ -41,23 +41,6 @@ func (d descriptors) Run() int {
 	return code
 }
 
-// closing fails the test if the Runner cannot be made, and closes it with the test.
-func closing(t *testing.T) func(*baseline.Runner, error) *baseline.Runner {
-	t.Helper()
-	return func(r *baseline.Runner, err error) *baseline.Runner {
-		t.Helper()
-		if err != nil {
-			t.Fatalf("%+v", err)
-		}
-		t.Cleanup(func() {
-			if err := r.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return r
-	}
-}
-
 func udpFrom(last byte) []byte {
 	ip := bpftest.IPv4{Src: netip.AddrFrom4([4]byte{192, 0, 2, last}), Dst: netip.MustParseAddr("198.51.100.1")}
 	return bpftest.Eth(0x0800, ip.Packet(17, bpftest.UDP(1, 2)))
@@ -76,8 +59,8 @@ func TestBPFLimitersHoldEachSourceToItsQuota(t *testing.T) {
 	bpftest.Require(t, "5.15", "compare-and-swap")
 	const hour = uint64(3600e9) << 4
 	for name, r := range map[string]*baseline.Runner{
-		"LRU":    closing(t)(baseline.LRU(1000, baseline.Quota{Interval: hour, Limit: 2 * hour})),
-		"window": closing(t)(baseline.Window(1000, 1<<40)),
+		"LRU":    bpftest.Runner(t)(baseline.LRU(1000, baseline.Quota{Interval: hour, Limit: 2 * hour})),
+		"window": bpftest.Runner(t)(baseline.Window(1000, 1<<40)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			third := uint32(actionDrop)
@@ -89,12 +72,12 @@ func TestBPFLimitersHoldEachSourceToItsQuota(t *testing.T) {
 			wants(t, r, bpftest.Eth(0x0806, make([]byte, 28)), actionPass)
 		})
 	}
-	wants(t, closing(t)(baseline.Window(1000, 0)), udpFrom(1), actionPass, actionDrop, actionDrop)
+	wants(t, bpftest.Runner(t)(baseline.Window(1000, 0)), udpFrom(1), actionPass, actionDrop, actionDrop)
 }
 
 func TestBPFLeastDropsEverySource(t *testing.T) {
 	bpftest.Require(t, "5.15", "arrays")
-	r := closing(t)(baseline.Least(4))
+	r := bpftest.Runner(t)(baseline.Least(4))
 	for source := range byte(100) {
 		wants(t, r, udpFrom(source), actionDrop)
 	}
@@ -103,9 +86,9 @@ func TestBPFLeastDropsEverySource(t *testing.T) {
 
 func TestBPFSprayChangesTheSourceAlone(t *testing.T) {
 	bpftest.Require(t, "5.15", "tail calls")
-	drop := closing(t)(baseline.Drop())
+	drop := bpftest.Runner(t)(baseline.Drop())
 	for bits, differ := range map[int]uint32{0: 0, 8: 1<<8 - 1, 24: 1<<24 - 1, 32: 1<<32 - 1} {
-		r := closing(t)(baseline.Spray(drop.Program(), bits))
+		r := bpftest.Runner(t)(baseline.Spray(drop.Program(), bits))
 		seen := map[uint32]bool{}
 		for range 64 {
 			in := udpFrom(1)
@@ -134,12 +117,12 @@ func TestBPFSprayChangesTheSourceAlone(t *testing.T) {
 
 func TestBPFRewindMakesThePacketAnew(t *testing.T) {
 	bpftest.Require(t, "5.15", "tail calls")
-	drop := closing(t)(baseline.Drop())
+	drop := bpftest.Runner(t)(baseline.Drop())
 	frame := make([]byte, baseline.FrameBytes)
 	for i := range frame {
 		frame[i] = byte(i + 1)
 	}
-	r := closing(t)(baseline.Rewind(drop.Program(), frame))
+	r := bpftest.Runner(t)(baseline.Rewind(drop.Program(), frame))
 	if verdict, out, err := r.Once(make([]byte, len(frame))); err != nil || verdict != actionDrop || string(out) != string(frame) {
 		t.Errorf("verdict %d, %x, %v", verdict, out, err)
 	}
@@ -150,7 +133,7 @@ func TestBPFRewindMakesThePacketAnew(t *testing.T) {
 
 func TestBPFRunTakesTimeOnEachCPU(t *testing.T) {
 	bpftest.Require(t, "5.15", "test runs")
-	drop := closing(t)(baseline.Drop())
+	drop := bpftest.Runner(t)(baseline.Drop())
 	if took, err := drop.Run(udpFrom(1), 10_000); err != nil || took <= 0 {
 		t.Errorf("%v, %v", took, err)
 	}

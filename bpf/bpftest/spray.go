@@ -12,19 +12,19 @@ import (
 // source of as many as 1<<bits.
 func Spray(tb testing.TB, target *ebpf.Program, bits int) *ebpf.Program {
 	tb.Helper()
-	return program(tb)(baseline.Spray(target, bits))
+	return Runner(tb)(baseline.Spray(target, bits)).Program()
 }
 
 // Drop is [baseline.Drop]: a program that drops every packet and does nothing else.
 func Drop(tb testing.TB) *ebpf.Program {
 	tb.Helper()
-	return program(tb)(baseline.Drop())
+	return Runner(tb)(baseline.Drop()).Program()
 }
 
-// program is that of a Runner, which is closed with the test.
-func program(tb testing.TB) func(*baseline.Runner, error) *ebpf.Program {
+// Runner fails the test if a [baseline.Runner] cannot be made, and closes it with the test.
+func Runner(tb testing.TB) func(*baseline.Runner, error) *baseline.Runner {
 	tb.Helper()
-	return func(r *baseline.Runner, err error) *ebpf.Program {
+	return func(r *baseline.Runner, err error) *baseline.Runner {
 		tb.Helper()
 		if err != nil {
 			tb.Fatalf("%+v", err)
@@ -34,6 +34,6 @@ func program(tb testing.TB) func(*baseline.Runner, error) *ebpf.Program {
 				tb.Error(err)
 			}
 		})
-		return r.Program()
+		return r
 	}
 }
