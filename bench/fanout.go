@@ -225,25 +225,25 @@ func (f *fanout) subscribe(ctx context.Context, r *FanoutResult) error {
 // settledRSS is the server's memory after the garbage of connecting is gone.
 func (f *fanout) settledRSS(ctx context.Context) (uint64, error) {
 	for range 2 { // the second collection frees what the first one's finalizers held
-		if err := get(ctx, "http://"+f.admin+"/debug/pprof/heap?gc=1"); err != nil {
+		if _, err := get(ctx, http.DefaultClient, "http://"+f.admin+"/debug/pprof/heap?gc=1"); err != nil {
 			return 0, err
 		}
 	}
 	return rssBytes(f.server.Pid())
 }
 
-func get(ctx context.Context, url string) error {
+// get reads what a server answers.
+func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", url, err)
+		return nil, fmt.Errorf("ask %s: %w", url, err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", url, err)
+		return nil, fmt.Errorf("ask %s: %w", url, err)
 	}
 	defer res.Body.Close() //nolint:errcheck // it was read
-	_, err = io.Copy(io.Discard, res.Body)
-	return err
+	return io.ReadAll(res.Body)
 }
 
 // steps measures the one rate, or searches for the highest.

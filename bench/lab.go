@@ -190,15 +190,10 @@ type Verdicts struct{ Dropped, WouldDrop map[string]uint64 }
 // Verdicts asks the weir. Reasons are opaque: one that can drop has a counter of packets dropped.
 func (l *Lab) Verdicts(ctx context.Context) (Verdicts, error) {
 	v := Verdicts{map[string]uint64{}, map[string]uint64{}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+LabAdmin+"/api/quota", nil)
+	text, err := get(ctx, l.Client, "http://"+LabAdmin+"/api/quota")
 	if err != nil {
-		return v, fmt.Errorf("ask the edge: %w", err)
+		return v, err
 	}
-	res, err := l.Client.Do(req)
-	if err != nil {
-		return v, fmt.Errorf("ask the edge: %w", err)
-	}
-	defer res.Body.Close() //nolint:errcheck // it was read
 	var shown struct {
 		Result struct {
 			Counters []struct {
@@ -207,7 +202,7 @@ func (l *Lab) Verdicts(ctx context.Context) (Verdicts, error) {
 			}
 		}
 	}
-	if err := json.NewDecoder(res.Body).Decode(&shown); err != nil {
+	if err := json.Unmarshal(text, &shown); err != nil {
 		return v, fmt.Errorf("read the edge's answer: %w", err)
 	}
 	for _, c := range shown.Result.Counters {

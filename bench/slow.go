@@ -226,18 +226,13 @@ func (f *fanout) openStalled(ctx context.Context) (net.Conn, error) {
 
 // metrics are the server's, by name and labels as they stand in the text.
 func (f *fanout) metrics(ctx context.Context) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.admin+"/metrics", nil)
+	text, err := get(ctx, http.DefaultClient, "http://"+f.admin+"/metrics")
 	if err != nil {
-		return nil, fmt.Errorf("ask for metrics: %w", err)
+		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask for metrics: %w", err)
-	}
-	defer res.Body.Close() //nolint:errcheck // it was read
 	m := map[string]float64{}
-	for s := bufio.NewScanner(res.Body); s.Scan(); {
-		name, value, _ := strings.Cut(s.Text(), " ")
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if v, err := strconv.ParseFloat(value, 64); err == nil {
 			m[name] = v
 		}
