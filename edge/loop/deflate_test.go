@@ -133,6 +133,9 @@ func TestEchoInflatesAndDeflates(t *testing.T) {
 	c := r.open("/echo", offer)
 	c.send(masked(0xc1, deflate(t, "hello")))
 	c.wantPlain(1, "hello")
+	if st := r.srv.Stats(); st.Accepted != 1 || st.AcceptedDeflate != 1 {
+		t.Errorf("%d accepted, %d of them with compression", st.Accepted, st.AcceptedDeflate)
+	}
 	c.send(masked(0xc1, deflate(t, longPayload)))
 	c.wantDeflated(1, longPayload)
 	whole := deflate(t, longPayload)

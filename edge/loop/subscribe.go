@@ -71,9 +71,7 @@ func (c *conn) accept() {
 		c.state = stateStream
 		c.loop.scratch = appendStreamHead(c.loop.scratch[:0], o.origin)
 	} else {
-		c.state = stateMessages
-		c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, "", o.extensions)
-		c.decoder.Deflate = o.extensions != ""
+		c.upgrade(o.key, o.extensions)
 	}
 	c.established()
 	c.write(c.loop.scratch)
@@ -89,6 +87,13 @@ func (c *conn) accept() {
 	}
 }
 
+// upgrade makes the conn a WebSocket, and the answer to its handshake in the loop's scratch.
+func (c *conn) upgrade(key []byte, extensions string) {
+	c.state = stateMessages
+	c.decoder.Deflate = extensions != ""
+	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", extensions)
+}
+
 // established counts an answered handshake and arms the first ping: somewhere in the second
 // half of the interval, so that clients that came together are not pinged together.
 func (c *conn) established() {
@@ -102,11 +107,9 @@ func (c *conn) established() {
 
 // startEcho answers the handshake of /echo.
 func (c *conn) startEcho() {
-	c.state = stateMessages
+	c.upgrade(c.loop.echoKey, c.loop.echoExtensions)
 	c.echo = &echo{}
 	c.established()
-	c.decoder.Deflate = c.loop.echoExtensions != ""
-	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], c.loop.echoKey, "", c.loop.echoExtensions)
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()
 }
