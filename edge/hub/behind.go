@@ -24,13 +24,13 @@ func (s *Shard) fall(sub *Sub) {
 // Behind is the number of subscriptions whose conns were blocked when they were last looked at.
 func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) }
 
-// EachBehind calls f for the conn of each of them, those that have been behind the longest first, until
-// it returns false. f must not close any.
-func (s *Shard) EachBehind(f func(Conn) bool) {
+// EachBehind calls f for the conn of each of them, those that have been behind the longest first. f must
+// not close any.
+func (s *Shard) EachBehind(f func(Conn)) {
 	for _, list := range [][]*Sub{s.stalled, s.behind} {
 		for _, sub := range list {
-			if sub.state == subBehind && !f(sub.conn) {
-				return
+			if sub.state == subBehind {
+				f(sub.conn)
 			}
 		}
 	}
@@ -69,31 +69,36 @@ func (s *Shard) rise() {
 	for _, sub := range looked {
 		switch {
 		case sub.state != subBehind:
-		case sub.conn.Blocked() && sub.tries >= patience:
-			s.stalled = append(s.stalled, sub)
-		case sub.conn.Blocked():
+		case !sub.conn.Blocked():
+			sub.tries = 0
+			s.riseOne(sub)
+		case sub.tries < patience:
 			sub.tries++
 			s.behind = append(s.behind, sub)
-		case sub.topic.mode == ModeLatest:
-			s.riseLatest(sub)
 		default:
-			sub.tries = 0
-			s.catchUp(sub)
+			s.stalled = append(s.stalled, sub)
 		}
 	}
 	clear(looked)
 	s.scratch = looked[:0]
 }
 
-// riseLatest brings sub to where the topic was swept by the newest message of each key.
-func (s *Shard) riseLatest(sub *Sub) {
+// riseOne brings sub to where the topic was swept: in ModeLatest by the newest message of each key, if
+// it is known which and how many others there were; else as one that resumes.
+func (s *Shard) riseOne(sub *Sub) {
 	t := sub.topic
-	msgs, ok := t.latest.after(sub.since.Offset)
-	if sub.since.Epoch != t.epoch || !ok || !sub.counted {
-		sub.tries = 0
-		s.catchUp(sub)
-		return
+	if t.mode == ModeLatest && sub.counted && sub.since.Epoch == t.epoch {
+		if msgs, ok := t.latest.after(sub.since.Offset); ok {
+			s.riseLatest(sub, msgs)
+			return
+		}
 	}
+	s.catchUp(sub)
+}
+
+// riseLatest sends sub the newest messages of their keys, after a word of how many others there were.
+func (s *Shard) riseLatest(sub *Sub, msgs []*Message) {
+	t := sub.topic
 	if skipped := t.count - sub.count - uint64(len(msgs)); skipped > 0 {
 		s.skipped += skipped
 		sub.conn.Skipped(skipped)

@@ -55,9 +55,9 @@ type Message struct {
 // Frame is m encoded for v: the bytes to write, frame header included. Shared by all
 // subscribers: nobody may change them. Empty if v has no form of m.
 //
-// An event in JSONWS is {"topic":…,"epoch":…,"offset":…}, its "key" if it has one, and the payload as "data" if it is
-// JSON, as "text" if it is other UTF-8, else as "b64". A reset is {"topic":…,"epoch":…,
-// "offset":…,"recovered":false}.
+// An event in JSONWS is {"topic":…,"epoch":…,"offset":…}, with its "key" if it has one, and the
+// payload as "data" if it is JSON, as "text" if it is other UTF-8, else as "b64". A reset is
+// {"topic":…,"epoch":…,"offset":…,"recovered":false}.
 func (m *Message) Frame(v Variant) []byte {
 	if f := m.frames[v].Load(); f != nil {
 		return *f

@@ -16,38 +16,38 @@ func overdraft(own, all, bound int64) int64 {
 	return own - own*bound/all
 }
 
+// holding is what a conn holds.
+type holding struct {
+	c     *conn
+	bytes int64
+}
+
 // balance counts what this loop holds, and gives up what is over the node's bound.
 func (l *loop) balance() {
 	var process, kernel int64
-	if l.shard.Behind() > 0 {
-		l.shard.EachBehind(func(hc hub.Conn) bool {
-			if c := hc.(*conn); c.counted != l.wheel.now { //nolint:forcetypeassert // there are no others
-				c.counted = l.wheel.now
-				process += int64(c.gc.OutboundBuffered())
-				kernel += int64(sendQueue(c.gc.Fd()))
-			}
-			return true
-		})
-	}
+	all := l.holdings[:0]
+	l.shard.EachBehind(func(hc hub.Conn) {
+		c := hc.(*conn)               //nolint:forcetypeassert // there are no others
+		if c.counted == l.wheel.now { // by another of its topics
+			return
+		}
+		c.counted = l.wheel.now
+		p, k := int64(c.gc.OutboundBuffered()), int64(sendQueue(c.gc.Fd()))
+		process, kernel = process+p, kernel+k
+		all = append(all, holding{c, p + k})
+	})
 	l.stats.heldProcess.Store(process)
 	l.stats.heldKernel.Store(kernel)
-	over := overdraft(process+kernel, l.server.held(), int64(l.cfg.MaxHeldBytes))
-	if over == 0 {
+	if len(all) == 0 {
 		return
 	}
-	var closing []*conn
-	l.shard.EachBehind(func(hc hub.Conn) bool {
-		c := hc.(*conn)               //nolint:forcetypeassert // there are no others
-		if c.counted == l.wheel.now { // once each
-			c.counted--
-			over -= int64(c.gc.OutboundBuffered() + sendQueue(c.gc.Fd()))
-			closing = append(closing, c)
-		}
-		return over > 0
-	})
-	for _, c := range closing {
-		c.abort(ReasonSlowConsumer) // what it is sent it would not read
+	over := overdraft(process+kernel, l.server.held(), int64(l.cfg.MaxHeldBytes))
+	for i := 0; over > 0 && i < len(all); i++ {
+		over -= all[i].bytes
+		all[i].c.abort(ReasonSlowConsumer) // what it is sent it would not read
 	}
+	clear(all)
+	l.holdings = all[:0]
 }
 
 // held is what all loops held when each looked last.

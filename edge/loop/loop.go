@@ -35,7 +35,8 @@ type loop struct {
 	proxied    map[*conn]netip.AddrPort
 	lingering  int
 	history    history
-	lookingOut bool // a timer runs
+	holdings   []holding // the ledger's, while it is made
+	lookingOut bool      // a timer runs
 	draining   bool
 	drainTicks int
 
