@@ -169,7 +169,7 @@ func TestXDPWithoutRightsSaysWhatToDo(t *testing.T) {
 		t.Error(err)
 	}
 	if os.Geteuid() == 0 {
-		t.Skip("as root it would measure: TestBPFXDPMeasuresEachCase does; what is said without rights is seen as another user")
+		t.Skip("root has the rights, and would measure for minutes: run it as another user; TestBPFXDPMeasuresEachCase measures as root")
 	}
 	want := xdp.ErrNotPermitted
 	if runtime.GOOS != "linux" {
