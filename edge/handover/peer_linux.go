@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -126,7 +127,7 @@ func (p *Peer) Receive() (*Message, error) {
 		err = fmt.Errorf("descriptors were lost: raise the limit of open files (ulimit -n): %w", syscall.EMFILE)
 	}
 	if err == nil && n < headerBytes {
-		_, err = io.ReadFull(p.conn, header[n:])
+		err = p.rest(header[n:])
 	}
 	if err == nil {
 		m.Kind = Kind(header[0])
@@ -144,7 +145,15 @@ func (p *Peer) receivePayload(m *Message, length uint32) error {
 		return ErrTooLong
 	}
 	m.payload = make([]byte, length)
-	_, err := io.ReadFull(p.conn, m.payload)
+	return p.rest(m.payload)
+}
+
+// rest reads what must still come of a message.
+func (p *Peer) rest(b []byte) error {
+	_, err := io.ReadFull(p.conn, b)
+	if errors.Is(err, io.EOF) && len(b) > 0 {
+		return io.ErrUnexpectedEOF
+	}
 	return err
 }
 

@@ -37,9 +37,9 @@ const waitFor = 10 * time.Second
 type source struct {
 	mu     sync.Mutex
 	atHead bool // topics open behind the last event instead
-	fail error
-	hold chan struct{} // Subscribe waits for it, if set
-	log  []*broker.Event
+	fail   error
+	hold   chan struct{} // Subscribe waits for it, if set
+	log    []*broker.Event
 }
 
 func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {

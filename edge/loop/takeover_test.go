@@ -114,6 +114,7 @@ func TestTenTakeoversUnderLoadLoseNothing(t *testing.T) {
 	clients := make([]*client, conns)
 	for i := range clients {
 		clients[i] = r.open(fmt.Sprintf("/ws?topic=all&topic=t%d&format=json", i%10))
+		_ = clients[i].SetDeadline(time.Now().Add(2 * time.Minute))
 	}
 	var readers sync.WaitGroup
 	for i, c := range clients {
@@ -127,7 +128,7 @@ func TestTenTakeoversUnderLoadLoseNothing(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(200 * time.Microsecond):
+			case <-time.After(time.Millisecond):
 			}
 			mu.Lock()
 			at := newest
@@ -179,6 +180,79 @@ func (c *client) wantAll(i int) {
 			c.t.Errorf("client %d got opcode %d %s, want %s", i, op, got, next)
 			return
 		}
+	}
+}
+
+func TestTakeoverMovesWhoDoesNotRead(t *testing.T) {
+	a := giver(t, Config{})
+	slow, fast := a.open("/ws/a?format=json"), a.open("/ws/a?format=json")
+	fast.frame()
+	a.fill(oneKey, fast)
+	opening := make(chan struct{})
+	a.src.mu.Lock()
+	a.src.hold = opening
+	a.src.mu.Unlock()
+	waits := a.dial() // for its topic, which does not open before it is elsewhere
+	waits.send(upgrade("/ws/b"))
+	for deadline := time.Now().Add(waitFor); ; <-time.After(time.Millisecond) {
+		all, err := a.srv.Why(context.Background(), waits.LocalAddr().String())
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("a request that waits: %+v, %v", all, err)
+		}
+		if len(all) == 1 && all[0].State == stateOpening.String() {
+			break
+		}
+	}
+	b := &rig{t: t, src: a.src, offset: a.offset, before: a}
+	b.prepare(Config{}, hub.Config{})
+	close(opening)
+	b.run(a.srv.cfg.Takeover)
+	a.wantGone()
+	if res, body := waits.head(); res.StatusCode != 101 {
+		t.Fatalf("a request that waited: %s %s", res.Status, body)
+	}
+	if got := b.srv.Stats(); got.Adopted != 3 {
+		t.Errorf("adopted %d, want 3", got.Adopted)
+	}
+	b.publish("a", "live")
+	fast.frame()
+	if p := slow.place(); !p.Subscribed {
+		t.Fatalf("first it is told %+v", p)
+	}
+	for want := uint64(1); want <= b.offset; want++ {
+		if p := slow.place(); p.Offset != want || p.Recovered != nil {
+			t.Fatalf("told %+v, want offset %d", p, want)
+		}
+	}
+	a.wantClosed(ReasonHandedOver, 3)
+}
+
+func TestTakeoverKeepsWhomConnsAreFor(t *testing.T) {
+	cfg := Config{ProxyProtocol: loopback, MaxConnsPerPrefix: 1}
+	a := giver(t, cfg)
+	proxied := func(r *rig, source string) *client {
+		c := r.dial()
+		c.send("PROXY TCP4 " + source + " 192.0.2.1 5000 80\r\n")
+		return c
+	}
+	first := proxied(a, "192.0.2.7")
+	first.send(upgrade("/ws/t"))
+	first.head()
+	b := a.successor(cfg)
+	if all, err := b.srv.Why(context.Background(), "192.0.2.7:5000"); err != nil || len(all) != 1 || all[0].State != "websocket" {
+		t.Errorf("after the takeover: %+v, %v", all, err)
+	}
+	second := proxied(b, "192.0.2.7")
+	second.send(upgrade("/ws/t"))
+	if res, body := second.head(); res.StatusCode != 429 {
+		t.Errorf("one too many of a prefix: %s %s", res.Status, body)
+	}
+	_ = first.Close()
+	b.wantClosed(ReasonPeerGone, 1)
+	third := proxied(b, "192.0.2.7")
+	third.send(upgrade("/ws/t"))
+	if res, body := third.head(); res.StatusCode != 101 {
+		t.Errorf("after its close: %s %s", res.Status, body)
 	}
 }
 
