@@ -194,6 +194,7 @@ func listenBeside(addr *net.TCPAddr) (int, error) {
 		}
 		return err
 	}}
+	cfg.SetMultipathTCP(false) // as the others
 	ln, err := cfg.Listen(context.Background(), "tcp", addr.String())
 	if err != nil {
 		return -1, fmt.Errorf("listen beside the others on %s: %w", addr, err)
