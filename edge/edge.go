@@ -44,8 +44,12 @@ func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
 	return &Server{hub: h, loops: l}, nil
 }
 
+// TakeOver makes Run go on with the listeners and conns of the process that serves Config.Takeover,
+// which ends then. The error says why that is not possible; that process serves on.
+func (s *Server) TakeOver(ctx context.Context) error { return s.loops.TakeOver(ctx) }
+
 // Run listens and serves until ctx ends, then drains over at most Config.DrainTimeout. It returns nil
-// after a drain, and an error that says what to do if it could not listen.
+// after a drain, also that which ends what another process has taken over, and an error that says what to do if it could not listen.
 func (s *Server) Run(ctx context.Context) error {
 	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(ctx))
 	hubDone := make(chan error, 1)

@@ -11,6 +11,7 @@ var (
 	descSubscriptions = prometheus.NewDesc("weir_edge_subscriptions", "Subscriptions held now.", nil, nil)
 	descTopics        = prometheus.NewDesc("weir_edge_topics", "Topics open on this node.", nil, nil)
 	descAccepted      = prometheus.NewDesc("weir_edge_accepted_total", "Handshakes answered with a subscription.", nil, nil)
+	descAdopted       = prometheus.NewDesc("weir_edge_adopted_total", "Conns taken over from another process.", nil, nil)
 	descDeflate       = prometheus.NewDesc("weir_edge_accepted_deflate_total", "Handshakes that agreed on permessage-deflate.", nil, nil)
 	descDeflated      = prometheus.NewDesc("weir_edge_deflated_events_total", "Events that were compressed, once an encoding, however many conns they were written to.", nil, nil)
 	descDeflateSaved  = prometheus.NewDesc("weir_edge_deflate_saved_bytes_total", "Bytes that compressing events saved, once an encoding.", nil, nil)
@@ -33,7 +34,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 // Describe implements [prometheus.Collector].
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descConns, descSubscriptions, descTopics, descAccepted, descDeflate, descDeflated, descDeflateSaved, descWrites,
+		descConns, descSubscriptions, descTopics, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
 		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 	} {
 		ch <- d
@@ -52,6 +53,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descSubscriptions, prometheus.GaugeValue, float64(st.Subscriptions)},
 		{descTopics, prometheus.GaugeValue, float64(st.Topics)},
 		{descAccepted, prometheus.CounterValue, float64(st.Accepted)},
+		{descAdopted, prometheus.CounterValue, float64(st.Adopted)},
 		{descDeflate, prometheus.CounterValue, float64(st.AcceptedDeflate)},
 		{descDeflated, prometheus.CounterValue, float64(st.Deflated.Events)},
 		{descDeflateSaved, prometheus.CounterValue, float64(st.Deflated.SavedBytes)},

@@ -136,6 +136,18 @@ func (g *Gate) Admit(a netip.Addr, now uint64) (v Verdict, wait time.Duration) {
 	return Admitted, 0
 }
 
+// Adopt counts a conn of an address that was admitted elsewhere. It may be one too many.
+func (g *Gate) Adopt(a netip.Addr) {
+	if g.maxConns == 0 {
+		return
+	}
+	k := keyOf(a, g.bits4, g.bits6)
+	s := &g.shards[maphash.Comparable(g.seed, k)%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[k]++
+}
+
 // admitRate charges the rate of the whole edge.
 func (g *Gate) admitRate(now uint64) (Verdict, time.Duration) {
 	if g.rate.Interval == 0 {

@@ -77,11 +77,30 @@ func (s *Shard) catchUp(sub *Sub) {
 			return
 		}
 	}
+	if sub.told && sub.since.Epoch == t.epoch && sub.since.Offset > t.swept {
+		s.waitLate(sub) // where another process left it: that one was ahead of this
+		return
+	}
 	sub.state = subResuming
 	sub.tries++
-	if sub.tries > maxResumeTries || s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) != nil {
+	if sub.tries > maxResumeTries {
 		s.giveUp(sub)
+		return
 	}
+	if s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) == nil {
+		return
+	}
+	if sub.told { // too many at once: it asks again
+		s.fall(sub)
+		return
+	}
+	s.giveUp(sub)
+}
+
+// waitLate leaves sub, which stands ahead of what was swept, until the topic has come there.
+func (s *Shard) waitLate(sub *Sub) {
+	sub.state = subLate
+	sub.topic.late = append(sub.topic.late, sub)
 }
 
 // recovered takes the broker's answer to a resume.
@@ -118,8 +137,7 @@ func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 			return
 		}
 	} else if rec.Head.Offset > t.swept {
-		sub.state = subLate
-		t.late = append(t.late, sub)
+		s.waitLate(sub)
 		return
 	}
 	s.catchUp(sub)

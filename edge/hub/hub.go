@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"weir/broker"
 )
@@ -43,6 +44,7 @@ type Hub struct {
 	deflates deflates
 
 	lanes   [openLanes]chan interest
+	posted  atomic.Int64 // changes of interest that are not served yet
 	resumes chan resume
 	done    chan struct{}
 	once    sync.Once
@@ -54,6 +56,7 @@ type entry struct {
 	opening bool
 	head    broker.Position // of the last event delivered, or where the topic was opened
 	shards  []*Shard        // those with interest
+	kept    *kept           // between Expect and Settle
 }
 
 // interest is a change of one shard's interest in a topic.
@@ -139,6 +142,9 @@ func (h *Hub) deliver(m *Message) {
 	defer e.mu.Unlock()
 	// While the topic opens nobody was promised anything yet: only its head moves.
 	e.head = m.Event.Position
+	if e.kept != nil {
+		e.kept.add(m)
+	}
 	for _, s := range e.shards {
 		s.push(item{msg: m})
 	}
@@ -178,10 +184,12 @@ func (h *Hub) post(c interest) error {
 		return ErrClosed
 	default:
 	}
+	h.posted.Add(1)
 	select {
 	case lane <- c:
 		return nil
 	default:
+		h.posted.Add(-1)
 		return ErrBusy
 	}
 }
@@ -206,6 +214,7 @@ func (h *Hub) serveLane(ctx context.Context, lane <-chan interest) {
 			} else {
 				h.drop(c.topic, c.shard)
 			}
+			h.posted.Add(-1)
 		}
 	}
 }
@@ -239,7 +248,11 @@ func (h *Hub) acquire(ctx context.Context, t broker.Topic, s *Shard) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.shards = append(e.shards, s)
-	s.push(item{topic: t, head: e.head})
+	it := item{topic: t, head: e.head}
+	if e.kept != nil {
+		it.head, it.backlog = e.kept.floor, slices.Clone(e.kept.msgs)
+	}
+	s.push(it)
 }
 
 // drop takes a shard off a topic's entry, and closes the topic if it was the last.

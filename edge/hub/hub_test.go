@@ -138,7 +138,12 @@ func newRig(t *testing.T, cfg Config) *rig {
 
 func startRig(t *testing.T, cfg Config) (r *rig, stop func()) {
 	t.Helper()
-	r = &rig{t: t, src: &fakeSource{head: pos(0), open: map[broker.Topic]int{}}, woken: make(chan struct{}, 1024), now: 1 << 40}
+	return startRigOn(t, cfg, &fakeSource{head: pos(0), open: map[broker.Topic]int{}})
+}
+
+func startRigOn(t *testing.T, cfg Config, src *fakeSource) (r *rig, stop func()) {
+	t.Helper()
+	r = &rig{t: t, src: src, woken: make(chan struct{}, 1024), now: 1 << 40}
 	h, err := New(cfg, r.src)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -46,6 +47,9 @@ type model struct {
 	mode      Mode
 	published []*broker.Event
 	conns     []*modelConn
+	cfg       Config
+	next      *rig // that is about to take over
+	stops     []func()
 }
 
 type modelConn struct {
@@ -62,6 +66,63 @@ func (m *model) publish(key string) {
 	m.src.log = append(m.src.log, ev)
 	m.src.mu.Unlock()
 	m.hub.Deliver([]*broker.Event{ev})
+	if m.next != nil {
+		m.next.hub.Deliver([]*broker.Event{ev})
+	}
+}
+
+// takeOver moves all subscribers to another hub, while events are published.
+func (m *model) takeOver(t *testing.T, rt *rapid.T) {
+	t.Helper()
+	ctx := context.Background()
+	some := func(what string) {
+		for range rapid.IntRange(0, 10).Draw(rt, what) {
+			m.publish(rapid.StringMatching("[a-e]").Draw(rt, "key"))
+		}
+	}
+	m.src.mu.Lock()
+	m.src.head = pos(uint64(len(m.published)))
+	m.src.mu.Unlock()
+	next, stop := startRigOn(t, m.cfg, m.src)
+	m.stops = append(m.stops, stop)
+	next.hub.cfg.SliceWrites = 1
+	next.shard.Freeze()
+	if failed, err := next.hub.Expect(ctx, m.hub.OpenTopics()); failed > 0 {
+		rt.Fatal(err)
+	}
+	m.next = next
+	some("events before the freeze")
+	for range rapid.IntRange(0, 3).Draw(rt, "runs before the freeze") {
+		m.shard.Run()
+	}
+	m.shard.Freeze()
+	some("events in between")
+	places := make([]Place, len(m.conns))
+	from := map[broker.Topic]broker.Position{}
+	for i, c := range m.conns {
+		places[i] = c.sub.Place()
+		if at, known := from[m.topic]; places[i].Live && (!known || at.Offset > places[i].Since.Offset) {
+			from[m.topic] = places[i].Since
+		}
+	}
+	m.shard.Run() // which must do nothing
+	next.hub.Reach(ctx, from)
+	for i, c := range m.conns {
+		c.shard = next.shard
+		sub, ready, err := next.shard.Adopt(c, places[i])
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if c.sub = sub; ready {
+			next.shard.Start(sub)
+		}
+		if i == 0 {
+			some("events during the adoption")
+		}
+	}
+	next.shard.Thaw()
+	next.hub.Settle(ctx)
+	m.rig, m.next = next, nil
 }
 
 // quiet runs the shard, and waits for the broker's answers, until nothing is left to do.
@@ -116,7 +177,7 @@ func (m *model) check(t rapid.TB, c *modelConn) {
 }
 
 // TestSlowReadersEndWhereTheOthersAre: whatever the order in which subscribers block and drain while
-// events are published, one of mode log reads every event once and in order, one of mode latest the
+// events are published, and move to another process, one of mode log reads every event once and in order, one of mode latest the
 // newest of each key, and is told how many it was not sent.
 func TestSlowReadersEndWhereTheOthersAre(t *testing.T) {
 	for _, mode := range []Mode{ModeLog, ModeLatest} {
@@ -134,12 +195,23 @@ func runModel(t *testing.T, rt *rapid.T, mode Mode) {
 	}
 	r, stop := startRig(t, cfg)
 	defer stop()
-	m := &model{rig: r, topic: "m.a", mode: mode}
+	r.hub.cfg.SliceWrites = 1 // so that a run ends in the middle of a sweep
+	m := &model{rig: r, topic: "m.a", mode: mode, cfg: cfg}
+	defer func() {
+		for _, stop := range m.stops {
+			stop()
+		}
+	}()
 	m.conns = append(m.conns, &modelConn{fakeConn: m.live(m.topic, JSONWS)})
 	rt.Repeat(map[string]func(*rapid.T){
 		"publish": func(rt *rapid.T) {
 			for range rapid.IntRange(1, 12).Draw(rt, "events") {
 				m.publish(rapid.StringMatching("[a-e]").Draw(rt, "key"))
+			}
+		},
+		"take over": func(rt *rapid.T) {
+			if len(m.stops) < 3 {
+				m.takeOver(t, rt)
 			}
 		},
 		"run":    func(*rapid.T) { m.shard.Run() },

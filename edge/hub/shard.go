@@ -48,6 +48,7 @@ type Shard struct {
 	joined  []byte // what a subscriber is sent that catches up
 	skipped uint64
 
+	frozen    bool
 	scheduled atomic.Bool
 	stalls    atomic.Uint64
 
@@ -63,6 +64,7 @@ type item struct {
 	msg      *Message
 	topic    broker.Topic // opened at head, or not: err
 	head     broker.Position
+	backlog  []*Message // what came since
 	err      error
 	sub      *Sub // its recovery
 	recovery *broker.Recovery
@@ -104,6 +106,9 @@ func (s *Shard) release() {
 // Run takes what has come and sweeps some slices. It reports whether work is left: then the
 // loop must call Run again after its other work, and is not woken for it.
 func (s *Shard) Run() (more bool) {
+	if s.frozen {
+		return false
+	}
 	s.scheduled.Store(false)
 	s.inboxMu.Lock()
 	items := s.inbox
@@ -152,7 +157,7 @@ func (s *Shard) take(it *item) {
 	case it.sub != nil:
 		s.recovered(it.sub, it.recovery)
 	default:
-		s.opened(it.topic, it.head, it.err)
+		s.opened(it)
 	}
 }
 
@@ -215,7 +220,8 @@ func (s *Shard) Unsubscribe(sub *Sub) {
 }
 
 // opened handles the answer to a topic's first Subscribe.
-func (s *Shard) opened(name broker.Topic, head broker.Position, err error) {
+func (s *Shard) opened(it *item) {
+	name, err := it.topic, it.err
 	t := s.topics[name]
 	if t == nil || t.live {
 		return
@@ -225,7 +231,8 @@ func (s *Shard) opened(name broker.Topic, head broker.Position, err error) {
 	if err != nil {
 		delete(s.topics, name)
 	} else {
-		t.open(head)
+		t.open(it.head)
+		t.keep(it.backlog)
 	}
 	for _, sub := range waiting {
 		if sub.state != subClosed {

@@ -58,6 +58,16 @@ func (t *topic) open(head broker.Position) {
 	t.latest.reset(head.Offset)
 }
 
+// keep takes in messages that nobody is owed a sweep of: whoever stands before them is caught up.
+func (t *topic) keep(msgs []*Message) {
+	for _, m := range msgs {
+		t.count++
+		t.ring.push(m, len(msgs), maxKeptBytes)
+		t.last, t.swept = m.Event.Position.Offset, m.Event.Position.Offset
+	}
+	t.latest.reset(t.swept)
+}
+
 func (t *topic) position() broker.Position {
 	return broker.Position{Epoch: t.epoch, Offset: t.swept}
 }

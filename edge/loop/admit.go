@@ -52,14 +52,15 @@ func (l *loop) isProxy(a netip.Addr) bool {
 // readProxyHeader learns from a PROXY header whom the conn is for, and goes on to its request. What
 // is no header gets no answer: who sent it is a proxy, and its client would take it for our own.
 func (c *conn) readProxyHeader() {
-	buffered := c.gc.InboundBuffered()
+	buffered := c.buffered()
 	if buffered == 0 || buffered < int(c.need) {
 		return
 	}
-	b, err := c.gc.Peek(min(buffered, proxyproto.MaxBytes))
+	b, err := c.peek()
 	if err != nil {
 		return
 	}
+	b = b[:min(buffered, proxyproto.MaxBytes)]
 	h, n, err := proxyproto.Parse(b)
 	if errors.Is(err, proxyproto.ErrShort) {
 		c.need = uint32(n) //nolint:gosec // MaxBytes at most
@@ -69,7 +70,7 @@ func (c *conn) readProxyHeader() {
 		c.abort(ReasonBadProxyHeader)
 		return
 	}
-	_, _ = c.gc.Discard(n)
+	c.discard(n)
 	c.need = 0
 	if h.Source.IsValid() {
 		c.loop.proxied[c] = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())

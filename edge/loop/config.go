@@ -60,6 +60,9 @@ type Config struct {
 	// Compression is whether a WebSocket client that offers permessage-deflate is sent compressed
 	// messages: [CompressionAuto] or [CompressionOff]. Default [CompressionAuto].
 	Compression string
+	// Takeover is the path of the socket at which a process with --takeover finds this one. Default
+	// [DefaultTakeover]; [TakeoverOff] for none.
+	Takeover string
 	// Echo opens /echo, which answers each message with itself, for conformance suites.
 	Echo bool
 	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also

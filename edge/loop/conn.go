@@ -63,6 +63,58 @@ type conn struct {
 	reasoned bool // reason is set
 	admitted bool // counted by the server's gate
 	proxied  bool // its client is in the loop's proxied
+	carries  bool // what it has to read begins in the loop's carried
+}
+
+// buffered is how many bytes have come that were not used.
+func (c *conn) buffered() int {
+	n := c.gc.InboundBuffered()
+	if c.carries {
+		n += len(c.loop.carried[c])
+	}
+	return n
+}
+
+// peek is all of them. They live until the callback's end.
+func (c *conn) peek() ([]byte, error) {
+	if !c.carries {
+		return c.gc.Peek(-1)
+	}
+	carried := c.loop.carried[c]
+	if n := c.gc.InboundBuffered(); n > 0 {
+		b, err := c.gc.Peek(-1)
+		if err != nil {
+			return nil, err
+		}
+		carried = append(carried, b...)
+		c.loop.carried[c] = carried
+		_, _ = c.gc.Discard(n)
+	}
+	return carried, nil
+}
+
+// discard drops the first n of what was peeked, above 0.
+func (c *conn) discard(n int) {
+	if !c.carries {
+		_, _ = c.gc.Discard(n)
+		return
+	}
+	rest := c.loop.carried[c][n:]
+	if c.loop.carried[c] = rest; len(rest) == 0 {
+		delete(c.loop.carried, c)
+		c.carries = false
+	}
+}
+
+// drop drops all that has come.
+func (c *conn) drop() {
+	if c.carries {
+		delete(c.loop.carried, c)
+		c.carries = false
+	}
+	if n := c.gc.InboundBuffered(); n > 0 {
+		_, _ = c.gc.Discard(n)
+	}
 }
 
 // onTraffic looks at what has come. Called by gnet on the loop.
@@ -73,16 +125,14 @@ func (c *conn) onTraffic() {
 	case stateHead:
 		c.readHead()
 	case stateOpening:
-		if c.gc.InboundBuffered() > c.loop.cfg.MaxMessageBytes {
+		if c.buffered() > c.loop.cfg.MaxMessageBytes {
 			c.respondError(ReasonTooLarge, errTooEager)
 		}
 	case stateMessages:
 		c.readFrames()
 	case stateStream, stateClosing:
 		// A stream's client has nothing to say, a closing one is not listened to.
-		if n := c.gc.InboundBuffered(); n > 0 {
-			_, _ = c.gc.Discard(n)
-		}
+		c.drop()
 	case stateClosed:
 	}
 }
@@ -128,9 +178,7 @@ func (c *conn) finish(r CloseReason) {
 	c.open, c.echo = nil, nil
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
-	if n := c.gc.InboundBuffered(); n > 0 {
-		_, _ = c.gc.Discard(n)
-	}
+	c.drop()
 	if c.gc.OutboundBuffered() == 0 {
 		shutdownWrite(c.gc.Fd())
 	}

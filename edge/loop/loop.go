@@ -3,7 +3,6 @@ package loop
 import (
 	"context"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"weir/edge/http1"
@@ -28,11 +27,14 @@ type loop struct {
 	shard      *hub.Shard
 	stats      *stats
 	wheel      wheel
-	kick       *kick
-	kickReady  atomic.Bool
+	kick       *kick // nil until gnet has taken it in
+	poller     int   // epoll(7) descriptor, known with the kick
+	frozen     bool  // in a takeover
 	conns      int
 	// proxied are the clients that PROXY headers named; a conn without one has no entry.
-	proxied    map[*conn]netip.AddrPort
+	proxied map[*conn]netip.AddrPort
+	// carried is what conns from another process had to read there; few have anything.
+	carried    map[*conn][]byte
 	lingering  int
 	history    history
 	holdings   []holding // the ledger's, while it is made
@@ -61,6 +63,7 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		stats:      &stats{},
 		pong:       make([]byte, 0, 125),
 		proxied:    map[*conn]netip.AddrPort{},
+		carried:    map[*conn][]byte{},
 	}
 	l.shard = s.hub.NewShard(l.wake, func() int64 { return time.Now().UnixNano() }, l.stats.latency.RecordN)
 	return l
@@ -88,11 +91,20 @@ func (l *loop) run() {
 	if !more {
 		return
 	}
-	if l.kickReady.Load() {
+	if l.kick != nil {
 		l.kick.again()
 		return
 	}
 	l.wake()
+}
+
+// onKick takes in the loop's kick.
+func (l *loop) onKick(gc gnet.Conn, k *kick) {
+	l.kick = k
+	var err error
+	if l.poller, err = pollerOf(gc.Fd()); err != nil {
+		l.server.log.Warn("no takeover from this process is possible", "err", err)
+	}
 }
 
 // lookOut is how soon it is looked whether the conn of a subscriber that fell behind has drained.
@@ -163,6 +175,9 @@ func (l *loop) onClose(c *conn) {
 	if c.proxied {
 		delete(l.proxied, c)
 	}
+	if c.carries {
+		delete(l.carried, c)
+	}
 	l.conns--
 	l.server.conns.Add(-1)
 	l.stats.closed[c.reason].Add(1)
@@ -170,6 +185,9 @@ func (l *loop) onClose(c *conn) {
 
 // onTick is called every tick.
 func (l *loop) onTick() {
+	if l.frozen {
+		return
+	}
 	l.wheel.advance((*conn).expired)
 	if l.sinceUp++; l.sinceUp >= int(time.Second/tick) {
 		l.sinceUp = 0

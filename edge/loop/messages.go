@@ -32,10 +32,10 @@ type echo struct {
 // readFrames takes the whole frames that have come. Of the pings among them the newest is
 // answered (RFC 6455 section 5.5.3 allows that), so that a run of pings costs one write.
 func (c *conn) readFrames() {
-	if n := c.gc.InboundBuffered(); n == 0 || n < int(c.need) {
+	if n := c.buffered(); n == 0 || n < int(c.need) {
 		return
 	}
-	b, err := c.gc.Peek(-1)
+	b, err := c.peek()
 	if err != nil {
 		return
 	}
@@ -67,7 +67,7 @@ func (c *conn) readFrames() {
 		c.reply(c.loop.scratch)
 	}
 	if used > 0 && c.state == stateMessages {
-		_, _ = c.gc.Discard(used)
+		c.discard(used)
 	}
 }
 

@@ -44,6 +44,8 @@ const (
 	ReasonRefusedRate
 	// ReasonBadProxyHeader: a conn of ProxyProtocol did not begin with a valid PROXY header.
 	ReasonBadProxyHeader
+	// ReasonHandedOver: the conn lives on in the process that took over.
+	ReasonHandedOver
 	reasons
 )
 
@@ -68,6 +70,7 @@ var reasonNames = [reasons]string{
 	ReasonRefusedPrefixRate: "refused_prefix_rate",
 	ReasonRefusedRate:       "refused_rate",
 	ReasonBadProxyHeader:    "bad_proxy_header",
+	ReasonHandedOver:        "handed_over",
 }
 
 // String is the reason's label value.

@@ -53,10 +53,10 @@ type opening struct {
 
 // readHead parses the request once its head is complete, and routes it.
 func (c *conn) readHead() {
-	if n := c.gc.InboundBuffered(); n == 0 {
+	if n := c.buffered(); n == 0 {
 		return
 	}
-	b, err := c.gc.Peek(-1)
+	b, err := c.peek()
 	if err != nil {
 		return
 	}
@@ -74,7 +74,7 @@ func (c *conn) readHead() {
 		c.respondRefusal(err)
 		return
 	}
-	_, _ = c.gc.Discard(n) // r and what aliases it is dead from here on
+	c.discard(n) // r and what aliases it is dead from here on
 	if o == nil {
 		c.startEcho()
 		return

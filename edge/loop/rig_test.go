@@ -35,15 +35,20 @@ const waitFor = 10 * time.Second
 
 // source opens every topic at offset 0 unless told otherwise.
 type source struct {
-	mu   sync.Mutex
-	fail error
-	hold chan struct{} // Subscribe waits for it, if set
-	log  []*broker.Event
+	mu     sync.Mutex
+	atHead bool // topics open behind the last event instead
+	fail   error
+	hold   chan struct{} // Subscribe waits for it, if set
+	log    []*broker.Event
 }
 
 func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {
 	s.mu.Lock()
 	fail, hold := s.fail, s.hold
+	head := broker.Position{Epoch: 0xabc}
+	if s.atHead {
+		head.Offset = uint64(len(s.log))
+	}
 	s.mu.Unlock()
 	if hold != nil {
 		select {
@@ -52,22 +57,25 @@ func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position
 			return broker.Position{}, ctx.Err()
 		}
 	}
-	return broker.Position{Epoch: 0xabc}, fail
+	return head, fail
 }
 
 func (s *source) Unsubscribe(broker.Topic) {}
 
-// Recover gives what was published, of all topics as of one.
-func (s *source) Recover(_ context.Context, _ broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
+// Recover gives what was published.
+func (s *source) Recover(_ context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := broker.Recovery{Head: after, Recovered: after.Epoch == 0xabc}
-	if int(after.Offset) < len(s.log) { //nolint:gosec // a test's
-		rec.Events = s.log[after.Offset:]
-		if rec.More = len(rec.Events) > limit; rec.More {
-			rec.Events = rec.Events[:limit]
+	for _, ev := range s.log[min(int(after.Offset), len(s.log)):] { //nolint:gosec // a test's
+		if ev.Topic != t {
+			continue
 		}
-		rec.Head = rec.Events[len(rec.Events)-1].Position
+		if rec.More = len(rec.Events) == limit; rec.More {
+			break
+		}
+		rec.Events = append(rec.Events, ev)
+		rec.Head = ev.Position
 	}
 	return rec, nil
 }
@@ -79,6 +87,7 @@ type rig struct {
 	hub    *hub.Hub
 	srv    *Server
 	offset uint64
+	before *rig   // that this one took over from, and events go to as well
 	stop   func() // drains and waits for the end
 }
 
@@ -90,6 +99,22 @@ func start(t *testing.T, cfg Config) *rig {
 func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 	t.Helper()
 	r := &rig{t: t, src: &source{}}
+	r.serve(cfg, hubCfg, "")
+	return r
+}
+
+// serve starts the rig's server and hub; it takes over from the server that is found at from, if
+// that is set.
+func (r *rig) serve(cfg Config, hubCfg hub.Config, from string) {
+	r.t.Helper()
+	r.prepare(cfg, hubCfg)
+	r.run(from)
+}
+
+// prepare makes the rig's server and hub, to which events can be published from then on.
+func (r *rig) prepare(cfg Config, hubCfg hub.Config) {
+	t := r.t
+	t.Helper()
 	var err error
 	if r.hub, err = hub.New(hubCfg, r.src); err != nil {
 		t.Fatal(err)
@@ -100,15 +125,30 @@ func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = tick
 	}
+	if cfg.Takeover == "" {
+		cfg.Takeover = TakeoverOff
+	}
 	if r.srv, err = New(cfg, r.hub, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (r *rig) run(from string) {
+	t := r.t
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	hubCtx, cancelHub := context.WithCancel(context.Background())
 	var wg, served sync.WaitGroup
-	wg.Go(func() { _ = r.hub.Run(hubCtx) })
+	h, srv := r.hub, r.srv
+	wg.Go(func() { _ = h.Run(hubCtx) })
+	if from != "" {
+		srv.cfg.Takeover = from
+		if err := srv.TakeOver(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
 	served.Go(func() {
-		if err := r.srv.Run(ctx); err != nil {
+		if err := srv.Run(ctx); err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
@@ -120,11 +160,10 @@ func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 	})
 	t.Cleanup(r.stop)
 	select {
-	case <-r.srv.Ready():
+	case <-srv.Ready():
 	case <-time.After(waitFor):
 		t.Fatal("not ready")
 	}
-	return r
 }
 
 func (r *rig) publish(topic broker.Topic, data string) { r.publishKey(topic, "", data) }
@@ -142,7 +181,9 @@ func (r *rig) publishKey(topic broker.Topic, key, data string) {
 	r.src.mu.Lock()
 	r.src.log = append(r.src.log, ev)
 	r.src.mu.Unlock()
-	r.hub.Deliver([]*broker.Event{ev})
+	for ; r != nil; r = r.before {
+		r.hub.Deliver([]*broker.Event{ev})
+	}
 }
 
 // wantClosed waits until the counter of the reason is n.

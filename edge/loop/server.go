@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,15 +28,20 @@ type Server struct {
 	gate  *admit.Gate
 	start time.Time // the gate's clock begins here
 
-	conns atomic.Int64
-	ready chan struct{}
-	addr  atomic.Pointer[net.TCPAddr]
+	conns   atomic.Int64
+	started chan struct{} // closed when gnet's loops run
+	ready   chan struct{}
+	gone    chan struct{} // closed when another process has taken over
+	addr    atomic.Pointer[net.TCPAddr]
+
+	predecessor *predecessor // nil: none
 
 	accepts acceptMeter
 
-	mu     sync.Mutex
-	loops  map[gnet.EventLoop]*loop
-	engine gnet.Engine
+	engine gnet.Engine // set before started
+
+	mu    sync.Mutex
+	loops map[gnet.EventLoop]*loop
 }
 
 // New returns a Server for h. Nothing runs before [Server.Run].
@@ -48,57 +55,93 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
 	return &Server{
-		cfg:   cfg,
-		hub:   h,
-		log:   log,
-		maxFD: DescriptorLimit() - spareDescriptors,
-		gate:  gate,
-		start: time.Now(),
-		ready: make(chan struct{}),
-		loops: make(map[gnet.EventLoop]*loop),
+		cfg:     cfg,
+		hub:     h,
+		log:     log,
+		maxFD:   DescriptorLimit() - spareDescriptors,
+		gate:    gate,
+		start:   time.Now(),
+		started: make(chan struct{}),
+		ready:   make(chan struct{}),
+		gone:    make(chan struct{}),
+		loops:   make(map[gnet.EventLoop]*loop),
 	}, nil
 }
 
-// Run listens and serves until ctx ends, then closes the conns over a window of at most DrainTimeout and
-// returns. An error says why it could not listen, or what stopped the loops.
+// Run listens, or takes over if TakeOver was called, and serves until ctx ends or another process has
+// taken over. Then it closes the conns that are left over a window of at most DrainTimeout and returns.
+// An error says why it could not listen, what became of the takeover, or what stopped the loops.
 func (s *Server) Run(ctx context.Context) error {
-	addr, err := s.claim()
+	addrs, err := s.addresses()
 	if err != nil {
 		return err
-	}
-	// gnet takes [::] for IPv6 alone, and no host for both.
-	at := addr.String()
-	if addr.IP.IsUnspecified() && addr.IP.To4() == nil {
-		at = fmt.Sprintf(":%d", addr.Port)
 	}
 	ticks, stopTicks := context.WithCancel(context.Background())
 	defer stopTicks()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- gnet.Run(&handler{s}, "tcp://"+at,
+		ended <- gnet.Rotate(&handler{s}, addrs,
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
+			gnet.WithTicker(true),
 			gnet.WithLogger(gnetLog{s.log}),
 		)
 	}()
+	select { // an engine that is still starting cannot be stopped
+	case <-s.started:
+	case err = <-ended:
+		return fmt.Errorf("serve %s: %w", s.Addr(), orStopped(err))
+	}
+	s.kickOff()
+	if s.predecessor != nil {
+		if err := s.take(ctx); err != nil {
+			err = fmt.Errorf("take over from process %d, which serves on: %w", s.predecessor.hello.PID, err)
+			return errors.Join(err, s.stopEngine(ended))
+		}
+	}
 	go s.runTicks(ticks)
+	offers, stopTakeovers := context.WithCancel(ctx)
+	defer stopTakeovers()
+	served := make(chan struct{})
+	found := s.openTakeovers()
+	go func() {
+		defer close(served)
+		s.serveTakeovers(offers, found)
+	}()
+	close(s.ready)
 	select {
 	case err = <-ended:
-		return fmt.Errorf("serve %s: %w", addr, orStopped(err))
+		return fmt.Errorf("serve %s: %w", s.Addr(), orStopped(err))
 	case <-ctx.Done():
+	case <-s.gone:
 	}
-	select { // an engine that is still starting cannot be stopped
-	case <-s.ready:
-	case err = <-ended:
-		return err
-	}
+	stopTakeovers()
+	<-served
 	s.drain()
-	stopCtx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return s.stopEngine(ended)
+}
+
+// addresses are what gnet is to listen at.
+func (s *Server) addresses() ([]string, error) {
+	if s.predecessor != nil {
+		return s.predecessor.dummyListeners(s.cfg.Loops), nil
+	}
+	addr, err := s.claim()
+	if err != nil {
+		return nil, err
+	}
+	// gnet takes [::] for IPv6 alone, and no host for both.
+	if addr.IP.IsUnspecified() && addr.IP.To4() == nil {
+		return []string{fmt.Sprintf("tcp://:%d", addr.Port)}, nil
+	}
+	return []string{"tcp://" + addr.String()}, nil
+}
+
+// stopEngine stops gnet, which closes what is left.
+func (s *Server) stopEngine(ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s.mu.Lock()
-	engine := s.engine
-	s.mu.Unlock()
-	err = engine.Stop(stopCtx)
+	err := s.engine.Stop(ctx)
 	err = errors.Join(err, <-ended)
 	s.closeKicks()
 	return err
@@ -189,31 +232,40 @@ func (s *Server) closeKicks() {
 	}
 }
 
+// allLoops are those made so far: all, once Run has kicked off.
+func (s *Server) allLoops() []*loop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.loops))
+}
+
 // loopOf is the loop of a conn, made at its first one. Called on that loop.
 func (s *Server) loopOf(el gnet.EventLoop) *loop {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	l := s.loops[el]
 	if l == nil {
 		l = newLoop(s, el)
 		s.loops[el] = l
 	}
-	s.mu.Unlock()
-	if l.kick == nil {
-		s.addKick(l)
-	}
 	return l
 }
 
-// addKick gives l its kick; until gnet has taken it in, slices go on as tasks.
-func (s *Server) addKick(l *loop) {
-	k, err := newKick()
-	if err != nil {
-		s.log.Error("event loop goes without a kick", "err", err)
-		return
-	}
-	l.kick = k
-	if _, err := l.el.Enroll(gnet.NewContext(context.Background(), k), k.end); err != nil {
-		s.log.Error("event loop goes without a kick", "err", err)
+// kickOff gives each loop a kick, as gnet registers conns with one after the other. A loop without
+// one goes on with slices as tasks.
+func (s *Server) kickOff() {
+	for range s.cfg.Loops {
+		k, err := newKick()
+		if err == nil {
+			ctx := gnet.NewNetConnContext(gnet.NewContext(context.Background(), k), k.end)
+			var ch <-chan gnet.RegisteredResult
+			if ch, err = s.engine.Register(ctx); err == nil {
+				err = (<-ch).Err
+			}
+		}
+		if err != nil {
+			s.log.Error("event loop goes without a kick", "err", err)
+		}
 	}
 }
 
@@ -221,24 +273,32 @@ func (s *Server) addKick(l *loop) {
 type handler struct{ s *Server }
 
 func (h *handler) OnBoot(e gnet.Engine) gnet.Action {
-	h.s.mu.Lock()
 	h.s.engine = e
-	h.s.mu.Unlock()
-	close(h.s.ready)
 	return gnet.None
 }
 
 func (h *handler) OnShutdown(gnet.Engine) {}
 
-func (h *handler) OnTick() (time.Duration, gnet.Action) { return time.Hour, gnet.None }
+// OnTick is called first when all loops run. Their ticks are tasks of their own: this is none of them.
+func (h *handler) OnTick() (time.Duration, gnet.Action) {
+	select {
+	case <-h.s.started:
+	default:
+		close(h.s.started)
+	}
+	return time.Hour, gnet.None
+}
 
 func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	l := h.s.loopOf(gc.EventLoop())
-	if _, isKick := gc.Context().(*kick); isKick {
-		l.kickReady.Store(true)
-		return nil, gnet.None
+	switch from := gc.Context().(type) {
+	case *kick:
+		l.onKick(gc, from)
+	case *handed:
+		l.onArrival(gc, from)
+	default:
+		l.onOpen(gc)
 	}
-	l.onOpen(gc)
 	return nil, gnet.None
 }
 

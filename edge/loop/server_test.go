@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,6 +203,12 @@ func TestEveryCloseReasonIsProduced(t *testing.T) {
 			c := r.dial()
 			c.send(upgrade("/ws/a"))
 			c.wantEnd()
+		}},
+		{ReasonHandedOver, Config{Takeover: filepath.Join(t.TempDir(), "takeover.sock")}, func(r *rig) {
+			c := r.open("/ws/a")
+			next := r.successor(Config{})
+			next.publish("a", "still here")
+			c.wantFrame(1, "still here")
 		}},
 	} {
 		produced[tt.reason] = true

@@ -12,6 +12,7 @@ type stats struct {
 	_             [64]byte // keeps loops' counters on lines of their own
 	subscriptions atomic.Int64
 	accepted      atomic.Uint64
+	adopted       atomic.Uint64
 	deflating     atomic.Uint64
 	writes        atomic.Uint64
 	deliveries    atomic.Uint64
@@ -32,6 +33,8 @@ type Stats struct {
 	Conns, Subscriptions, Topics int
 	// Accepted counts handshakes answered with a subscription.
 	Accepted uint64
+	// Adopted counts conns that were taken over from another process.
+	Adopted uint64
 	// AcceptedDeflate counts those of them that agreed on permessage-deflate.
 	AcceptedDeflate uint64
 	// Deflated counts compressed events and what compression saved, each once an encoding.
@@ -77,6 +80,7 @@ func (s *Server) StatsInto(total *Stats) {
 		st := l.stats
 		total.Subscriptions += int(st.subscriptions.Load())
 		total.Accepted += st.accepted.Load()
+		total.Adopted += st.adopted.Load()
 		total.AcceptedDeflate += st.deflating.Load()
 		total.Writes += st.writes.Load()
 		total.Deliveries += st.deliveries.Load()

@@ -29,21 +29,32 @@ func (c *conn) subscribe(o *opening) {
 		if !ready {
 			o.waiting++
 		}
-		if c.sub == nil {
-			c.sub = sub
-		} else {
-			more := append(c.others(), sub)
-			c.more = &more
-		}
+		c.addSub(sub)
 	}
 	if o.waiting == 0 {
 		c.accept()
 	}
 }
 
+func (c *conn) addSub(sub *hub.Sub) {
+	if c.sub == nil {
+		c.sub = sub
+		return
+	}
+	more := append(c.others(), sub)
+	c.more = &more
+}
+
 // Opened implements [hub.Conn].
-func (c *conn) Opened(_ *hub.Sub, err error) {
-	if c.state != stateOpening {
+func (c *conn) Opened(sub *hub.Sub, err error) {
+	switch {
+	case c.state != stateOpening && err != nil:
+		c.closeWith(ReasonSubscribeFailed, closeTryLater, err.Error())
+		return
+	case c.state == stateMessages || c.state == stateStream: // it came from another process
+		c.loop.shard.Start(sub)
+		return
+	case c.state != stateOpening:
 		return
 	}
 	if err != nil {
@@ -94,13 +105,18 @@ func (c *conn) upgrade(key []byte, extensions string) {
 	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", extensions)
 }
 
-// established counts an answered handshake and arms the first ping: somewhere in the second
-// half of the interval, so that clients that came together are not pinged together.
+// established counts an answered handshake and arms the first ping.
 func (c *conn) established() {
 	c.loop.stats.accepted.Add(1)
 	if c.decoder.Deflate {
 		c.loop.stats.deflating.Add(1)
 	}
+	c.armPing()
+}
+
+// armPing arms the conn's next ping: somewhere in the second half of the interval, so that clients
+// that came together are not pinged together.
+func (c *conn) armPing() {
 	interval := c.loop.cfg.PingInterval
 	c.loop.wheel.arm(c, interval-rand.N(interval/2)) //nolint:gosec // spread needs no secrecy
 }

@@ -33,6 +33,21 @@ type Decoder struct {
 	Deflate bool
 }
 
+// DecoderState is a Decoder as another process takes it up.
+type DecoderState struct {
+	// Message is how many bytes of the open message were taken, if Open.
+	Message       int64
+	Open, Deflate bool
+}
+
+// State is d as [Decoder.Restore] takes it.
+func (d *Decoder) State() DecoderState { return DecoderState{d.message, d.open, d.Deflate} }
+
+// Restore makes d what it was.
+func (d *Decoder) Restore(s DecoderState) {
+	d.message, d.open, d.Deflate = s.Message, s.Open, s.Deflate
+}
+
 // Next takes the next whole frame from the start of b and unmasks its payload in place; n is
 // how many bytes the frame took. It returns [ErrShort], with nothing changed, while b holds
 // less than a frame. Any other error ends the conn: it comes as soon as the header shows it,

@@ -36,6 +36,7 @@ func Rules() []Rule {
 		{"weir/edge/ws", nil, "a codec without I/O"},
 		{"weir/edge/proxyproto", nil, "a codec without I/O"},
 		{"weir/edge/admit", []string{"weir/ratelimit"}, "it decides by addresses and times, without sockets, with the arithmetic that the kernel charges packets by"},
+		{"weir/edge/handover", nil, "it carries messages and descriptors, whatever they are"},
 		{"weir/edge/hub", []string{"weir/edge/ws", "weir/broker"}, "it is tested without sockets"},
 		{"weir/edge/...", []string{"weir/edge/...", "weir/broker", "weir/ratelimit", "weir/internal/..."}, "an edge runs and is tested without any kernel program: cmd/weir joins the two"},
 		{"weir/admin", []string{"weir/broker", "weir/internal/..."}, "what it shows comes through its own interfaces"},

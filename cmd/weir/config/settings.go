@@ -44,6 +44,7 @@ func settings() []setting {
 		duration("edge.ping_interval", "edge.PingInterval", "time between pings", func(c *Config) *time.Duration { return &c.Edge.PingInterval }),
 		duration("edge.pong_timeout", "edge.PongTimeout", "time to answer one", func(c *Config) *time.Duration { return &c.Edge.PongTimeout }),
 		duration("edge.drain_timeout", "edge.DrainTimeout", "most time over which connections are closed at shutdown, by the accept rate seen", func(c *Config) *time.Duration { return &c.Edge.DrainTimeout }),
+		text("edge.takeover", "edge.Takeover", "socket at which a process with --takeover finds this one; off: none; empty: /run/weir/edge-PORT.sock, or weir-UID/edge-PORT.sock where temporary files are", func(c *Config) *string { return &c.Edge.Takeover }),
 		text("edge.drain_to", "edge.DrainTo", "URL that clients are sent to then; empty: again where they were", func(c *Config) *string { return &c.Edge.DrainTo }),
 		oneOf("edge.compression", "permessage-deflate for WebSocket clients that offer it: auto, or off", []string{"auto", "off"}, func(c *Config) *string { return &c.Edge.Compression }),
 		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),

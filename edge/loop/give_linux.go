@@ -1,0 +1,293 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"weir/edge/handover"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// takeovers waits for the process that is to go on.
+type takeovers struct{ ln *handover.Listener }
+
+// openTakeovers opens the socket at which this process is found; nil if there is none.
+func (s *Server) openTakeovers() *takeovers {
+	path := s.takeoverPath()
+	if path == "" {
+		return nil
+	}
+	ln, err := handover.Listen(path, s.predecessor != nil)
+	if err != nil {
+		s.log.Warn("no takeover from this process is possible", "err", err)
+		return nil
+	}
+	return &takeovers{ln}
+}
+
+// serveTakeovers gives everything to the first process that asks and can take it, and closes s.gone
+// then. It returns when ctx ends.
+func (s *Server) serveTakeovers(ctx context.Context, t *takeovers) {
+	if t == nil {
+		return
+	}
+	ln := t.ln
+	stop := context.AfterFunc(ctx, ln.Close)
+	defer stop()
+	defer ln.Close()
+	for {
+		p, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.log.Warn("takeover refused", "err", err)
+			continue
+		}
+		t, err := s.give(ctx, p)
+		_ = p.Close()
+		if err != nil {
+			s.log.Warn("takeover failed: this process serves on", "err", err)
+			continue
+		}
+		s.log.Info("handed over", "moved", t.Moved, "left", t.Left, "paused", t.Paused)
+		close(s.gone)
+		return
+	}
+}
+
+// give is the giver's part.
+func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
+	defer stop()
+	_ = p.SetDeadline(time.Now().Add(takeoverPatience))
+	if err := s.greet(p); err != nil {
+		return t, err
+	}
+	if _, err := s.expect(p, msgReady); err != nil {
+		return t, err
+	}
+	frozen := time.Now()
+	_ = p.SetDeadline(frozen.Add(freezeLimit))
+	stopped := s.stopAccepting()
+	given := s.freeze()
+	defer func() {
+		if err != nil {
+			s.thaw(given)
+			s.acceptAgain(stopped)
+		}
+	}()
+	for _, g := range given {
+		t.Moved += len(g.conns)
+		if err := g.send(p); err != nil {
+			return t, err
+		}
+	}
+	t.Left = s.Conns() - t.Moved
+	if err := p.Send(msgAll, nil); err != nil {
+		return t, err
+	}
+	if _, err := s.expect(p, msgPrepared); err != nil {
+		return t, err
+	}
+	if err := p.Send(msgCommit, nil); err != nil {
+		return t, err
+	}
+	// From here on the conns are the other's, whatever becomes of it.
+	s.letGo(given)
+	if _, err := s.expect(p, msgDone); err != nil {
+		s.log.Warn("the process that took over did not say that it serves", "err", err)
+	}
+	t.Paused = time.Since(frozen)
+	return t, nil
+}
+
+// greet answers the taker's hello.
+func (s *Server) greet(p *handover.Peer) error {
+	m, err := s.expect(p, msgHello)
+	if err != nil {
+		return err
+	}
+	var theirs hello
+	if err := m.Decode(&theirs); err != nil {
+		return err
+	}
+	if theirs.Version != takeoverVersion {
+		why := fmt.Sprintf("this weir hands over by version %d, the other takes over by %d: stop this one, and start the other without --takeover", takeoverVersion, theirs.Version)
+		_ = p.Send(msgRefused, refusal{why}) // it ends either way
+		return errors.New(why)
+	}
+	ours := hello{
+		Version: takeoverVersion, PID: os.Getpid(), Address: s.addr.Load().String(),
+		Conns: s.Conns(), Topics: s.hub.OpenTopics(),
+	}
+	var listeners []int
+	for _, l := range s.allLoops() {
+		fds, err := listenersOf(l.poller)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, fds...)
+	}
+	return p.Send(msgHello, ours, listeners...)
+}
+
+// expect receives a message that must be of a kind.
+func (s *Server) expect(p *handover.Peer, k handover.Kind) (*handover.Message, error) {
+	m, err := p.Receive()
+	if err != nil {
+		return nil, err
+	}
+	if m.Kind == msgRefused {
+		var r refusal
+		if err := m.Decode(&r); err != nil {
+			return nil, err
+		}
+		m.Close()
+		return nil, errors.New(r.Why)
+	}
+	if m.Kind != k {
+		m.Close()
+		return nil, fmt.Errorf("takeover: message %d where %d was to come: are both ends weir?", m.Kind, k)
+	}
+	return m, nil
+}
+
+// stoppedListener is a listener that its loop does not see.
+type stoppedListener struct{ poller, fd int }
+
+// stopAccepting takes the listeners out of their loops' sight. Conns gather in their queues.
+func (s *Server) stopAccepting() (stopped []stoppedListener) {
+	for _, l := range s.allLoops() {
+		fds, err := listenersOf(l.poller)
+		if err != nil {
+			s.log.Error("listeners of an event loop not found", "err", err)
+		}
+		for _, fd := range fds {
+			unwatch(l.poller, fd)
+			stopped = append(stopped, stoppedListener{l.poller, fd})
+		}
+	}
+	return stopped
+}
+
+func (s *Server) acceptAgain(stopped []stoppedListener) {
+	for _, l := range stopped {
+		if err := watch(l.poller, l.fd); err != nil {
+			s.log.Error("listener lost", "err", err)
+		}
+	}
+}
+
+// gift is what one loop gives.
+type gift struct {
+	loop  *loop
+	conns []*conn
+	fds   []int
+	state []handed
+}
+
+// freeze stops all loops' sweeps and takes what can be moved out of their sight.
+func (s *Server) freeze() []*gift {
+	var given []*gift
+	s.onEach(func(l *loop) {
+		g := l.give()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		given = append(given, g)
+	})
+	return given
+}
+
+// give is freeze for one loop.
+func (l *loop) give() *gift {
+	l.frozen = true
+	l.shard.Freeze()
+	g := &gift{loop: l}
+	for _, c := range l.wheel.pick(l.conns, func(c *conn) bool { return c.state < stateClosing }) {
+		if c.Blocked() {
+			letOut(c.gc.Fd(), c.gc.OutboundBuffered())
+			_ = c.gc.Flush() // a failing one closes it
+		}
+		if c.state >= stateClosing || c.Blocked() {
+			continue
+		}
+		unwatch(l.poller, c.gc.Fd())
+		g.conns = append(g.conns, c)
+		g.fds = append(g.fds, c.gc.Fd())
+		g.state = append(g.state, c.hand())
+	}
+	return g
+}
+
+func (g *gift) send(p *handover.Peer) error {
+	for at := 0; at < len(g.fds); at += handedAtOnce {
+		end := min(at+handedAtOnce, len(g.fds))
+		if err := p.Send(msgConns, g.state[at:end], g.fds[at:end]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// thaw undoes freeze.
+func (s *Server) thaw(given []*gift) {
+	byLoop := map[*loop]*gift{}
+	for _, g := range given {
+		byLoop[g.loop] = g
+	}
+	s.onEach(func(l *loop) {
+		if g := byLoop[l]; g != nil {
+			for i, c := range g.conns {
+				limitUnsent(g.fds[i], notSentLowatBytes)
+				if watch(l.poller, g.fds[i]) != nil {
+					c.abort(ReasonPeerGone)
+				}
+			}
+		}
+		l.frozen = false
+		l.shard.Thaw()
+	})
+}
+
+// letGo closes our descriptors of what was given: the conns live on in the other process. What is
+// left goes on until it is drained.
+func (s *Server) letGo(given []*gift) {
+	byLoop := map[*loop]*gift{}
+	for _, g := range given {
+		byLoop[g.loop] = g
+	}
+	s.onEach(func(l *loop) {
+		if g := byLoop[l]; g != nil {
+			for _, c := range g.conns {
+				c.abort(ReasonHandedOver)
+			}
+		}
+		l.frozen = false
+		l.shard.Thaw()
+	})
+}
+
+// onEach calls f on every loop, and waits for all.
+func (s *Server) onEach(f func(*loop)) {
+	loops := s.allLoops()
+	done := make(chan struct{}, len(loops))
+	asked := 0
+	for _, l := range loops {
+		if l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+			f(l)
+			done <- struct{}{}
+			return nil
+		})) == nil {
+			asked++
+		}
+	}
+	for range asked {
+		<-done
+	}
+}

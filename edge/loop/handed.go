@@ -1,0 +1,127 @@
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"weir/broker"
+	"weir/edge/hub"
+	"weir/edge/ws"
+)
+
+// handed is a conn on its way to the process that goes on, beside its descriptor.
+type handed struct {
+	State connState
+	// Client is whom a PROXY header named, if one did.
+	Client netip.AddrPort
+	// Carry is what was read of it and not used: a part of a frame or of a request.
+	Carry   []byte
+	Decoder ws.DecoderState
+	Places  []hub.Place
+	Opening *handedOpening
+	Echo    *handedEcho
+	Pinged  bool
+	Age     time.Duration
+	Skipped uint32
+	Falls   [causes]uint16
+}
+
+// handedOpening is a request whose topics were being opened.
+type handedOpening struct {
+	Variant            hub.Variant
+	Stream             bool
+	Key                []byte
+	Extensions, Origin string
+	Topics             []broker.Topic
+	Since              []broker.Position
+}
+
+// handedEcho is a message that /echo has a part of.
+type handedEcho struct {
+	Op         ws.OpCode
+	Compressed bool
+	Part       []byte
+}
+
+// hand is c as it stands. Its loop's shard is frozen.
+func (c *conn) hand() handed {
+	h := handed{
+		State: c.state, Decoder: c.decoder.State(), Pinged: c.pinged,
+		Age: c.loop.since(c.past.opened), Skipped: c.past.skipped, Falls: c.past.falls,
+	}
+	if c.proxied {
+		h.Client = c.loop.proxied[c]
+	}
+	if c.buffered() > 0 {
+		b, _ := c.peek() // what is buffered can be looked at
+		h.Carry = append(h.Carry, b...)
+	}
+	if c.sub != nil && c.open == nil {
+		h.Places = append(h.Places, c.sub.Place())
+	}
+	if o := c.open; o != nil {
+		h.Opening = &handedOpening{o.variant, o.stream, o.key, o.extensions, o.origin, o.topics, o.since}
+	} else {
+		for _, s := range c.others() {
+			h.Places = append(h.Places, s.Place())
+		}
+	}
+	if e := c.echo; e != nil {
+		h.Echo = &handedEcho{e.op, e.compressed, e.buf}
+	}
+	return h
+}
+
+// adopt makes of c what it was in the process before, all but its subscriptions.
+func (c *conn) adopt(h *handed) {
+	l := c.loop
+	c.state, c.pinged = h.State, h.Pinged
+	c.decoder.Restore(h.Decoder)
+	c.past = past{opened: l.wheel.now - uint32(h.Age/tick), skipped: h.Skipped, falls: h.Falls} //nolint:gosec // wraps on purpose
+	if h.Client.IsValid() {
+		l.proxied[c], c.proxied = h.Client, true
+	}
+	if len(h.Carry) > 0 {
+		l.carried[c], c.carries = h.Carry, true
+	}
+	if h.Echo != nil {
+		c.echo = &echo{op: h.Echo.Op, compressed: h.Echo.Compressed, buf: h.Echo.Part}
+	}
+	if h.State != stateProxy {
+		l.server.gate.Adopt(c.address())
+		c.admitted = true
+	}
+	switch {
+	case h.State < stateMessages:
+		l.wheel.arm(c, l.cfg.HandshakeTimeout)
+	case h.Pinged:
+		l.wheel.arm(c, l.cfg.PongTimeout)
+	default:
+		c.armPing()
+	}
+}
+
+// goOn subscribes c to what it was subscribed to, from where it stood.
+func (c *conn) goOn(h *handed) {
+	if o := h.Opening; o != nil {
+		c.subscribe(&opening{
+			variant: o.Variant, stream: o.Stream, key: o.Key, extensions: o.Extensions, origin: o.Origin,
+			topics: o.Topics, since: o.Since,
+		})
+		return
+	}
+	for _, p := range h.Places {
+		sub, ready, err := c.loop.shard.Adopt(c, p)
+		if err != nil {
+			c.closeWith(ReasonSubscribeFailed, closeTryLater, err.Error())
+			return
+		}
+		c.addSub(sub)
+		if ready {
+			c.loop.shard.Start(sub)
+		}
+		if c.state == stateClosed {
+			return
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package loop
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"weir/broker"
+	"weir/edge/handover"
+)
+
+// A takeover, between the process that serves (the giver) and the one that is to go on (the taker):
+//
+//	taker                                giver
+//	hello ──────────────────────────────►
+//	      ◄────────────────────────────── hello, its listeners, its topics
+//	opens the topics
+//	ready ──────────────────────────────► stops its listeners, freezes its loops
+//	      ◄────────────────────────────── conns, some at a time
+//	      ◄────────────────────────────── all
+//	reads what the topics missed
+//	prepared ───────────────────────────►
+//	      ◄────────────────────────────── commit, and never touches them again
+//	serves                                drains what could not be moved, and ends
+//	done ───────────────────────────────►
+//
+// Until commit the giver can go on as if nothing had been, and does so if the taker fails or takes too
+// long. Nothing is read from a conn, or written to it, from its freeze until it is served again.
+const (
+	msgHello handover.Kind = iota + 1
+	msgRefused
+	msgReady
+	msgConns
+	msgAll
+	msgPrepared
+	msgCommit
+	msgDone
+)
+
+// takeoverVersion is that of these messages. A change to what they mean is another one.
+const takeoverVersion = 1
+
+const (
+	// takeoverPatience bounds the time that a taker may need to open the topics.
+	takeoverPatience = time.Minute
+	// freezeLimit bounds the time for which nobody serves.
+	freezeLimit = 10 * time.Second
+	// handedAtOnce is how many conns go with one message.
+	handedAtOnce = 128
+)
+
+// TakeoverOff is a [Config.Takeover] for none.
+const TakeoverOff = "off"
+
+// DefaultTakeover is the path for an edge on a port: in /run/weir for root, else in a directory of the
+// user's below that for temporary files.
+func DefaultTakeover(port int) string {
+	dir := "/run/weir"
+	if uid := os.Getuid(); uid != 0 {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("weir-%d", uid))
+	}
+	return filepath.Join(dir, fmt.Sprintf("edge-%d.sock", port))
+}
+
+// takeoverPath is where this server is found, or its predecessor; empty if nowhere.
+func (s *Server) takeoverPath() string {
+	switch s.cfg.Takeover {
+	case TakeoverOff:
+		return ""
+	case "":
+		if addr := s.addr.Load(); addr != nil {
+			return DefaultTakeover(addr.Port)
+		}
+		addr, err := net.ResolveTCPAddr("tcp", s.cfg.Listen)
+		if err != nil {
+			return ""
+		}
+		return DefaultTakeover(addr.Port)
+	}
+	return s.cfg.Takeover
+}
+
+// hello is what each end says first.
+type hello struct {
+	Version int
+	// PID, Address, Conns and Topics are the giver's.
+	PID     int
+	Address string
+	Conns   int
+	Topics  []broker.Topic
+}
+
+// refusal says why it comes to nothing.
+type refusal struct{ Why string }
+
+// Takeover is what came of one.
+type Takeover struct {
+	// Moved are the conns that went over, Left those that could not: each of them is told to
+	// connect again.
+	Moved, Left int
+	// Paused is for how long nobody served.
+	Paused time.Duration
+}

@@ -1,0 +1,33 @@
+//go:build !linux
+
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// predecessor is not there: descriptors are handed over on Linux alone.
+type predecessor struct{ hello hello }
+
+func (*predecessor) dummyListeners(int) []string { return nil }
+
+// TakeOver fails.
+func (*Server) TakeOver(context.Context) error {
+	return fmt.Errorf("take over: it needs Linux: %w", errors.ErrUnsupported)
+}
+
+func (*Server) take(context.Context) error { return errors.ErrUnsupported }
+
+type takeovers struct{}
+
+func (*Server) openTakeovers() *takeovers { return nil }
+
+func (*Server) serveTakeovers(context.Context, *takeovers) {}
+
+func (*loop) onArrival(gnet.Conn, *handed) {}
+
+func pollerOf(int) (int, error) { return -1, nil }
