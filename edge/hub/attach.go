@@ -13,7 +13,8 @@ const maxResumeTries = 4
 //	   └──Start──► resuming ──► late              since: the ring or the broker fills the gap;
 //	                     └───────┘                late if that went past what this loop swept
 //
-//	live | resuming ──► behind ──► resuming | live   the conn has bytes outstanding: see behind.go
+//	live | resuming ──► behind ──► resuming | live   the conn has bytes outstanding, or the broker
+//	                                                 cannot answer now: see behind.go
 type subState uint8
 
 const (
@@ -79,14 +80,21 @@ func (s *Shard) catchUp(sub *Sub) {
 	}
 	sub.state = subResuming
 	sub.tries++
-	if sub.tries > maxResumeTries || s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) != nil {
+	switch {
+	case sub.tries > maxResumeTries:
 		s.giveUp(sub)
+	case s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) != nil:
+		s.postpone(sub)
 	}
 }
 
-// recovered takes the broker's answer to a resume.
+// recovered takes the broker's answer to a resume; nil if it has none now.
 func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 	if sub.state != subResuming {
+		return
+	}
+	if rec == nil {
+		s.postpone(sub)
 		return
 	}
 	t := sub.topic
