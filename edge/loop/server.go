@@ -84,6 +84,7 @@ func (s *Server) Run(ctx context.Context) error {
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
 			gnet.WithTicker(true),
+			gnet.WithReuseAddr(true), // conns of an edge that was killed must not keep the next one off the port
 			gnet.WithLogger(gnetLog{s.log}),
 		)
 	}()
