@@ -90,7 +90,7 @@ func (b *Bus) dial(name string, begun func(*session), opts ...nats.Option) (*cli
 		noteErr,
 	}, opts...)
 	var err error
-	if b.srv != nil {
+	if !b.cfg.remote() {
 		c.nc, err = nats.Connect("", append(all, nats.InProcessServer(c))...)
 	} else {
 		c.nc, err = nats.Connect(b.urls(), append(all, nats.SetCustomDialer(c), nats.RetryOnFailedConnect(true))...)
@@ -134,7 +134,11 @@ func (c *client) Dial(network, address string) (net.Conn, error) {
 
 // InProcessConn implements [nats.InProcessConnProvider].
 func (c *client) InProcessConn() (net.Conn, error) {
-	conn, err := c.bus.srv.InProcessConn()
+	srv := c.bus.srv.Load()
+	if srv == nil {
+		return nil, errSuspended
+	}
+	conn, err := srv.InProcessConn()
 	if err != nil {
 		return nil, err
 	}

@@ -91,8 +91,8 @@ func (b *Bus) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(descShards, prometheus.GaugeValue, float64(used))
 	var memory, file float64
-	if b.srv != nil && b.srv.JetStreamEnabled() {
-		if z, err := b.srv.Jsz(nil); err == nil {
+	if srv := b.srv.Load(); srv != nil && srv.JetStreamEnabled() {
+		if z, err := srv.Jsz(nil); err == nil {
 			memory, file = float64(z.Memory), float64(z.Store)
 		}
 	}

@@ -32,9 +32,9 @@ const (
 type Bus struct {
 	cfg    Config
 	log    *slog.Logger
-	srv    *server.Server // nil if the bus is another process's
-	client *client        // publishes, and makes streams
-	secret string         // of the clients with all rights
+	srv    atomic.Pointer[server.Server] // nil if the bus is another process's, or suspended
+	client *client                       // publishes, and makes streams
+	secret string                        // of the clients with all rights
 	failed chan error
 	making [broker.Shards]sync.Mutex  // of streams
 	used   [broker.Shards]atomic.Bool // shards opened by any client
@@ -72,26 +72,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
 	return b, nil
 }
 
-func (b *Bus) start(ctx context.Context) error {
-	dir, err := b.takeDir()
-	if err != nil {
-		return err
-	}
-	opts, err := b.options(dir)
-	if err != nil {
-		return err
-	}
-	if b.srv, err = server.NewServer(opts); err != nil {
-		return fmt.Errorf("start bus: %w", err)
-	}
-	b.srv.SetLoggerV2(&serverLog{log: b.log, failed: b.failed}, false, false, false)
-	b.srv.Start()
-	if !b.srv.ReadyForConnections(startTimeout) {
-		select {
-		case err = <-b.failed:
-		default:
-			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
-		}
+func (b *Bus) start(ctx context.Context) (err error) {
+	if err := b.startServer(); err != nil {
 		return err
 	}
 	if b.client, err = b.dial("weir", nil); err != nil {
@@ -104,6 +86,49 @@ func (b *Bus) start(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+func (b *Bus) startServer() error {
+	dir, err := b.takeDir()
+	if err != nil {
+		return err
+	}
+	opts, err := b.options(dir)
+	if err != nil {
+		return err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("start bus: %w", err)
+	}
+	srv.SetLoggerV2(&serverLog{log: b.log, failed: b.failed}, false, false, false)
+	b.srv.Store(srv)
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		select {
+		case err = <-b.failed:
+		default:
+			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
+		}
+		return err
+	}
+	return nil
+}
+
+// stopServer ends the server, and gives up the directory.
+func (b *Bus) stopServer() {
+	if b.ingest != nil {
+		b.ingest.stop()
+		b.ingest = nil
+	}
+	if srv := b.srv.Swap(nil); srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+	if b.lock != nil {
+		_ = b.lock.Close() // gives up the lock
+		b.lock = nil
+	}
 }
 
 // takeDir is the server's directory: ours by a lock, or a scratch one for memory.
@@ -199,10 +224,11 @@ func (b *Bus) Failed() <-chan error { return b.failed }
 
 // ListenAddr is where NATS clients connect, nil without a listener.
 func (b *Bus) ListenAddr() net.Addr {
-	if b.srv == nil || b.cfg.Listen == "" {
+	srv := b.srv.Load()
+	if srv == nil || b.cfg.Listen == "" {
 		return nil
 	}
-	return b.srv.Addr()
+	return srv.Addr()
 }
 
 // Config is the effective configuration.
@@ -213,22 +239,19 @@ func (b *Bus) Close() {
 	b.closeOnce.Do(func() {
 		if b.ingest != nil {
 			b.ingest.stop()
+			b.ingest = nil
 		}
 		if b.client != nil {
 			b.client.close()
 		}
-		if b.srv != nil {
-			b.srv.Shutdown()
-			b.srv.WaitForShutdown()
-		}
 		if b.scratch != "" {
-			if err := os.RemoveAll(b.scratch); err != nil {
-				b.log.Warn("scratch directory not removed", "dir", b.scratch, "err", err)
-			}
+			defer func() {
+				if err := os.RemoveAll(b.scratch); err != nil {
+					b.log.Warn("scratch directory not removed", "dir", b.scratch, "err", err)
+				}
+			}()
 		}
-		if b.lock != nil {
-			_ = b.lock.Close() // gives up the lock
-		}
+		b.stopServer()
 	})
 }
 

@@ -128,7 +128,7 @@ func (c *client) readShard(ctx context.Context, n int) (*shardState, error) {
 // makeShard has a shard's stream made: by this process if the server is its own, since it has the
 // limits, else by the one that has it.
 func (b *Bus) makeShard(ctx context.Context, c *client, n int) error {
-	if b.srv == nil {
+	if b.cfg.remote() {
 		reply, err := c.nc.RequestWithContext(ctx, openPrefix+strconv.Itoa(n), nil)
 		if err == nil && len(reply.Data) > 0 {
 			err = fmt.Errorf("the broker answered: %s", reply.Data)
