@@ -32,6 +32,9 @@ func (b *Bus) Suspend() error {
 	return nil
 }
 
+// Running reports whether the bus is not suspended.
+func (b *Bus) Running() bool { return b.cfg.remote() || b.srv.Load() != nil }
+
 // Resume undoes Suspend: it returns when the bus can be published to again, and its links are
 // connected.
 func (b *Bus) Resume(ctx context.Context) error {

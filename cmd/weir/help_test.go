@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -53,12 +54,21 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 func TestMetricsAreDocumented(t *testing.T) {
 	cfg := config.Default()
 	cfg.XDP.Enabled = "off"
-	n, err := newNode(t.Context(), roleServe, cfg, slog.New(slog.DiscardHandler), nil)
+	cfg.Admin.Listen = "127.0.0.1:0"
+	n, err := newNode(t.Context(), roleServe, cfg, slog.New(slog.DiscardHandler), nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.close()
-	families, err := n.registry.Gather()
+	ctx, stop := context.WithCancel(t.Context())
+	defer n.running.Wait()
+	defer stop()
+	n.behind, n.fail = ctx, func(err error) { t.Error(err) }
+	if err := n.acquire(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer n.endTenure()
+	families, err := n.tenure.Load().registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,9 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"weir/admin"
 	"weir/bench/feed"
 	"weir/broker"
 	"weir/broker/bus"
@@ -18,82 +18,67 @@ import (
 	"weir/cmd/weir/config"
 	"weir/edge"
 	"weir/ratelimit/kernel"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // node is the parts of weir that run in a process, by its role.
 type node struct {
-	role     role
-	cfg      *config.Config
-	log      *slog.Logger
-	started  time.Time
-	bus      *bus.Bus
-	link     *bus.Link    // nil without an edge, as are
-	region   *region.Node // this
-	edge     *edge.Server // and this
-	admin    *admin.Server
-	guard    *guard
-	feed     *feed.Ticks
-	numbers  *numbers
-	registry *prometheus.Registry
+	role    role
+	cfg     *config.Config
+	log     *slog.Logger
+	environ []string
+	started time.Time
+	bus     *bus.Bus
+	link    *bus.Link    // nil without an edge, as are
+	region  *region.Node // this
+	source  *source      // and this
+	edge    *edge.Server // and this
+	feed    *feed.Ticks
+	numbers *numbers
+	tenure  atomic.Pointer[tenure] // nil while another process has it
+	running sync.WaitGroup         // what serves the edge
+
+	// takeover has the node go on with what another process serves, which ends then.
+	takeover bool
+	behind   context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
+	fail     func(error)     // ends the node
 }
 
-// newNode starts or joins the bus and loads the quotas; nothing serves before run. cfg is one that
-// role.apply took.
-func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, environ []string) (*node, error) {
-	n := &node{role: r, cfg: cfg, log: log, started: time.Now(), registry: prometheus.NewRegistry()}
-	if err := n.build(ctx, environ); err != nil {
+// newNode starts or joins the bus, unless it is to be taken over; nothing serves before run. cfg is one
+// that role.apply took.
+func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, environ []string, takeover bool) (*node, error) {
+	n := &node{role: r, cfg: cfg, log: log, environ: environ, started: time.Now(), takeover: takeover}
+	n.numbers = &numbers{node: n}
+	if err := n.build(ctx); err != nil {
 		n.close()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *node) build(ctx context.Context, environ []string) (err error) {
-	if n.bus, err = bus.Open(ctx, n.cfg.Bus, n.log); err != nil {
-		return err
-	}
-	n.guard = &guard{off: "weir broker has no quotas, its edges have"}
+func (n *node) build(ctx context.Context) (err error) {
 	if n.role.hasEdge() {
-		if err = n.buildEdge(ctx, environ); err != nil {
+		n.source = &source{}
+		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
 			return err
 		}
+		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire})
 	}
-	n.numbers = &numbers{node: n}
-	deps := admin.Deps{
-		Publisher: publisher{n.bus},
-		QuotasOff: n.guard.off,
-		Why:       n.why,
-		Numbers:   n.numbers.now,
-		Ready:     n.ready,
-		Gatherer:  n.registry,
+	if n.takeover && n.role.ownBus() {
+		return nil
 	}
-	if n.guard.on() {
-		deps.Quotas = n.guard
-	}
-	if n.admin, err = admin.New(n.cfg.Admin, deps, n.log); err != nil {
-		return err
-	}
-	n.registry.MustRegister(n.bus, n.admin, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return nil
+	return n.openBus(ctx)
 }
 
-// buildEdge makes what clients connect to, and its quotas.
-func (n *node) buildEdge(ctx context.Context, environ []string) (err error) {
+// openBus starts or joins the bus, and serves the edge from it.
+func (n *node) openBus(ctx context.Context) (err error) {
+	if n.bus, err = bus.Open(ctx, n.cfg.Bus, n.log); err != nil || n.edge == nil {
+		return err
+	}
 	if n.link, err = n.bus.NewLink(); err != nil {
 		return err
 	}
 	n.region = region.New(n.link, n.log)
-	if n.edge, err = edge.New(n.cfg.Edge, n.region, n.log); err != nil {
-		return err
-	}
-	if n.guard, err = newGuard(n.cfg.XDP, n.cfg.Bus.Listen, n.brokers(ctx), n.log, environ); err != nil {
-		return err
-	}
-	n.registry.MustRegister(n.region, n.edge, n.guard)
+	n.source.at.Store(n.region)
 	return nil
 }
 
@@ -112,70 +97,51 @@ func (n *node) brokers(ctx context.Context) (all []kernel.Peer) {
 	return all
 }
 
-func (n *node) why(ctx context.Context, client string) (any, error) {
-	if n.edge == nil {
-		return nil, errors.New("no client connects to a broker: ask an edge, by --admin")
-	}
-	return n.edge.Why(ctx, client)
-}
-
-// run serves until ctx ends or a part fails; ready is called when all serve.
+// run serves until ctx ends, a part fails or another process has taken over; ready is called when all
+// serve.
 func (n *node) run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// The edge ends first: it drains while its events still come.
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
-	var wg sync.WaitGroup
-	serve := func(ctx context.Context, part func(context.Context) error) {
-		wg.Go(func() {
-			if err := part(ctx); err != nil {
-				cancel(err)
-			}
-		})
+	n.behind, n.fail = behind, func(err error) { cancel(err) }
+	err := n.serve(ctx, ready)
+	stopBehind()
+	cancel(nil)
+	n.endTenure()
+	n.running.Wait()
+	if err != nil {
+		return err
 	}
-	serve(behind, n.admin.Run)
-	serve(behind, n.watchBus)
-	serve(behind, n.guard.run)
-	if n.edge != nil {
-		serve(behind, func(ctx context.Context) error { return n.region.Run(ctx, n.edge) })
-	}
-	serve(ctx, func(ctx context.Context) error {
-		defer stopBehind()
-		if n.edge == nil {
-			<-ctx.Done()
-			return nil
-		}
-		return n.edge.Run(ctx)
-	})
-	if n.feed != nil {
-		serve(ctx, func(ctx context.Context) error { return n.feed.Run(ctx, n.feedOne) })
-	}
-	wg.Go(func() {
-		for _, part := range n.parts() {
-			select {
-			case <-part.ready:
-			case <-ctx.Done():
-				return
-			}
-		}
-		n.guard.refresh()
-		ready()
-	})
-	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-func (n *node) watchBus(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-n.bus.Failed():
-		return fmt.Errorf("the bus stopped: %w", err)
+// serve returns when the edge has ended, or without one ctx.
+func (n *node) serve(ctx context.Context, ready func()) error {
+	if n.takeover {
+		if err := n.edge.TakeOver(ctx); err != nil {
+			return err
+		}
+	} else if err := n.acquire(ctx); err != nil {
+		return err
 	}
+	if n.edge == nil {
+		ready()
+		<-ctx.Done()
+		return nil
+	}
+	n.running.Go(func() {
+		select {
+		case <-n.edge.Ready():
+			ready()
+		case <-ctx.Done():
+		}
+	})
+	return n.edge.Run(ctx)
 }
 
 func (n *node) feedOne(ctx context.Context, topic string, data []byte) error {
@@ -189,26 +155,13 @@ func (n *node) feedOne(ctx context.Context, topic string, data []byte) error {
 	return err
 }
 
-// part is one that says when it serves.
-type part struct {
-	name  string
-	ready <-chan struct{}
-}
-
-func (n *node) parts() []part {
-	all := []part{{"admin", n.admin.Ready()}}
-	if n.edge != nil {
-		all = append(all, part{"edge", n.edge.Ready()})
-	}
-	return all
-}
-
+// ready says why the node cannot serve; nil if it can.
 func (n *node) ready() error {
-	for _, p := range n.parts() {
+	if n.edge != nil {
 		select {
-		case <-p.ready:
+		case <-n.edge.Ready():
 		default:
-			return fmt.Errorf("the %s does not serve yet", p.name)
+			return errors.New("the edge does not serve yet")
 		}
 	}
 	return n.bus.Up()
@@ -216,9 +169,6 @@ func (n *node) ready() error {
 
 // close gives up what newNode took, in reverse.
 func (n *node) close() {
-	if n.guard != nil {
-		n.guard.close()
-	}
 	if n.link != nil {
 		n.link.Close()
 	}
@@ -229,7 +179,11 @@ func (n *node) close() {
 
 // screen says where everything is.
 func (n *node) screen() string {
-	adminAt := reachable(n.admin.Addr())
+	t := n.tenure.Load()
+	if t == nil { // gone already
+		return ""
+	}
+	adminAt := reachable(t.admin.Addr())
 	topic := "news"
 	if n.feed != nil {
 		topic = "ticks.EURUSD"
@@ -247,7 +201,7 @@ func (n *node) screen() string {
 	add("events", n.storage())
 	if n.edge != nil {
 		edgeAt := reachable(n.edge.Addr())
-		add("XDP", n.guard.describe())
+		add("XDP", t.guard.describe())
 		add("subscribe", "weir subscribe --url ws://"+edgeAt+" "+topic)
 		add("", "curl -N http://"+edgeAt+"/sse/"+topic)
 	}

@@ -22,17 +22,17 @@ type numbers struct {
 	nextAt time.Time
 }
 
-func (m *numbers) now() admin.Numbers {
+func (m *numbers) now(g *guard) admin.Numbers {
 	n := m.node
 	out := admin.Numbers{
 		Version:       version(),
 		UptimeSeconds: time.Since(n.started).Seconds(),
 		Published:     n.bus.Published(),
 		Closed:        map[string]uint64{},
-		XDP:           n.guard.describe(),
+		XDP:           g.describe(),
 		Dropped:       map[string]uint64{},
 	}
-	n.guard.numbers(&out)
+	g.numbers(&out)
 	if n.edge == nil {
 		return out
 	}

@@ -31,6 +31,7 @@ type edgeFlags struct {
 	Echo      bool   `help:"Open /echo, for conformance suites."`
 	XDP       string `help:"Quotas in XDP: auto, on or off." name:"xdp" placeholder:"WHEN"`
 	Interface string `help:"Network interface they guard." placeholder:"NAME"`
+	Takeover  bool   `help:"Go on with the connections of the weir that serves there, which ends then."`
 }
 
 type serveCmd struct {
@@ -46,6 +47,7 @@ func (*serveCmd) Help() string {
   weir serve --feed ticks             try it out, with made-up prices
   weir serve --config weir.yaml       run by a file; --print-config writes one to start from
   weir serve --data /var/lib/weir     keep events across restarts
+  weir serve --data /var/lib/weir --takeover    a new release goes on where this one is
 
 Every key of the file is also a variable: WEIR_EDGE_LISTEN for edge.listen. Flags win.
 On several hosts: see weir broker --help and weir edge --help.`
@@ -56,7 +58,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.Feed != "" && c.Feed != "ticks" {
 		return &usageError{fmt.Errorf("--feed %s is not known: there is ticks", c.Feed)}
 	}
-	return c.run(ctx, a, roleServe, append(c.busFlags.settings(), c.edgeFlags.settings()...), func(n *node) {
+	return c.run(ctx, a, roleServe, append(c.busFlags.settings(), c.edgeFlags.settings()...), c.Takeover, func(n *node) {
 		if c.Feed != "" {
 			n.feed = feed.NewTicks(feed.TicksConfig{})
 		}
@@ -81,7 +83,7 @@ one). Whoever else reaches the address may publish and read live events: keep it
 
 // Run serves until the context ends.
 func (c *brokerCmd) Run(ctx context.Context, a *app) error {
-	return c.run(ctx, a, roleBroker, c.busFlags.settings(), nil)
+	return c.run(ctx, a, roleBroker, c.busFlags.settings(), false, nil)
 }
 
 type edgeCmd struct {
@@ -95,6 +97,7 @@ func (*edgeCmd) Help() string {
 	return `Examples:
   WEIR_BUS_SECRET=… weir edge --bus nats://10.0.0.5:4222 --interface eth0
   weir edge --config weir.yaml        with bus.servers and bus.secret_file
+  weir edge --config weir.yaml --takeover       a new release goes on with the connections of this one
 
 While the broker is away clients stay connected, and miss nothing once it is back if it keeps events
 in files. /readyz and weir_broker_link_up tell.`
@@ -103,7 +106,7 @@ in files. /readyz and weir_broker_link_up tell.`
 // Run serves until the context ends.
 func (c *edgeCmd) Run(ctx context.Context, a *app) error {
 	settings := append(c.edgeFlags.settings(), setting{"BUS_SERVERS", strings.Join(c.Bus, ",")})
-	return c.run(ctx, a, roleEdge, settings, nil)
+	return c.run(ctx, a, roleEdge, settings, c.Takeover, nil)
 }
 
 // setting is a variable of the environment without its WEIR_; an empty one is not set.
@@ -133,7 +136,7 @@ func (f *nodeFlags) load(environ []string, settings []setting) (*config.Config, 
 }
 
 // run serves in a role until the context ends. prepare, unless nil, is called before anything serves.
-func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting, prepare func(*node)) error {
+func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting, takeover bool, prepare func(*node)) error {
 	cfg, err := f.load(a.environ, settings)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 	for _, w := range cfg.Warnings {
 		log.Warn("environment", "text", w)
 	}
-	n, err := newNode(ctx, r, cfg, log, a.environ)
+	n, err := newNode(ctx, r, cfg, log, a.environ, takeover)
 	if err != nil {
 		return err
 	}

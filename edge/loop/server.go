@@ -35,6 +35,7 @@ type Server struct {
 	addr    atomic.Pointer[net.TCPAddr]
 
 	predecessor *predecessor // nil: none
+	hooks       Hooks
 
 	accepts acceptMeter
 
