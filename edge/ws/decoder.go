@@ -12,6 +12,10 @@ type Limits struct {
 	RequireMask bool
 }
 
+// MaxEmptyFragments bounds the fragments of a message that carry no byte, the last one aside: no limit of
+// bytes ends a message of them, and each costs as much as one that carries something.
+const MaxEmptyFragments = 128
+
 // Frame is one frame with its payload unmasked. The payload aliases the bytes given to
 // [Decoder.Next] and lives as long as they do.
 type Frame struct {
@@ -26,8 +30,9 @@ type Frame struct {
 // Decoder is what has to be remembered between the frames of one direction of a conn. The
 // zero value is ready.
 type Decoder struct {
-	message int64 // bytes of the open message so far
-	open    bool  // a message was begun and not ended
+	message int64  // bytes of the open message so far
+	empty   uint16 // its fragments without any
+	open    bool   // a message was begun and not ended
 
 	// Deflate says that permessage-deflate was agreed on.
 	Deflate bool
@@ -54,13 +59,20 @@ func (d *Decoder) Next(b []byte, lim *Limits) (f Frame, n int, err error) {
 		gobwas.Cipher(payload, h.Mask, 0)
 	}
 	if !h.OpCode.IsControl() {
-		d.message += h.Length
-		d.open = !h.Fin
-		if h.Fin {
-			d.message = 0
-		}
+		d.count(h)
 	}
 	return Frame{OpCode: h.OpCode, Fin: h.Fin, Compressed: h.Rsv == rsv1, Payload: payload}, end, nil
+}
+
+// count notes a frame of a message.
+func (d *Decoder) count(h Header) {
+	d.message += h.Length
+	if h.Length == 0 {
+		d.empty++
+	}
+	if d.open = !h.Fin; h.Fin {
+		d.message, d.empty = 0, 0
+	}
 }
 
 // check judges a header by RFC 6455 sections 5.1 to 5.5, RFC 7692 section 6 and the limits.
@@ -93,6 +105,8 @@ func (d *Decoder) check(h Header, lim *Limits) error {
 		return ErrFrameTooLarge
 	case d.message+h.Length > int64(lim.MaxMessageBytes):
 		return ErrTooLarge
+	case h.Length == 0 && !h.Fin && d.empty == MaxEmptyFragments:
+		return ErrEmptyFragments
 	}
 	return nil
 }

@@ -69,6 +69,11 @@ func TestCutAnywhereItWaitsAndChangesNothing(t *testing.T) {
 	}
 }
 
+// emptyFragments is a message of n fragments without a byte, and without an end.
+func emptyFragments(n int) []byte {
+	return append(clientFrame(OpText, false, ""), bytes.Repeat(clientFrame(OpContinuation, false, ""), n-1)...)
+}
+
 // frameFaults has a row for each error that a frame can cause.
 var frameFaults = []struct {
 	name string
@@ -88,6 +93,9 @@ var frameFaults = []struct {
 	{"a continuation of nothing", clientFrame(OpContinuation, true, "x"), ErrContinuation},
 	{"a message inside another", append(clientFrame(OpText, false, "a"), clientFrame(OpText, true, "b")...), ErrInterrupted},
 	{"fragments over the limit", bytes.Repeat(append(clientFrame(OpText, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, false, strings.Repeat("x", 65536))...), 1), ErrShort},
+	{"as many empty fragments as may be", emptyFragments(MaxEmptyFragments), ErrShort},
+	{"one empty fragment more", emptyFragments(MaxEmptyFragments + 1), ErrEmptyFragments},
+	{"a long message after one of empty fragments", append(append(emptyFragments(MaxEmptyFragments), clientFrame(OpContinuation, true, "")...), emptyFragments(MaxEmptyFragments)...), ErrShort},
 	{"one byte over the limit", bytes.Join([][]byte{clientFrame(OpText, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, true, "x")}, nil), ErrTooLarge},
 }
 
