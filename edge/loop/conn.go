@@ -184,7 +184,9 @@ func (c *conn) expired() {
 		c.expiredBlocked()
 		return
 	}
-	c.pending = 0
+	if c.state != stateStream {
+		c.pending = 0
+	}
 	switch c.state {
 	case stateProxy:
 		c.abort(ReasonHandshakeTimeout)
@@ -199,8 +201,7 @@ func (c *conn) expired() {
 		c.loop.wheel.arm(c, cfg.PongTimeout)
 		c.write(pingFrame)
 	case stateStream:
-		c.loop.wheel.arm(c, cfg.PingInterval)
-		c.Deliver(streamComment, 0)
+		c.expiredStream()
 	case stateClosing:
 		c.abort(c.reason)
 	case stateClosed:

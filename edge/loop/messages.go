@@ -39,7 +39,6 @@ func (c *conn) readFrames() {
 	if err != nil {
 		return
 	}
-	c.heard()
 	used, pings := 0, 0
 	pong := c.loop.pong[:0]
 	for c.state == stateMessages {
@@ -67,6 +66,7 @@ func (c *conn) readFrames() {
 		c.reply(c.loop.scratch)
 	}
 	if used > 0 && c.state == stateMessages {
+		c.heard() // a part of a frame is no sign of life: it can be made to last for hours
 		_, _ = c.gc.Discard(used)
 	}
 }
@@ -84,6 +84,7 @@ func wantedBytes(b []byte) uint32 {
 func (c *conn) takeFrame(f ws.Frame) {
 	switch f.OpCode {
 	case ws.OpPong:
+		c.loop.stats.pongs.Add(1)
 	case ws.OpClose:
 		c.takeClose(f.Payload)
 	default:
