@@ -114,7 +114,7 @@ var hostile = []struct {
 				last++
 			}
 		}
-		if got := r.srv.Stats().Pings; got != pings+pings/200 || pongs > pings/10 {
+		if got := r.srv.Stats().Pings; got != pings+pings/200 || pongs > pings/2 {
 			r.t.Errorf("%d pings counted, %d pongs", got, pongs)
 		}
 		c.send(masked(0x88, ""))

@@ -41,13 +41,13 @@ type loop struct {
 	drainTicks int
 
 	// Scratch of one callback at a time.
-	request        http1.Request
-	echoKey        []byte
-	echoExtensions string
-	scratch        []byte
-	inflated       []byte
-	pong           []byte
-	sinceUp        int // ticks since the shard's last Tick
+	request     http1.Request
+	echoKey     []byte
+	echoDeflate agreement
+	scratch     []byte
+	inflated    []byte
+	pongs       pongs
+	sinceUp     int // ticks since the shard's last Tick
 }
 
 // newLoop is called on the loop el itself, at its first conn.
@@ -59,7 +59,6 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		headLimits: http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: maxHeadFields},
 		el:         el,
 		stats:      &stats{},
-		pong:       make([]byte, 0, 125),
 		proxied:    map[*conn]netip.AddrPort{},
 	}
 	l.shard = s.hub.NewShard(l.wake, func() int64 { return time.Now().UnixNano() }, l.stats.latency.RecordN)

@@ -234,10 +234,25 @@ func TestMessagesOfAllSizesAreEchoed(t *testing.T) {
 		c.wantFrame(10, strings.Repeat("p", n))
 	}
 	c.send(masked(0x8a, "not asked for") + masked(0x01, "a") + masked(0x89, "p") + masked(0x80, "b"))
-	for got := ""; got != "10p1ab" && got != "1ab10p"; {
-		op, p := c.frame()
-		if got += fmt.Sprint(op, p); len(got) > 6 {
-			t.Fatalf("%q", got)
+	c.wantFrame(10, "p")
+	c.wantFrame(1, "ab")
+}
+
+// TestPingsAreAnsweredEachAndInOrder: up to maxPongs that come at once, before what stands behind them.
+func TestPingsAreAnsweredEachAndInOrder(t *testing.T) {
+	r := start(t, Config{Echo: true})
+	c := r.open("/echo")
+	var run strings.Builder
+	for i := range maxPongs {
+		run.WriteString(masked(0x89, fmt.Sprint(i)))
+	}
+	for _, rest := range []string{masked(0x81, "text"), masked(0x88, "")} {
+		c.send(run.String() + rest)
+		for i := range maxPongs {
+			c.wantFrame(10, fmt.Sprint(i))
+		}
+		if op, _ := c.frame(); op != rest[0]&0x0f {
+			t.Fatalf("opcode %d", op)
 		}
 	}
 }

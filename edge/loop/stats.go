@@ -41,7 +41,7 @@ type Stats struct {
 	Writes, Deliveries uint64
 	// SentBytes counts bytes handed to the kernel or queued for it.
 	SentBytes uint64
-	// Pings counts pings from clients, answered or joined with a later one.
+	// Pings counts pings from clients, answered or, in a flood, joined with a later one.
 	Pings uint64
 	// Pongs counts pongs from clients, asked for or not.
 	Pongs uint64
