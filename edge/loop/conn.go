@@ -128,6 +128,9 @@ func (c *conn) finish(r CloseReason) {
 	}
 	c.unsubscribe()
 	c.open, c.echo = nil, nil
+	if c.state != stateClosing {
+		c.loop.closing++
+	}
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
 	if n := c.gc.InboundBuffered(); n > 0 {

@@ -31,6 +31,7 @@ type loop struct {
 	kick       *kick
 	kickReady  atomic.Bool
 	conns      int
+	closing    int // of them, in stateClosing
 	// proxied are the clients that PROXY headers named; a conn without one has no entry.
 	proxied    map[*conn]netip.AddrPort
 	lingering  int
@@ -150,6 +151,9 @@ func (l *loop) onClose(c *conn) {
 	c.endWith(ReasonPeerGone)
 	c.unsubscribe()
 	l.wheel.disarm(c)
+	if c.state == stateClosing {
+		l.closing--
+	}
 	c.state = stateClosed
 	c.open, c.echo = nil, nil
 	if c.refused {
