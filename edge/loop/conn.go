@@ -63,8 +63,6 @@ type conn struct {
 	reasoned bool // reason is set
 	admitted bool // counted by the server's gate
 	proxied  bool // its client is in the loop's proxied
-
-	windowBits uint8 // of the client's window for compressed messages
 }
 
 // onTraffic looks at what has come. Called by gnet on the loop.

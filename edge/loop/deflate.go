@@ -48,7 +48,7 @@ func (c *conn) inflate(message []byte) ([]byte, error) {
 // appendMessage appends a message to this conn alone as one frame, compressed if that was agreed
 // on, pays, and the client's window has room for all of it.
 func (c *conn) appendMessage(dst []byte, op ws.OpCode, message []byte) []byte {
-	if c.decoder.Deflate && (c.windowBits == ws.MaxWindowBits || len(message) <= 1<<c.windowBits) {
+	if c.decoder.Deflate && (c.decoder.WindowBits == ws.MaxWindowBits || len(message) <= 1<<c.decoder.WindowBits) {
 		if b, ok := ws.AppendDeflated(dst, op, message); ok {
 			return b
 		}

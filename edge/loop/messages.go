@@ -27,6 +27,7 @@ type echo struct {
 	op         ws.OpCode
 	compressed bool
 	buf        []byte
+	valid      int // bytes of buf that were found to be UTF-8
 }
 
 // maxPongs bounds the pings of one read that are answered each, for clients that count; of those past it
@@ -147,13 +148,14 @@ func (c *conn) takeEcho(f ws.Frame) {
 	e := c.echo
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
-		e.op, e.compressed = f.OpCode, f.Compressed
+		e.op, e.compressed, e.valid = f.OpCode, f.Compressed, 0
 	}
 	if f.OpCode == ws.OpContinuation || !f.Fin {
 		e.buf = append(e.buf, f.Payload...)
 		message = e.buf
 	}
 	if !f.Fin {
+		c.checkText()
 		return
 	}
 	if c.answerPings(); c.state != stateMessages {
@@ -167,12 +169,29 @@ func (c *conn) takeEcho(f ws.Frame) {
 			return
 		}
 	}
-	if e.op == ws.OpText && !ws.ValidText(message) {
-		c.closeWith(ReasonInvalidUTF8, closeInvalidUTF8, "a text message must be UTF-8")
+	if e.op == ws.OpText && !ws.ValidText(message[e.valid:]) {
+		c.closeInvalidText()
 		return
 	}
 	c.loop.scratch = c.appendMessage(c.loop.scratch[:0], e.op, message)
 	c.reply(c.loop.scratch)
+}
+
+// checkText ends the conn as soon as a fragment shows that the text cannot become UTF-8. A compressed one
+// is looked at when it is inflated.
+func (c *conn) checkText() {
+	e := c.echo
+	if e.op != ws.OpText || e.compressed {
+		return
+	}
+	n, ok := ws.ValidTextPrefix(e.buf[e.valid:])
+	if e.valid += n; !ok {
+		c.closeInvalidText()
+	}
+}
+
+func (c *conn) closeInvalidText() {
+	c.closeWith(ReasonInvalidUTF8, closeInvalidUTF8, "a text message must be UTF-8")
 }
 
 // reply writes what the client asked for, unless it does not read its answers.

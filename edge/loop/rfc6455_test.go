@@ -204,6 +204,16 @@ func TestTextIsUTF8OverAllItsFragments(t *testing.T) {
 	bytes.wantFrame(2, "\xff\xfe")
 }
 
+func TestTextThatCannotBecomeUTF8IsRefusedAtItsFragment(t *testing.T) {
+	r := start(t, Config{Echo: true})
+	c := r.open("/echo")
+	c.send(masked(0x01, "κόσμε\xf4") + masked(0x00, "\x8f\xbf") + masked(0x00, "\xbf") + masked(0x80, "")) // cut within a rune
+	c.wantFrame(1, "κόσμε\xf4\x8f\xbf\xbf")
+	c.send(masked(0x01, "κόσμε\xf4") + masked(0x00, "\x90"))
+	c.wantClose(1007)
+	r.wantClosed(ReasonInvalidUTF8, 1)
+}
+
 // TestEventThatIsNotUTF8IsNoText: our own text frames are UTF-8, also where JSON holds what is not.
 func TestEventThatIsNotUTF8IsNoText(t *testing.T) {
 	r := start(t, Config{})

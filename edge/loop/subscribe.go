@@ -90,7 +90,7 @@ func (c *conn) accept() {
 // upgrade makes the conn a WebSocket, and the answer to its handshake in the loop's scratch.
 func (c *conn) upgrade(key []byte, deflate agreement) {
 	c.state = stateMessages
-	c.decoder.Deflate, c.windowBits = deflate.answer != "", deflate.windowBits
+	c.decoder.Deflate, c.decoder.WindowBits = deflate.answer != "", deflate.windowBits
 	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", deflate.answer)
 }
 

@@ -34,8 +34,10 @@ type Decoder struct {
 	empty   uint16 // its fragments without any
 	open    bool   // a message was begun and not ended
 
-	// Deflate says that permessage-deflate was agreed on.
-	Deflate bool
+	// Deflate says that permessage-deflate was agreed on, and WindowBits with which window for the other
+	// direction, see [AcceptDeflate]: the decoder needs it not, and has room for it.
+	Deflate    bool
+	WindowBits uint8
 }
 
 // Next takes the next whole frame from the start of b and unmasks its payload in place; n is

@@ -156,6 +156,32 @@ func TestParseClose(t *testing.T) {
 	}
 }
 
+func TestTextThatMayBecomeUTF8IsToldFromWhatCannot(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		n    int
+		ok   bool
+	}{
+		{"", 0, true},
+		{"aé", 3, true},
+		{"a\xc3", 1, true},
+		{"a\xe1\xbd", 1, true},
+		{"a\xf0\x90\x80", 1, true},
+		{"\xf4", 0, true},
+		{"a\x80", 2, false},
+		{"\xf4\x90", 2, false},
+		{"\xed\xa0", 2, false},
+		{"\xff", 1, false},
+		{"\xffa\xc3", 2, false},
+		{"\xc3\xff\xc3", 2, false},
+		{"\x80\x80\x80\x80", 4, false},
+	} {
+		if n, ok := ValidTextPrefix([]byte(tt.text)); n != tt.n || ok != tt.ok {
+			t.Errorf("%q: %d, %v, want %d, %v", tt.text, n, ok, tt.n, tt.ok)
+		}
+	}
+}
+
 func TestCloseReasonIsCutBetweenRunes(t *testing.T) {
 	b := AppendClose(nil, 1000, strings.Repeat("é", 100))
 	h, n, err := ParseHeader(b)
