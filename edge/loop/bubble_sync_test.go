@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,10 +65,12 @@ func (b *bubble) open(target string) *fakeSocket {
 	s := &fakeSocket{loop: b.el}
 	b.do(func() { b.onOpen(s) })
 	b.receive(s, upgrade(target))
-	if !strings.HasPrefix(s.text(), "HTTP/1.1 101 ") {
-		b.t.Fatalf("answered %q", s.text())
+	if text := s.text(); !strings.HasPrefix(text, "HTTP/1.1 101 ") {
+		b.t.Fatalf("answered %q", text)
 	}
+	s.mu.Lock()
 	s.wrote = nil
+	s.mu.Unlock()
 	return s
 }
 
@@ -82,6 +85,8 @@ func (b *bubble) receive(s *fakeSocket, text string) {
 // take has the socket take so many bytes of those that wait, all if it is -1.
 func (b *bubble) take(s *fakeSocket, room int) {
 	b.do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.blocked = room >= 0
 		s.waiting = max(s.waiting-room, 0)
 		if !s.blocked {
@@ -119,7 +124,9 @@ func (l *fakeLoop) Execute(_ context.Context, task gnet.Runnable) error {
 
 func (l *fakeLoop) Close(gc gnet.Conn) error {
 	s := gc.(*fakeSocket) //nolint:forcetypeassert // there are no others
+	s.mu.Lock()
 	s.closed = time.Now()
+	s.mu.Unlock()
 	(&handler{l.srv}).OnClose(s, nil)
 	return nil
 }
@@ -127,9 +134,11 @@ func (l *fakeLoop) Close(gc gnet.Conn) error {
 // fakeSocket is a gnet.Conn that keeps what is written, with the time.
 type fakeSocket struct {
 	gnet.Conn
-	loop    *fakeLoop
-	ctx     any
-	in      []byte
+	loop *fakeLoop
+	ctx  any
+	in   []byte
+
+	mu      sync.Mutex // what follows is looked at by tests
 	wrote   []written
 	blocked bool // takes nothing
 	waiting int
@@ -147,7 +156,11 @@ func (s *fakeSocket) EventLoop() gnet.EventLoop { return s.loop }
 func (s *fakeSocket) RemoteAddr() net.Addr      { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
 func (s *fakeSocket) Fd() int                   { return -1 }
 func (s *fakeSocket) InboundBuffered() int      { return len(s.in) }
-func (s *fakeSocket) OutboundBuffered() int     { return s.waiting }
+func (s *fakeSocket) OutboundBuffered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
+}
 
 func (s *fakeSocket) Peek(n int) ([]byte, error) {
 	if n < 0 {
@@ -162,6 +175,8 @@ func (s *fakeSocket) Discard(n int) (int, error) {
 }
 
 func (s *fakeSocket) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.wrote = append(s.wrote, written{time.Now(), string(b)})
 	if s.blocked {
 		s.waiting += len(b)
@@ -169,8 +184,16 @@ func (s *fakeSocket) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// past is what was written, and when the socket was closed, zero if it was not.
+func (s *fakeSocket) past() (wrote []written, closed time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.wrote), s.closed
+}
+
 func (s *fakeSocket) text() (all string) {
-	for _, w := range s.wrote {
+	wrote, _ := s.past()
+	for _, w := range wrote {
 		all += w.text
 	}
 	return all

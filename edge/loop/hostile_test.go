@@ -166,8 +166,8 @@ var hostile = []struct {
 		}
 	}},
 	{"a bomb in fragments", ReasonTooLarge, func(r *rig) {
+		bomb := deflate(r.t, strings.Repeat("\x00", 4<<20))
 		c := r.open("/echo", offer)
-		bomb := deflate(r.t, strings.Repeat("\x00", 32<<20))
 		c.send(masked(0x42, bomb[:1000]))
 		for rest := bomb[1000:]; ; {
 			n := min(len(rest), 1000)

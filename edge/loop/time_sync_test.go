@@ -82,26 +82,28 @@ func TestPingAndItsTimeoutComeInTime(t *testing.T) {
 		for pings := 0; time.Since(begin) < 10*time.Minute; {
 			time.Sleep(tick)
 			synctest.Wait()
-			if n := len(answers.wrote); n > pings {
-				pings = n
+			if wrote, _ := answers.past(); len(wrote) > pings {
+				pings = len(wrote)
 				time.Sleep(9 * time.Second)
 				b.receive(answers, masked(0x8a, ""))
 			}
 		}
-		if len(silent.wrote) != 2 || silent.wrote[0].text != string(pingFrame) || silent.wrote[1].text[0] != 0x88 || silent.closed.IsZero() {
-			t.Fatalf("%+v, closed at %v", silent.wrote, silent.closed)
+		wrote, closed := silent.past()
+		if len(wrote) != 2 || wrote[0].text != string(pingFrame) || wrote[1].text[0] != 0x88 || closed.IsZero() {
+			t.Fatalf("%+v, closed at %v", wrote, closed)
 		}
-		within("the first ping", silent.wrote[0].at, cfg.PingInterval/2, cfg.PingInterval)
-		begin = silent.wrote[0].at
-		within("the close", silent.wrote[1].at, cfg.PongTimeout, cfg.PongTimeout)
-		begin = silent.wrote[1].at
-		within("the end", silent.closed, closeLinger, closeLinger)
-		begin = answers.wrote[0].at
-		for _, w := range answers.wrote[1:] {
+		within("the first ping", wrote[0].at, cfg.PingInterval/2, cfg.PingInterval)
+		begin = wrote[0].at
+		within("the close", wrote[1].at, cfg.PongTimeout, cfg.PongTimeout)
+		begin = wrote[1].at
+		within("the end", closed, closeLinger, closeLinger)
+		wrote, closed = answers.past()
+		begin = wrote[0].at
+		for _, w := range wrote[1:] {
 			within("the next ping", w.at, cfg.PingInterval+9*time.Second, cfg.PingInterval+9*time.Second+2*tick)
 			begin = w.at
 		}
-		if !answers.closed.IsZero() {
+		if !closed.IsZero() {
 			t.Error("who answers is closed")
 		}
 	})
@@ -134,7 +136,7 @@ func TestDrainSpreadsClosesEvenlyOverItsWindow(t *testing.T) {
 					}
 					b.do(func() {
 						for _, s := range sockets {
-							if leaves && len(s.wrote) > 0 && s.closed.IsZero() {
+							if wrote, closed := s.past(); leaves && len(wrote) > 0 && closed.IsZero() {
 								_ = b.el.Close(s)
 							}
 						}
@@ -142,10 +144,11 @@ func TestDrainSpreadsClosesEvenlyOverItsWindow(t *testing.T) {
 				}
 				perTick := map[int]int{}
 				for _, s := range sockets {
-					if len(s.wrote) != 1 || !strings.Contains(s.wrote[0].text, "connect again") {
-						t.Fatalf("told %+v", s.wrote)
+					wrote, _ := s.past()
+					if len(wrote) != 1 || !strings.Contains(wrote[0].text, "connect again") {
+						t.Fatalf("told %+v", wrote)
 					}
-					perTick[int(s.wrote[0].at.Sub(begin)/tick)]++
+					perTick[int(wrote[0].at.Sub(begin)/tick)]++
 				}
 				ticks := int(window / tick)
 				for i := range ticks {
@@ -207,25 +210,28 @@ func TestStalledReaderOfTheLatestGetsTheNewestWithinALookOut(t *testing.T) {
 				publish(50 * time.Millisecond)
 				b.take(s, 0) // from now on it takes nothing
 				publish(tt.stall)
-				before := len(s.wrote)
-				if b.shard.Behind() != 1 {
-					t.Fatalf("%d subscriptions are behind", b.shard.Behind())
+				wrote, _ := s.past()
+				before, behind := len(wrote), 0
+				if b.do(func() { behind = b.shard.Behind() }); behind != 1 {
+					t.Fatalf("%d subscriptions are behind", behind)
 				}
 				b.take(s, -1)
 				room := time.Now()
 				publish(2 * tick)
-				if len(s.wrote) == before {
+				if wrote, _ = s.past(); len(wrote) == before {
 					t.Fatal("it is sent nothing any more")
 				}
-				if late := s.wrote[before].at.Sub(room); late > tt.most {
+				if late := wrote[before].at.Sub(room); late > tt.most {
 					t.Errorf("it is sent the newest %v after it had room, want %v", late, tt.most)
 				}
 				offsets, skipped := latestOf(t, s)
 				if uint64(len(offsets))+skipped != b.rig.offset || offsets[len(offsets)-1] != b.rig.offset {
 					t.Errorf("%d events, %d skipped of %d; the last is %d", len(offsets), skipped, b.rig.offset, offsets[len(offsets)-1])
 				}
-				if least := uint64((tt.stall - lookOut) / (2 * time.Millisecond)); skipped < least || b.shard.Skipped() != skipped || b.shard.Behind() != 0 {
-					t.Errorf("%d skipped, counted %d, %d are behind", skipped, b.shard.Skipped(), b.shard.Behind())
+				var counted uint64
+				b.do(func() { counted, behind = b.shard.Skipped(), b.shard.Behind() })
+				if least := uint64((tt.stall - lookOut) / (2 * time.Millisecond)); skipped < least || counted != skipped || behind != 0 {
+					t.Errorf("%d skipped, counted %d, %d are behind", skipped, counted, behind)
 				}
 			})
 		})
