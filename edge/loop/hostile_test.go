@@ -221,6 +221,7 @@ var hostile = []struct {
 func TestHostileClientEndsForItsReasonAndDisturbsNobody(t *testing.T) {
 	for _, tt := range hostile {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := start(t, Config{Loops: 1, Echo: true, MaxPendingBytes: 16 << 10})
 			r.bystand(func() {
 				tt.do(r)
