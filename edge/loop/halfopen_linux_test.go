@@ -26,24 +26,6 @@ func (c *client) vanish() {
 	}
 }
 
-// stream opens a stream of server-sent events and reads its first one.
-func (r *rig) stream(c *client, target string) *client {
-	r.t.Helper()
-	c.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
-	if res, body := c.head(); res.StatusCode != 200 {
-		r.t.Fatalf("%s %s", res.Status, body)
-	}
-	for {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if line == "\n" {
-			return c
-		}
-	}
-}
-
 func TestHalfOpenConnIsEndedByThePongTimeout(t *testing.T) {
 	cfg := Config{Loops: 1, Echo: true, PingInterval: time.Second, PongTimeout: 200 * time.Millisecond, HandshakeTimeout: 500 * time.Millisecond}
 	for _, tt := range []struct {

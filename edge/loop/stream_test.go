@@ -12,6 +12,24 @@ import (
 	"weir/edge/hub"
 )
 
+// stream opens a stream of server-sent events and reads its first one.
+func (r *rig) stream(c *client, target string) *client {
+	r.t.Helper()
+	c.send("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	if res, body := c.head(); res.StatusCode != 200 {
+		r.t.Fatalf("%s %s", res.Status, body)
+	}
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if line == "\n" {
+			return c
+		}
+	}
+}
+
 // sent is an event as a browser makes it of a stream.
 type sent struct{ id, name, data string }
 
