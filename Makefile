@@ -78,6 +78,10 @@ test-kernels: ## The BPF and netns tests on Linux 6.1 and 6.12, under qemu
 	go test -count=1 -timeout 20m -run '^TestKernels' ./test/kernels
 	@cat .cache/kernels/*/summary 2>/dev/null || echo "No guest has run: make deps installs qemu"
 
+.PHONY: autobahn
+autobahn: build ## Autobahn's WebSocket cases against /echo (installs it under Python 2.7; minutes)
+	@tools/autobahn.sh
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while
 	@tools/fuzz.sh
