@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"weir/bench/load"
@@ -153,36 +152,25 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (r *Fa
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s, err := newServers(ctx, cfg.Servers)
+	r = &FanoutResult{
+		Host: ReadHostCard(), Conns: cfg.Conns, Size: cfg.Size, Rate: cfg.Rate, Gather: cfg.Gather, Seconds: cfg.Duration.Seconds(),
+	}
+	r.Floor, err = inTurns(ctx, cfg.Servers, cfg.Reps, func(s *servers, name string, rep int) error {
+		t := FanoutTurn{Server: name, Rep: rep}
+		err := fanoutTurn(ctx, cfg, s, &t, progress)
+		r.Turns = append(r.Turns, t)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	r = &FanoutResult{
-		Host: ReadHostCard(), Floor: s.FloorIs, Conns: cfg.Conns, Size: cfg.Size, Rate: cfg.Rate, Gather: cfg.Gather, Seconds: cfg.Duration.Seconds(),
-	}
-	for rep := range cfg.Reps {
-		for _, name := range rotated(cfg.Servers, rep) {
-			t := FanoutTurn{Server: name, Rep: rep}
-			if err := fanoutTurn(ctx, cfg, s, &t, progress); err != nil {
-				return nil, fmt.Errorf("measure %s: %w", name, err)
-			}
-			r.Turns = append(r.Turns, t)
-		}
 	}
 	r.Rows = fanoutRows(r.Turns)
 	r.Bars = fanoutBars(r.Turns)
 	return r, nil
 }
 
-// rotated is the order of a repetition: each comes first in turn.
-func rotated(names []string, rep int) []string {
-	n := rep % len(names)
-	return slices.Concat(names[n:], names[:n])
-}
-
 func fanoutTurn(ctx context.Context, cfg FanoutConfig, s *servers, t *FanoutTurn, progress io.Writer) error {
-	srv, err := s.start(ctx, t.Server)
+	srv, err := s.start(ctx, t.Server, maxConnsEnv(cfg.Conns))
 	if err != nil {
 		return err
 	}

@@ -42,10 +42,10 @@ func (f *fanout) open(ctx context.Context, t *FanoutTurn) (err error) {
 }
 
 // sources are loopback addresses to connect from: past some 14,000 conns from one address to
-// one port, the kernel's search for a free port gets slow.
+// one port, the kernel's search for a free port gets slow; and those closed keep theirs for a minute.
 func sources(n int) []netip.Addr {
 	var all []netip.Addr
-	for i := range n/10000 + 1 {
+	for i := range n/5000 + 1 {
 		all = append(all, netip.AddrFrom4([4]byte{127, 0, 1, byte(i + 1)}))
 	}
 	return all
@@ -56,7 +56,7 @@ func (f *fanout) subscribe(ctx context.Context, t *FanoutTurn) (err error) {
 	if t.ServerBaseBytes, err = f.settledRSS(ctx); err != nil {
 		return err
 	}
-	if f.workers, err = startWorkers(f.server, f.topic, f.cfg.Conns, f.cfg.Workers); err != nil {
+	if f.workers, err = startWorkers(f.server, f.topic, f.cfg.Conns, f.cfg.Workers, f.cfg.Conns); err != nil {
 		return err
 	}
 	from, to, err := opened(f.workers)
@@ -72,20 +72,36 @@ func (f *fanout) subscribe(ctx context.Context, t *FanoutTurn) (err error) {
 	return nil
 }
 
-// startWorkers starts the load generators, which share the conns. Those that were started are
-// returned with the error.
-func startWorkers(srv *server, topic string, conns, workers int) (all []*Worker, err error) {
-	left := conns
+// startWorkers starts load generators for so many conns, and has them open the first. Those that were started are returned with the error.
+func startWorkers(srv *server, topic string, conns, workers, first int) (all []*Worker, err error) {
 	for i := range workers {
-		n := left / (workers - i)
-		left -= n
-		w, err := StartWorker(StartProcess, load.Config{Edge: srv.edge, Target: "/ws/" + topic, Conns: n, Sources: sources(conns)})
+		w, err := StartWorker(StartProcess, load.Config{Edge: srv.edge, Target: "/ws/" + topic, Conns: share(first, workers, i), Sources: sources(conns)})
 		if err != nil {
 			return all, err
 		}
 		all = append(all, w)
 	}
 	return all, nil
+}
+
+func endWorkers(all []*Worker) {
+	for _, w := range all {
+		w.End()
+	}
+}
+
+// share is how many of all the i-th of n takes.
+func share(all, n, i int) int { return all*(i+1)/n - all*i/n }
+
+// tell has load generators open or close so many conns, shared among them. Each reports when it is
+// done.
+func tell(workers []*Worker, verb string, conns int) error {
+	for i, w := range workers {
+		if err := w.Command(fmt.Sprintf("%s %d", verb, share(conns, len(workers), i))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // opened waits until all have opened what they were asked to, and returns when the first began and
@@ -250,9 +266,7 @@ func readCPU(srv *server, workers []*Worker) (c cpuUse, err error) {
 
 // stop ends the subscribers, not the server.
 func (f *fanout) stop() {
-	for _, w := range f.workers {
-		w.End()
-	}
+	endWorkers(f.workers)
 	if f.pub != nil {
 		f.pub.Close()
 	}

@@ -42,8 +42,8 @@ func checkServers(names []string) error {
 // servers starts them.
 type servers struct {
 	dir, floor string // floor is the compiled one, "" for that in Go
-	// FloorIs says what the floor is.
-	FloorIs string
+	// floorIs says what the floor is.
+	floorIs string
 }
 
 // newServers makes ready what those of the names need. close it.
@@ -59,11 +59,11 @@ func newServers(ctx context.Context, names []string) (s *servers, err error) {
 	s.floor, command, err = floor.Compile(ctx, s.dir)
 	switch {
 	case errors.Is(err, floor.ErrNoCompiler):
-		s.FloorIs = "Go, raw system calls: " + floor.ErrNoCompiler.Error() + " for the one in C"
+		s.floorIs = "Go, raw system calls: " + floor.ErrNoCompiler.Error() + " for the one in C"
 	case err != nil:
 		return nil, errors.Join(err, s.close())
 	default:
-		s.FloorIs = "C, " + command
+		s.floorIs = "C, " + command
 	}
 	return s, nil
 }
@@ -74,6 +74,33 @@ func (s *servers) close() error {
 	}
 	return os.RemoveAll(s.dir)
 }
+
+// inTurns measures the servers of the names, repeatedly; which comes first changes. It returns what
+// the floor is.
+func inTurns(ctx context.Context, names []string, reps int, measure func(s *servers, name string, rep int) error) (floorIs string, err error) {
+	s, err := newServers(ctx, names)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for rep := range reps {
+		for _, name := range rotated(names, rep) {
+			if err := measure(s, name, rep); err != nil {
+				return "", fmt.Errorf("measure %s: %w", name, err)
+			}
+		}
+	}
+	return s.floorIs, nil
+}
+
+// rotated is the order of a repetition: each comes first in turn.
+func rotated(names []string, rep int) []string {
+	n := rep % len(names)
+	return slices.Concat(names[n:], names[:n])
+}
+
+// maxConnsEnv lets a weir take so many conns, beyond what it leaves of the descriptor limit by itself.
+func maxConnsEnv(conns int) string { return fmt.Sprintf("WEIR_EDGE_MAX_CONNS=%d", conns+1) }
 
 // server is one that runs.
 type server struct {
