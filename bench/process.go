@@ -211,19 +211,7 @@ func cpuSeconds(pid int) (float64, error) {
 	return sum / ticksPerSecond, nil
 }
 
-// rssBytes is a process's resident memory (proc(5), status).
+// rssBytes is a process's resident memory.
 func rssBytes(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	_, rest, ok := strings.Cut(string(b), "VmRSS:")
-	if !ok {
-		return 0, errors.New("read memory: no VmRSS")
-	}
-	var kib uint64
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	return kib << 10, nil
+	return kibField("/proc/"+strconv.Itoa(pid)+"/status", "VmRSS")
 }

@@ -16,6 +16,7 @@ type benchResult struct {
 		Warm   struct {
 			PerSecond float64 `json:"connects_per_second"`
 		}
+		Reopened int
 	}
 	Bars []struct{ Name, Skipped string }
 }
@@ -30,6 +31,9 @@ func TestE2EWeirIsMeasuredBesideTheOtherServers(t *testing.T) {
 			return r.Turns[i].Sweep.Expected == 2000 && r.Turns[i].Sweep.Deliveries == 2000
 		}},
 		{"bench connect --conns 200 --workers 2 --reps 1", 2, func(r *benchResult, i int) bool { return r.Turns[i].Warm.PerSecond > 0 }},
+		{"bench hold --conns 300 --workers 2 --settle 1s --churn 2s --churn-percent 10", 2, func(r *benchResult, i int) bool {
+			return r.Turns[i].Reopened >= 30
+		}},
 	} {
 		out, errs, code := weir(t, append(strings.Fields(tt.args), "--json")...)
 		var r benchResult

@@ -13,6 +13,7 @@ import (
 
 type benchCmd struct {
 	Fanout  benchFanoutCmd  `cmd:"" help:"Deliver events to many subscribers of one topic, beside the least that could."`
+	Hold    benchHoldCmd    `cmd:"" help:"Memory of idle subscribed connections, and of those that come and go."`
 	Connect benchConnectCmd `cmd:"" help:"Take in connections and shake hands, as fast as it goes."`
 	Slow    benchSlowCmd    `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
 	Flood   benchFloodCmd   `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
