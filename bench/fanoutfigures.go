@@ -133,8 +133,11 @@ func fanoutBars(turns []FanoutTurn) []Bar {
 	}
 	most, ok := fanoutRow(turns, ServerWeir, atMost)
 	top := Bar{Name: "deliveries/s without loss: weir", Bar: 2.5e6, AtLeast: true}
-	if top = top.judge(most.PerSecond); !ok {
-		top.Skipped = "no rate of weir's held"
+	switch top = top.judge(most.PerSecond); {
+	case !ok && gather.Skipped != "":
+		top.Skipped = gather.Skipped
+	case !ok:
+		top.Note = "none of the rates held"
 	}
 	return append(bars, gather, top)
 }
@@ -142,9 +145,10 @@ func fanoutBars(turns []FanoutTurn) []Bar {
 // ratioBar is weir's figure to the minimal server's, at one message a sweep.
 func ratioBar(b Bar, turns []FanoutTurn, of func(s, bus *Step) float64) Bar {
 	b.Unit = "x"
-	byRep := map[int]map[string]float64{}
+	byRep, late := map[int]map[string]float64{}, false
 	for i := range turns {
 		t := &turns[i]
+		late = late || t.Server != ServerFloor && !t.Sweep.Holds
 		if byRep[t.Rep] == nil {
 			byRep[t.Rep] = map[string]float64{}
 		}
@@ -161,6 +165,9 @@ func ratioBar(b Bar, turns []FanoutTurn, of func(s, bus *Step) float64) Bar {
 		return b
 	}
 	b.Note = fmt.Sprintf("%.2f to %.2f in %d repetitions", slices.Min(ratios), slices.Max(ratios), len(ratios))
+	if late {
+		b.Note += "; some were late: their messages gathered"
+	}
 	return b.judge(median(ratios))
 }
 
