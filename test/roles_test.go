@@ -42,6 +42,13 @@ func newPair(tb testing.TB, edges int, brokerArgs ...string) *pair {
 	for i := range edges {
 		p.edges = append(p.edges, &process{tb: tb, edge: address(tb, 2+2*i), admin: address(tb, 3+2*i)})
 	}
+	tb.Cleanup(func() {
+		for _, each := range append([]*process{p.broker}, p.edges...) {
+			if tb.Failed() {
+				tb.Logf("%s said at last:\n%s", each.admin, each.out.String())
+			}
+		}
+	})
 	p.startBroker()
 	p.broker.awaitReady()
 	for i := range edges {
