@@ -17,7 +17,7 @@ import (
 const (
 	chaosClients = 1000
 	chaosTopics  = 20
-	chaosPace    = 400 * time.Millisecond // between two events of a topic: 50/s in all
+	chaosPace    = 250 * time.Millisecond // between two events of a topic: some 50/s in all, outages included
 )
 
 // TestE2EChaosKilledBrokersAndEdgesLoseNothing kills them in the middle of the stream, alone and
