@@ -42,6 +42,13 @@ func newPair(tb testing.TB, edges int, brokerArgs ...string) *pair {
 	for i := range edges {
 		p.edges = append(p.edges, &process{tb: tb, edge: address(tb, 2+2*i), admin: address(tb, 3+2*i)})
 	}
+	tb.Cleanup(func() {
+		for _, each := range append([]*process{p.broker}, p.edges...) {
+			if tb.Failed() {
+				tb.Logf("%s said at last:\n%s", each.admin, each.out.String())
+			}
+		}
+	})
 	p.startBroker()
 	p.broker.awaitReady()
 	for i := range edges {
@@ -118,10 +125,16 @@ func TestE2ERolesSayWhatTheyNeed(t *testing.T) {
 		{"an edge without a secret", "edge --bus nats://" + p.bus, "", 1, "bus.secret is missing"},
 		{"an edge with another secret", "edge --xdp off --bus nats://" + p.bus, "another secret than it", 1, "set the same on the broker and on its edges"},
 		{"a broker for other hosts without a secret", "broker --nats 0.0.0.0:0", "", 1, "bus.secret is missing"},
+		{"doctor, of a broker that lets us in", "doctor --json", busSecret, 0, ""},
+		{"doctor, of one that does not", "doctor --json", "another secret than it", 1, ""},
 		{"a broker that is no address", "edge --bus here", busSecret, 1, "nats://host:port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("WEIR_BUS_SECRET", tt.secret)
+			if strings.HasPrefix(tt.args, "doctor") {
+				t.Setenv("WEIR_BUS_SERVERS", "nats://"+p.bus)
+				t.Setenv("WEIR_EDGE_MAX_CONNS", "100")
+			}
 			_, errs, code := weir(t, strings.Fields(tt.args)...)
 			if code != tt.code || !strings.Contains(errs, tt.want) {
 				t.Errorf("%d %q, want %d %q", code, errs, tt.code, tt.want)

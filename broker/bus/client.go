@@ -161,6 +161,7 @@ func (c *client) begin(conn net.Conn) net.Conn {
 }
 
 func (c *client) markReady() {
+	c.trouble.Store(nil)
 	if s := c.session.Load(); s != nil {
 		s.ready.Store(true)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/broker"
 
@@ -177,24 +178,41 @@ func (b *Bus) makeStream(ctx context.Context, n int) error {
 	return err
 }
 
+// adoptTimeout bounds one call as the bus starts. It is long: a host that is slow, or stood still for
+// some seconds, is no reason not to start.
+const adoptTimeout = time.Minute
+
 // adopt opens the shards that the storage holds, so that changed limits hold for all.
 func (b *Bus) adopt(ctx context.Context) error {
-	names := b.client.js.StreamNames(ctx)
-	for name := range names.Name() {
-		number, ok := strings.CutPrefix(name, streamPrefix)
-		n, err := strconv.Atoi(number)
-		if !ok || err != nil || n < 0 || n >= broker.Shards {
-			continue
-		}
-		if err := b.makeShard(ctx, b.client, n); err != nil {
+	stored, err := b.stored(ctx)
+	if err != nil {
+		return fmt.Errorf("list stored shards: %w", err)
+	}
+	for _, n := range stored {
+		ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+		err := b.makeShard(ctx, b.client, n)
+		cancel()
+		if err != nil {
 			return fmt.Errorf("open stored shard %d: %w", n, err)
 		}
 		b.used[n].Store(true)
 	}
-	if err := names.Err(); err != nil {
-		return fmt.Errorf("list stored shards: %w", err)
-	}
 	return nil
+}
+
+// stored are the shards that have a stream.
+func (b *Bus) stored(ctx context.Context) (shards []int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	names := b.client.js.StreamNames(ctx)
+	for name := range names.Name() {
+		number, ok := strings.CutPrefix(name, streamPrefix)
+		n, err := strconv.Atoi(number)
+		if ok && err == nil && n >= 0 && n < broker.Shards {
+			shards = append(shards, n)
+		}
+	}
+	return shards, names.Err()
 }
 
 func newEpoch() broker.Epoch {

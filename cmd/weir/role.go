@@ -22,9 +22,6 @@ const (
 // hasEdge reports whether clients connect to the process.
 func (r role) hasEdge() bool { return r != roleBroker }
 
-// ownBus reports whether the process has the bus.
-func (r role) ownBus() bool { return r != roleEdge }
-
 // brokerListen is where a broker listens unless it is told.
 const brokerListen = "127.0.0.1:4222"
 

@@ -58,7 +58,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.Feed != "" && c.Feed != "ticks" {
 		return &usageError{fmt.Errorf("--feed %s is not known: there is ticks", c.Feed)}
 	}
-	return c.run(ctx, a, roleServe, append(c.busFlags.settings(), c.edgeFlags.settings()...), c.Takeover, func(n *node) {
+	return c.run(ctx, a, roleServe, append(c.busSettings(), c.edgeSettings()...), c.Takeover, func(n *node) {
 		if c.Feed != "" {
 			n.feed = feed.NewTicks(feed.TicksConfig{})
 		}
@@ -83,7 +83,7 @@ one). Whoever else reaches the address may publish and read live events: keep it
 
 // Run serves until the context ends.
 func (c *brokerCmd) Run(ctx context.Context, a *app) error {
-	return c.run(ctx, a, roleBroker, c.busFlags.settings(), false, nil)
+	return c.run(ctx, a, roleBroker, c.busSettings(), false, nil)
 }
 
 type edgeCmd struct {
@@ -105,18 +105,18 @@ in files. /readyz and weir_broker_link_up tell.`
 
 // Run serves until the context ends.
 func (c *edgeCmd) Run(ctx context.Context, a *app) error {
-	settings := append(c.edgeFlags.settings(), setting{"BUS_SERVERS", strings.Join(c.Bus, ",")})
+	settings := append(c.edgeSettings(), setting{"BUS_SERVERS", strings.Join(c.Bus, ",")})
 	return c.run(ctx, a, roleEdge, settings, c.Takeover, nil)
 }
 
 // setting is a variable of the environment without its WEIR_; an empty one is not set.
 type setting struct{ name, value string }
 
-func (f *busFlags) settings() []setting {
+func (f *busFlags) busSettings() []setting {
 	return []setting{{"BUS_DATA", f.Data}, {"BUS_LISTEN", f.NATS}}
 }
 
-func (f *edgeFlags) settings() []setting {
+func (f *edgeFlags) edgeSettings() []setting {
 	echo := ""
 	if f.Echo {
 		echo = "true"
