@@ -63,7 +63,7 @@ func (n *node) build(ctx context.Context) (err error) {
 		}
 		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire})
 	}
-	if n.takeover && n.role.ownBus() {
+	if n.takeover && n.role != roleEdge {
 		return nil
 	}
 	return n.openBus(ctx)

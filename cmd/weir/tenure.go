@@ -190,7 +190,7 @@ const resumePause = 50 * time.Millisecond
 
 // mayRelease says why another process cannot take over.
 func (n *node) mayRelease() error {
-	if n.role.ownBus() && n.bus.Config().Storage == bus.Memory {
+	if n.role != roleEdge && n.bus.Config().Storage == bus.Memory {
 		return bus.ErrInMemory
 	}
 	return nil
