@@ -31,7 +31,7 @@ demo: build ## Show a flood held off in two network namespaces (root)
 	bin/weir demo
 
 .PHONY: bench
-bench: build ## Measure fan-out on this machine
+bench: build ## Measure fan-out on this machine, beside the least that could
 	bin/weir bench fanout
 
 .PHONY: generate
@@ -41,12 +41,12 @@ generate: ## Compile the BPF programs and their Go bindings (clang 14)
 .PHONY: fmt
 fmt: $(LINT) ## Format Go and C
 	$(LINT) fmt ./...
-	clang-format-14 -i bpf/include/*.h bpf/*/*.c
+	clang-format-14 -i bpf/include/*.h bpf/*/*.c bench/floor/*.c
 
 .PHONY: lint
 lint: deps $(LINT) ## Lint Go and C
 	$(LINT) run ./...
-	clang-format-14 --dry-run -Werror bpf/include/*.h bpf/*/*.c
+	clang-format-14 --dry-run -Werror bpf/include/*.h bpf/*/*.c bench/floor/*.c
 
 # The linter is built from source, once for each version of it.
 $(LINT): tools/go.mod tools/go.sum
@@ -77,6 +77,10 @@ test-e2e: build ## The binary as a user runs it
 test-kernels: ## The BPF and netns tests on Linux 6.1 and 6.12, under qemu
 	go test -count=1 -timeout 20m -run '^TestKernels' ./test/kernels
 	@cat .cache/kernels/*/summary 2>/dev/null || echo "No guest has run: make deps installs qemu"
+
+.PHONY: autobahn
+autobahn: build ## Autobahn's WebSocket cases against /echo (installs it under Python 2.7; minutes)
+	@tools/autobahn.sh
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for a while

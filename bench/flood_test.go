@@ -3,7 +3,6 @@ package bench
 import (
 	"flag"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -82,19 +81,7 @@ func TestFloodTableShowsRatiosToTheBaselineAndTopReasons(t *testing.T) {
 	if err := (&FloodResult{Rows: rows}).Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	const path = "testdata/floodtable.txt"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != string(want) {
-		t.Errorf("%s is not what is there now: run go test ./bench -update and read the difference; got\n%s", path, b.String())
-	}
+	goldenFile(t, "testdata/floodtable.txt", b.String())
 }
 
 func TestRatioToNothingIsZero(t *testing.T) {

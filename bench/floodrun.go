@@ -201,14 +201,6 @@ func (r *floodRun) play(ctx context.Context) (err error) {
 	return nil
 }
 
-// ask sends a worker a command and reads its report.
-func (w *Worker) ask(command string) (load.Report, error) {
-	if err := w.Command(command); err != nil {
-		return load.Report{}, err
-	}
-	return w.Report()
-}
-
 // gather waits for what is still to come, under the flood, and takes the reports.
 func (r *floodRun) gather(ctx context.Context) error {
 	probes, err := r.prober.ask(load.CommandStop)

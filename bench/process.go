@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,13 +35,18 @@ func StartProcess(args []string, in io.Reader, out io.Writer, env ...string) (*P
 	if err != nil {
 		return nil, fmt.Errorf("find this binary: %w", err)
 	}
-	p := &Process{cmd: exec.Command(self, args...), exited: make(chan struct{})} //nolint:gosec // our own binary
+	return startProgram(self, args, in, out, env...)
+}
+
+// startProgram is [StartProcess] for any program.
+func startProgram(program string, args []string, in io.Reader, out io.Writer, env ...string) (*Process, error) {
+	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{})} //nolint:gosec // our own binary, or what we compiled
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = childAttr()
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start weir %s: %w", args[0], err)
+		return nil, fmt.Errorf("start %s %s: %w", filepath.Base(program), args[0], err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
@@ -102,7 +108,7 @@ func FreePort() (int, error) {
 	return addr.Port, nil
 }
 
-// Worker is a load generator in its own process.
+// Worker is a load generator in its own process, or a server that is driven like one.
 type Worker struct {
 	*Process
 	in  io.WriteCloser
@@ -115,6 +121,15 @@ type Starter func(args []string, in io.Reader, out io.Writer, env ...string) (*P
 // StartWorker starts one and gives it its configuration. The first Report comes when its conns
 // are open.
 func StartWorker(start Starter, cfg load.Config) (*Worker, error) {
+	w, err := startPiped(start, "bench-worker")
+	if err != nil {
+		return nil, err
+	}
+	return w, json.NewEncoder(w.in).Encode(cfg)
+}
+
+// startPiped starts a process that is spoken to.
+func startPiped(start Starter, args ...string) (*Worker, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a worker's pipe: %w", err)
@@ -123,14 +138,13 @@ func StartWorker(start Starter, cfg load.Config) (*Worker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make a worker's pipe: %w", err), inR.Close(), inW.Close())
 	}
-	p, err := start([]string{"bench-worker"}, inR, outW)
+	p, err := start(args, inR, outW)
 	_ = inR.Close() // the child has its own
 	_ = outW.Close()
 	if err != nil {
 		return nil, errors.Join(err, inW.Close(), outR.Close())
 	}
-	w := &Worker{Process: p, in: inW, out: bufio.NewReaderSize(outR, 1<<20)}
-	return w, json.NewEncoder(inW).Encode(cfg)
+	return &Worker{Process: p, in: inW, out: bufio.NewReaderSize(outR, 1<<20)}, nil
 }
 
 // End ends the worker.
@@ -149,9 +163,9 @@ func (w *Worker) Command(c string) error {
 
 // Report reads the worker's next one.
 func (w *Worker) Report() (r load.Report, err error) {
-	line, err := w.out.ReadBytes('\n')
+	line, err := w.line()
 	if err != nil {
-		return r, fmt.Errorf("hear from a worker: %w: %s", err, strings.TrimSpace(w.stderr.String()))
+		return r, err
 	}
 	if err := json.Unmarshal(line, &r); err != nil {
 		return r, fmt.Errorf("understand a worker: %w", err)
@@ -160,6 +174,22 @@ func (w *Worker) Report() (r load.Report, err error) {
 		return r, errors.New(r.Error)
 	}
 	return r, nil
+}
+
+func (w *Worker) line() ([]byte, error) {
+	line, err := w.out.ReadBytes('\n')
+	if err != nil {
+		return nil, fmt.Errorf("hear from a worker: %w: %s", err, strings.TrimSpace(w.stderr.String()))
+	}
+	return line, nil
+}
+
+// ask sends a command and reads the report.
+func (w *Worker) ask(command string) (load.Report, error) {
+	if err := w.Command(command); err != nil {
+		return load.Report{}, err
+	}
+	return w.Report()
 }
 
 // cpuSeconds is what a process has used, in user and kernel mode (proc(5), stat).
@@ -181,19 +211,7 @@ func cpuSeconds(pid int) (float64, error) {
 	return sum / ticksPerSecond, nil
 }
 
-// rssBytes is a process's resident memory (proc(5), status).
+// rssBytes is a process's resident memory.
 func rssBytes(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	_, rest, ok := strings.Cut(string(b), "VmRSS:")
-	if !ok {
-		return 0, errors.New("read memory: no VmRSS")
-	}
-	var kib uint64
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	return kib << 10, nil
+	return kibField("/proc/"+strconv.Itoa(pid)+"/status", "VmRSS")
 }

@@ -13,16 +13,15 @@ import (
 	"weir/bench/load"
 )
 
-// Publisher publishes numbered events to one topic through the admin API, pipelined on one
-// conn, which keeps their order.
+// Publisher publishes numbered events to one topic, in order: through the admin API, pipelined on
+// one conn, or as lines to a server that takes them so.
 type Publisher struct {
-	conn   net.Conn
-	admin  string
-	topic  string
+	out    io.WriteCloser
+	append func(dst, payload []byte) []byte // a request
 	size   int
 	seq    uint64
 	failed chan error
-	acks   chan struct{}
+	acks   chan struct{} // nil: there are none
 }
 
 // NewPublisher connects to the admin address, host:port.
@@ -31,13 +30,23 @@ func NewPublisher(ctx context.Context, dial func(ctx context.Context, network, a
 	if err != nil {
 		return nil, fmt.Errorf("connect to the admin address %s: %w", admin, err)
 	}
-	p := &Publisher{conn: conn, admin: admin, topic: topic, size: size, failed: make(chan error, 1), acks: make(chan struct{}, 1<<16)}
-	go p.readAnswers()
+	request := func(dst, payload []byte) []byte {
+		body := fmt.Sprintf(`{"channel":%q,"b64data":%q}`, topic, base64.StdEncoding.EncodeToString(payload))
+		return fmt.Appendf(dst, "POST /api/publish HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", admin, len(body), body)
+	}
+	p := &Publisher{out: conn, append: request, size: size, failed: make(chan error, 1), acks: make(chan struct{}, 1<<16)}
+	go p.readAnswers(conn)
 	return p, nil
 }
 
-func (p *Publisher) readAnswers() {
-	in := bufio.NewReaderSize(p.conn, 64<<10)
+// newLinePublisher writes a line an event, which nobody acknowledges.
+func newLinePublisher(out io.WriteCloser, size int) *Publisher {
+	line := func(dst, payload []byte) []byte { return append(append(dst, payload...), '\n') }
+	return &Publisher{out: out, append: line, size: size}
+}
+
+func (p *Publisher) readAnswers(conn io.Reader) {
+	in := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		res, err := http.ReadResponse(in, nil)
 		var body []byte
@@ -55,12 +64,12 @@ func (p *Publisher) readAnswers() {
 	}
 }
 
-// Close ends the conn.
-func (p *Publisher) Close() { _ = p.conn.Close() }
+// Close ends the conn, or the server's input.
+func (p *Publisher) Close() { _ = p.out.Close() }
 
 // Run publishes at a rate, a second, for a time. Each event is due at its place in the
 // schedule; one that is late goes at once, and says when it was due. It returns how many it
-// published, and how late the last acknowledgment came.
+// published, and how late the last acknowledgment came, or the last one left if there are none.
 func (p *Publisher) Run(ctx context.Context, rate float64, d time.Duration) (published uint64, late time.Duration, err error) {
 	start, origin := time.Now(), load.Monotonic()
 	total := uint64(rate * d.Seconds())
@@ -77,9 +86,8 @@ func (p *Publisher) Run(ctx context.Context, rate float64, d time.Duration) (pub
 		}
 		p.seq++
 		payload := load.AppendPayload(nil, p.seq, origin+int64(due), p.size)
-		body := fmt.Sprintf(`{"channel":%q,"b64data":%q}`, p.topic, base64.StdEncoding.EncodeToString(payload))
-		request = fmt.Appendf(request[:0], "POST /api/publish HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", p.admin, len(body), body)
-		if _, err := p.conn.Write(request); err != nil {
+		request = p.append(request[:0], payload)
+		if _, err := p.out.Write(request); err != nil {
 			return i, 0, fmt.Errorf("publish: %w", err)
 		}
 		for drained := false; !drained; {
@@ -91,7 +99,7 @@ func (p *Publisher) Run(ctx context.Context, rate float64, d time.Duration) (pub
 			}
 		}
 	}
-	for acked < total {
+	for p.acks != nil && acked < total {
 		select {
 		case <-p.acks:
 			acked++

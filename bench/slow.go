@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -91,9 +89,14 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	f := &fanout{cfg: cfg.fanout().withDefaults(), progress: progress}
+	srv, err := (&servers{}).start(ctx, ServerWeir)
+	if err != nil {
+		return nil, err
+	}
+	defer srv.end()
+	f := &fanout{cfg: cfg.fanout().withDefaults(), topic: fanoutTopic, progress: progress, server: srv}
 	defer f.stop()
-	if err := f.open(ctx, &FanoutResult{}); err != nil {
+	if err := f.open(ctx, &FanoutTurn{}); err != nil {
 		return nil, err
 	}
 	r := &SlowResult{Host: ReadHostCard(), Conns: cfg.Conns, Stalled: cfg.Stalled}
@@ -145,7 +148,7 @@ func (f *fanout) turnWith(ctx context.Context, cfg SlowConfig, r *SlowResult) (e
 	}
 	f.print(s)
 	r.With = append(r.With, s)
-	m, err := f.metrics(ctx)
+	m, err := f.server.metrics(ctx)
 	if err != nil {
 		return err
 	}
@@ -165,7 +168,7 @@ func (f *fanout) stall(ctx context.Context, n int) (conns []net.Conn, err error)
 		}
 		conns = append(conns, c)
 	}
-	pub, err := NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, fillTopic, fillBytes)
+	pub, err := f.server.publisher(ctx, fillTopic, fillBytes)
 	if err != nil {
 		return conns, err
 	}
@@ -183,7 +186,7 @@ func (f *fanout) waitBehind(ctx context.Context, wanted func(float64) bool, pub 
 				return err
 			}
 		}
-		m, err := f.metrics(ctx)
+		m, err := f.server.metrics(ctx)
 		if err != nil {
 			return err
 		}
@@ -200,7 +203,7 @@ func (f *fanout) waitBehind(ctx context.Context, wanted func(float64) bool, pub 
 }
 
 func (f *fanout) openStalled(ctx context.Context) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", f.edge.String())
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", f.server.edge.String())
 	if err != nil {
 		return nil, fmt.Errorf("connect to the edge: %w", err)
 	}
@@ -222,20 +225,4 @@ func (f *fanout) openStalled(ctx context.Context) (net.Conn, error) {
 		return nil, errors.Join(fmt.Errorf("subscribe without reading: %w", err), c.Close())
 	}
 	return c, nil
-}
-
-// metrics are the server's, by name and labels as they stand in the text.
-func (f *fanout) metrics(ctx context.Context) (map[string]float64, error) {
-	text, err := get(ctx, http.DefaultClient, "http://"+f.admin+"/metrics")
-	if err != nil {
-		return nil, err
-	}
-	m := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if v, err := strconv.ParseFloat(value, 64); err == nil {
-			m[name] = v
-		}
-	}
-	return m, nil
 }

@@ -58,7 +58,7 @@ type XDPResult struct {
 	CPUs     []int    `json:"cpus"`
 	SameCore bool     `json:"cpus_share_a_core"`
 	Rows     []XDPRow `json:"rows"`
-	Bars     []XDPBar `json:"bars"`
+	Bars     []Bar    `json:"bars"`
 }
 
 // XDPRow is what was measured of a case.

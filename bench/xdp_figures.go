@@ -6,15 +6,6 @@ import (
 	"slices"
 )
 
-// median is the middle of some, the mean of the two middle ones of an even number; 0 of none.
-func median(of []float64) float64 {
-	if len(of) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(of))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
-
 // sumUp fills in what the rows' figures are of all repetitions. What a row is above was measured in
 // the same repetition.
 func sumUp(rows []XDPRow) {
@@ -43,38 +34,24 @@ func sumUp(rows []XDPRow) {
 	}
 }
 
-// XDPBar is a figure held against what it should be.
-type XDPBar struct {
-	Name   string  `json:"name"`
-	Figure float64 `json:"figure"`
-	Bar    float64 `json:"bar"`
-	// Unit is ns or x. AtLeast says that more is better.
-	Unit    string `json:"unit"`
-	AtLeast bool   `json:"at_least,omitempty"`
-	Met     bool   `json:"met"`
-	// Skipped says why there is no figure.
-	Skipped string `json:"skipped,omitempty"`
-}
-
 // leastNanos is less than any limiter costs: a ratio is a number even if noise says otherwise.
 const leastNanos = 0.1
 
 // xdpBars are the bars that weir sets itself, and how rows stand to them.
-func xdpBars(rows []XDPRow) []XDPBar {
+func xdpBars(rows []XDPRow) []Bar {
 	byName := map[string]XDPRow{}
 	for _, r := range rows {
 		byName[r.Name] = r
 	}
-	var bars []XDPBar
-	add := func(b XDPBar, figure func() float64, of ...string) {
+	var bars []Bar
+	add := func(b Bar, figure func() float64, of ...string) {
 		for _, name := range of {
 			if r := byName[name]; r.Skipped != "" && b.Skipped == "" {
 				b.Skipped = r.Skipped
 			}
 		}
 		if b.Skipped == "" {
-			b.Figure = figure()
-			b.Met = b.Figure <= b.Bar && !b.AtLeast || b.Figure >= b.Bar && b.AtLeast
+			b = b.judge(figure())
 		}
 		bars = append(bars, b)
 	}
@@ -82,7 +59,7 @@ func xdpBars(rows []XDPRow) []XDPBar {
 		row string
 		ns  float64
 	}{{rowHot, 45}, {rowHotCoarse, 25}} {
-		add(XDPBar{Name: b.row, Bar: b.ns, Unit: "ns"}, func() float64 { return byName[b.row].Net }, b.row)
+		add(Bar{Name: b.row, Bar: b.ns, Unit: "ns"}, func() float64 { return byName[b.row].Net }, b.row)
 	}
 	for _, b := range []struct {
 		row, rival string
@@ -94,10 +71,10 @@ func xdpBars(rows []XDPRow) []XDPBar {
 		{rowSpoof, rowSpoofLRUBig, 0.4},
 		{rowSpoofLists, rowSpoofLRUBig, 0.4},
 	} {
-		add(XDPBar{Name: b.row + " / " + b.rival, Bar: b.ratio, Unit: "x"}, func() float64 { return byName[b.row].Net / max(byName[b.rival].Net, leastNanos) }, b.row, b.rival)
+		add(Bar{Name: b.row + " / " + b.rival, Bar: b.ratio, Unit: "x"}, func() float64 { return byName[b.row].Net / max(byName[b.rival].Net, leastNanos) }, b.row, b.rival)
 	}
 	for _, row := range []string{rowHot, rowMillion, rowSpoof} {
-		bar := XDPBar{Name: row + ", two CPUs / one", Bar: 1.9, Unit: "x", AtLeast: true}
+		bar := Bar{Name: row + ", two CPUs / one", Bar: 1.9, Unit: "x", AtLeast: true}
 		if r := byName[row]; r.Skipped == "" && len(r.GrossBoth) == 0 {
 			bar.Skipped = "there is but one CPU"
 		}
@@ -131,26 +108,5 @@ func (r *XDPResult) Print(w io.Writer) {
 	if r.SameCore {
 		fmt.Fprint(w, "\nThe two CPUs are threads of one core: two of them are not worth two.\n")
 	}
-	fmt.Fprintln(w)
-	for _, b := range r.Bars {
-		fmt.Fprintln(w, b)
-	}
-}
-
-// String is a line that says whether it was met.
-func (b XDPBar) String() string {
-	verdict, bound := "not met", "at most"
-	if b.Met {
-		verdict = "met"
-	}
-	if b.AtLeast {
-		bound = "at least"
-	}
-	if b.Skipped != "" {
-		return fmt.Sprintf("%-8s %s: %s", "skipped", b.Name, b.Skipped)
-	}
-	if b.Unit == "ns" {
-		return fmt.Sprintf("%-8s %s: %.1f ns, %s %.0f", verdict, b.Name, b.Figure, bound, b.Bar)
-	}
-	return fmt.Sprintf("%-8s %s: %.2fx, %s %.1f", verdict, b.Name, b.Figure, bound, b.Bar)
+	printBars(w, r.Bars)
 }

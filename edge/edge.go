@@ -44,6 +44,12 @@ func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
 	return &Server{hub: h, loops: l}, nil
 }
 
+// Hooks tie a takeover to what the process has beside its conns.
+type Hooks = loop.Hooks
+
+// SetHooks is called before Run and TakeOver.
+func (s *Server) SetHooks(h Hooks) { s.loops.SetHooks(h) }
+
 // TakeOver makes Run go on with the listeners and conns of the process that serves Config.Takeover,
 // which ends then. The error says why that is not possible; that process serves on.
 func (s *Server) TakeOver(ctx context.Context) error { return s.loops.TakeOver(ctx) }

@@ -19,6 +19,7 @@ var (
 	descDeliveries    = prometheus.NewDesc("weir_edge_deliveries_total", "Events written to conns.", nil, nil)
 	descSentBytes     = prometheus.NewDesc("weir_edge_sent_bytes_total", "Bytes of frames handed to the kernel or queued for it.", nil, nil)
 	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
+	descPongs         = prometheus.NewDesc("weir_edge_pongs_total", "Pongs from clients, asked for or not.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
 	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
 	descHeld          = prometheus.NewDesc("weir_edge_held_bytes", "Bytes held for clients that are behind, in the process and in their sockets.", []string{"where"}, nil)
@@ -35,7 +36,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
-		descDeliveries, descSentBytes, descPings, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 	} {
 		ch <- d
 	}
@@ -61,6 +62,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descDeliveries, prometheus.CounterValue, float64(st.Deliveries)},
 		{descSentBytes, prometheus.CounterValue, float64(st.SentBytes)},
 		{descPings, prometheus.CounterValue, float64(st.Pings)},
+		{descPongs, prometheus.CounterValue, float64(st.Pongs)},
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
 		{descBehind, prometheus.GaugeValue, float64(st.Behind)},
 		{descSkipped, prometheus.CounterValue, float64(st.Skipped)},

@@ -95,11 +95,21 @@ func serve(tb testing.TB, args ...string) *process {
 
 func (p *process) start() {
 	p.tb.Helper()
+	p.launch()
+	p.awaitReady()
+}
+
+func (p *process) launch() {
+	p.tb.Helper()
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		p.tb.Fatal(err)
 	}
 	p.tb.Cleanup(p.kill)
+}
+
+func (p *process) awaitReady() {
+	p.tb.Helper()
 	p.until("ready", func() error {
 		res, err := http.Get("http://" + p.admin + "/readyz")
 		if err != nil {

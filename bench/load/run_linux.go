@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"weir/edge/ws"
@@ -28,6 +30,9 @@ type worker struct {
 	epoll  int
 	conns  []*conn // by descriptor
 	open   int
+	dialed int // ever
+	shaken int // ever
+	oldest int // the descriptor whose turn to be closed it is
 	buf    []byte
 	hist   *hdrhistogram.Histogram
 	report Report
@@ -56,7 +61,7 @@ func Run(in io.Reader, out io.Writer) error {
 	if !lines.Scan() {
 		return errors.New("a worker is started by weir bench, not by hand")
 	}
-	w := &worker{buf: make([]byte, readBytes), key: "d2VpciBiZW5jaCBsb2FkLg=="}
+	w := &worker{buf: make([]byte, readBytes), key: Key}
 	if err := json.Unmarshal(lines.Bytes(), &w.cfg); err != nil {
 		return fmt.Errorf("read the worker's configuration: %w", err)
 	}
@@ -71,7 +76,7 @@ func Run(in io.Reader, out io.Writer) error {
 	if w.cfg.ProbesPerSecond > 0 {
 		return probe(w.cfg, commands, answer)
 	}
-	if err := w.connect(); err != nil {
+	if err := w.start(); err != nil {
 		w.report.Error = err.Error()
 	}
 	if err := answer.Encode(w.report); err != nil {
@@ -91,6 +96,7 @@ func (w *worker) serve(commands <-chan string, answer *json.Encoder) error {
 			if !ok {
 				return nil
 			}
+			w.obey(c)
 			if err := w.answer(answer); err != nil || c == CommandStop {
 				return err
 			}
@@ -100,6 +106,24 @@ func (w *worker) serve(commands <-chan string, answer *json.Encoder) error {
 			}
 		default:
 		}
+	}
+}
+
+// obey opens and closes conns, if that is the command.
+func (w *worker) obey(command string) {
+	verb, number, _ := strings.Cut(command, " ")
+	n, err := strconv.Atoi(number)
+	switch {
+	case verb != CommandOpen && verb != CommandClose:
+		return
+	case err != nil:
+	case verb == CommandOpen:
+		err = w.openConns(n)
+	default:
+		w.closeConns(n)
+	}
+	if err != nil {
+		w.report.Error = err.Error()
 	}
 }
 
@@ -122,33 +146,54 @@ func (w *worker) answer(answer *json.Encoder) error {
 	return nil
 }
 
-// connect opens all conns, some at a time.
-func (w *worker) connect() (err error) {
+// start opens the first conns.
+func (w *worker) start() (err error) {
 	w.hist = hdrhistogram.New(1000, maxLatency, 3)
 	if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("make an epoll: %w", err)
 	}
-	start := time.Now()
-	for started := 0; w.open < w.cfg.Conns; {
-		for started < w.cfg.Conns && started-w.open < connecting {
-			if err := w.dial(started); err != nil {
-				return fmt.Errorf("connection %d: %w", started, err)
+	return w.openConns(w.cfg.Conns)
+}
+
+// openConns opens n conns more, some at a time.
+func (w *worker) openConns(n int) error {
+	first, shaken, closed := w.dialed, w.shaken, w.report.Faults.Closed
+	w.report.OpenedFrom = monotonic()
+	for w.shaken-shaken < n {
+		for w.dialed-first < n && (w.dialed-first)-(w.shaken-shaken) < connecting {
+			if err := w.dial(w.dialed); err != nil {
+				return fmt.Errorf("connection %d: %w", w.dialed, err)
 			}
-			started++
+			w.dialed++
 		}
 		if err := w.poll(100 * time.Millisecond); err != nil {
 			return err
 		}
-		if w.report.Faults.Closed > 0 {
-			return fmt.Errorf("the edge refused connection %d", w.open)
+		if w.report.Faults.Closed > closed {
+			return fmt.Errorf("the edge closed or refused a connection, with %d open", w.open)
 		}
-		if time.Since(start) > connectTime {
-			return fmt.Errorf("%d of %d connections after %v", w.open, w.cfg.Conns, connectTime)
+		if monotonic()-w.report.OpenedFrom > connectTime.Nanoseconds() {
+			return fmt.Errorf("%d of %d connections after %v", w.shaken-shaken, n, connectTime)
 		}
 	}
+	w.report.OpenedTo = monotonic()
 	w.report.Connected = w.open
-	w.report.ConnectSeconds = time.Since(start).Seconds()
 	return nil
+}
+
+// closeConns ends n conns, or all if there are less, in the order of their descriptors.
+func (w *worker) closeConns(n int) {
+	for n = min(n, w.open); n > 0; w.oldest++ {
+		c := w.conns[w.oldest%len(w.conns)]
+		if c == nil || c.state != stateOpen {
+			continue
+		}
+		if n%2 == 0 {
+			_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // then it ends the other way
+		}
+		w.forget(c)
+		n--
+	}
 }
 
 func (w *worker) dial(i int) error {
@@ -222,13 +267,18 @@ func (w *worker) shake(c *conn) {
 	}
 }
 
+// drop is the end of a conn that should have lived.
 func (w *worker) drop(c *conn) {
+	w.forget(c)
+	w.report.Faults.Closed++
+}
+
+func (w *worker) forget(c *conn) {
 	_ = unix.Close(c.fd)
 	w.conns[c.fd] = nil
 	if c.state == stateOpen {
 		w.open--
 	}
-	w.report.Faults.Closed++
 }
 
 // read takes what a conn has, once.
@@ -255,6 +305,7 @@ func (w *worker) read(c *conn) {
 		}
 		c.state = stateOpen
 		w.open++
+		w.shaken++
 		b = b[end:]
 	}
 	used := w.frames(c, b)

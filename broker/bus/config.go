@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"weir/broker"
@@ -52,8 +54,14 @@ type Config struct {
 	// MaxEventBytes bounds a payload. Bytes, 1 to 8 MiB, default 64 KiB.
 	MaxEventBytes int
 	// Listen is a TCP address, host:port, where NATS clients may publish and read live
-	// events. Empty: none.
+	// events, and who has Secret may all. Empty: none.
 	Listen string
+	// Secret is what edges in other processes show for the rights that guests do not have. 16 to
+	// 256 printable ASCII characters; empty: none are let in.
+	Secret string
+	// Servers are the addresses of another process's bus, nats://host:port, which is used instead
+	// of one of this process; then all above but MaxEventBytes and Secret is that one's. At most 16.
+	Servers []string
 }
 
 // FieldError says which field of a Config is out of range, and what would be right.
@@ -136,8 +144,21 @@ func (c Config) Validate() error {
 			bad("Listen", c.Listen, "host:port")
 		}
 	}
+	if n := len(c.Secret); n > 0 && (n < 16 || n > 256 || !validKey(c.Secret[:min(n, MaxKeyBytes)]) || strings.HasPrefix(c.Secret, "$2")) {
+		bad("Secret", "not fit", "16 to 256 printable ASCII characters, such as openssl rand -hex 24 prints")
+	}
+	for _, s := range c.Servers {
+		if !validServer(s) {
+			bad("Servers", strconv.Quote(s), "nats://host:port, the secret apart in bus.secret")
+		}
+	}
+	if len(c.Servers) > maxServers {
+		bad("Servers", len(c.Servers), fmt.Sprintf("at most %d", maxServers))
+	}
 	return errors.Join(errs...)
 }
+
+const maxServers = 16
 
 // eventOverheadBytes is what a stored event takes beside its payload: subject, headers,
 // record. Rounded up.

@@ -1,5 +1,5 @@
-// Package bus is the event bus: NATS with JetStream, embedded in the process. It is the only
-// importer of the NATS server and client.
+// Package bus is the event bus: NATS with JetStream, embedded in the process, or that of another
+// process over the network. It is the only importer of the NATS server and client.
 //
 // # Layout
 //
@@ -10,6 +10,7 @@
 //	live.default.<shard>.<topic>   where the stream sends it on, with its sequence and that
 //	                               of the topic's event before it
 //	weir.publish.<topic>           where any NATS client publishes, if a listener is open
+//	weir.open.<shard>              where an edge asks for a shard's stream to be made
 //
 // # What the server does by default, and what is done about it
 //
@@ -19,8 +20,23 @@
 // process would stall publishers: that is off, and what a [Link] loses shows as a gap.
 // JetStream acknowledges before it syncs to disk: [Config].Sync says what that may lose.
 //
+// # Sessions
+//
+// A connection to another process's bus breaks and is made anew: each time is a session. What a
+// session read of a shard, its epoch above all, holds for that session alone, since the server may
+// have been started anew in between. A [Link] marks in its stream of events where a session begins,
+// drops events whose shard the session has not read, and says at the mark that events may be missing:
+// whoever then reads a topic by [Link.Replay] reads it by that session or a later one, to which the
+// live subjects were subscribed before.
+//
+// # Locks
+//
+// Bus.mu guards the list of clients, Bus.making the making of a shard's stream, shard.mu one client's
+// reading of it, Link.mu a link's subscriptions. Order: shard.mu, then making; the others are taken
+// alone. None is held by the callbacks of nats.go, which may hold its own.
+//
 // # Goroutines
 //
 // [Open] starts the server's and the clients' goroutines and one that answers publishes from
-// outside; [Bus.Close] joins them. A [Link] runs on its caller's.
+// outside; [Bus.Close] joins them. A [Link] runs on its caller's; a session that begins waits for it.
 package bus

@@ -16,6 +16,8 @@ type counts struct {
 	errors    *prometheus.CounterVec
 	seconds   prometheus.Histogram
 	lost      prometheus.Counter
+
+	reconnects prometheus.Counter
 }
 
 // Reasons of weir_bus_publish_errors_total.
@@ -27,6 +29,7 @@ const (
 
 var (
 	descShards = prometheus.NewDesc("weir_bus_shards", "Shards in use.", nil, nil)
+	descLinkUp = prometheus.NewDesc("weir_broker_link_up", "Whether the bus can be reached: 1, or 0.", nil, nil)
 	descMemory = prometheus.NewDesc("weir_bus_stored_bytes", "Bytes stored, by storage.", []string{"storage"}, nil)
 )
 
@@ -39,6 +42,7 @@ func (c *counts) init() {
 	}
 	c.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_bus_publish_seconds", Help: "Time from publish to acknowledgment.", Buckets: prometheus.ExponentialBuckets(25e-6, 2, 16)})
 	c.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_link_losses_total", Help: "Times a link fell behind or reconnected, so that events may be missing from it."})
+	c.reconnects = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_broker_link_reconnects_total", Help: "Times a link to the bus was connected anew."})
 }
 
 func (c *counts) failed(err error) {
@@ -61,6 +65,8 @@ func (b *Bus) Describe(ch chan<- *prometheus.Desc) {
 	b.counts.errors.Describe(ch)
 	b.counts.seconds.Describe(ch)
 	b.counts.lost.Describe(ch)
+	b.counts.reconnects.Describe(ch)
+	ch <- descLinkUp
 	ch <- descShards
 	ch <- descMemory
 }
@@ -71,16 +77,22 @@ func (b *Bus) Collect(ch chan<- prometheus.Metric) {
 	b.counts.errors.Collect(ch)
 	b.counts.seconds.Collect(ch)
 	b.counts.lost.Collect(ch)
+	b.counts.reconnects.Collect(ch)
+	up := 1.0
+	if b.Up() != nil {
+		up = 0
+	}
+	ch <- prometheus.MustNewConstMetric(descLinkUp, prometheus.GaugeValue, up)
 	used := 0
-	for i := range b.shards {
-		if b.shards[i].state.Load() != nil {
+	for i := range b.used {
+		if b.used[i].Load() {
 			used++
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(descShards, prometheus.GaugeValue, float64(used))
 	var memory, file float64
-	if js := b.srv.JetStreamConfig(); js != nil {
-		if z, err := b.srv.Jsz(nil); err == nil {
+	if srv := b.srv.Load(); srv != nil && srv.JetStreamEnabled() {
+		if z, err := srv.Jsz(nil); err == nil {
 			memory, file = float64(z.Memory), float64(z.Store)
 		}
 	}

@@ -2,12 +2,10 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"weir/broker"
@@ -49,9 +47,15 @@ func (b *Bus) Publish(ctx context.Context, t broker.Topic, data []byte, opts Pub
 	case ack := <-future.Ok():
 		b.counts.stored.Add(1)
 		b.counts.seconds.Observe(time.Since(start).Seconds())
+		if now := b.client.session.Load(); now.number != st.session {
+			// It was stored after the connection was made anew: perhaps in another stream.
+			if st, err = b.client.shardOf(ctx, t); err != nil {
+				return broker.Position{}, fmt.Errorf("publish to %s: it is stored, at a place not known: %w", t, err)
+			}
+		}
 		return broker.Position{Epoch: st.epoch, Offset: ack.Sequence}, nil
 	case err := <-future.Err():
-		err = fmt.Errorf("publish to %s: %w: %w", t, broker.ErrUnavailable, err)
+		err = publishError(t, err)
 		b.counts.failed(err)
 		return broker.Position{}, err
 	case <-ctx.Done():
@@ -69,9 +73,9 @@ func (b *Bus) send(ctx context.Context, t broker.Topic, data []byte, opts Publis
 	if !validKey(opts.Key) {
 		return nil, nil, fmt.Errorf("publish to %s: %w: %q: at most %d bytes of printable ASCII", t, broker.ErrBadKey, opts.Key, MaxKeyBytes)
 	}
-	st, err := b.shardOf(ctx, t)
+	st, err := b.client.shardOf(ctx, t)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("publish to %s: %w", t, err)
 	}
 	if opts.OriginNanos == 0 {
 		opts.OriginNanos = time.Now().UnixNano()
@@ -87,11 +91,21 @@ func (b *Bus) send(ctx context.Context, t broker.Topic, data []byte, opts Publis
 	if opts.IdempotencyKey != "" {
 		msg.Header.Set(nats.MsgIdHdr, opts.IdempotencyKey)
 	}
-	future, err := b.js.PublishMsgAsync(msg)
+	future, err := b.client.js.PublishMsgAsync(msg)
 	if err != nil {
-		return nil, nil, fmt.Errorf("publish to %s: %w: %w", t, broker.ErrUnavailable, err)
+		return nil, nil, publishError(t, err)
 	}
 	return st, future, nil
+}
+
+// publishError says why the stream, or the way to it, did not take an event.
+func publishError(t broker.Topic, err error) error {
+	const streamSaysTooLarge = 10054 // of the server's API; nats.go has no name for it
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if errors.Is(err, nats.ErrMaxPayload) || ok && api.ErrorCode == streamSaysTooLarge {
+		return fmt.Errorf("publish to %s: %w: the broker's bus.max_event is less than ours: %w", t, broker.ErrTooLarge, err)
+	}
+	return fmt.Errorf("publish to %s: %w: %w", t, broker.ErrUnavailable, err)
 }
 
 // validKey reports whether a key can stand in a header as it is.
@@ -102,113 +116,4 @@ func validKey(key string) bool {
 		}
 	}
 	return len(key) <= MaxKeyBytes && strings.TrimSpace(key) == key
-}
-
-// ingest publishes what NATS clients send to weir.publish.<topic>, and answers them in order.
-type ingest struct {
-	bus     *Bus
-	sub     *nats.Subscription
-	answers chan answer
-	wg      sync.WaitGroup
-}
-
-// answer is a publish on its way, and who waits for it.
-type answer struct {
-	msg    *nats.Msg
-	shard  *shardState
-	future jetstream.PubAckFuture
-	err    error
-}
-
-func (b *Bus) startIngest() (*ingest, error) {
-	in := &ingest{bus: b, answers: make(chan answer, maxInFlight)}
-	in.wg.Go(in.run)
-	sub, err := b.nc.QueueSubscribe(publishPrefix+">", "weir", in.take)
-	if err != nil {
-		close(in.answers)
-		in.wg.Wait()
-		return nil, fmt.Errorf("subscribe to %s>: %w", publishPrefix, err)
-	}
-	in.sub = sub
-	// The server knows of it before anybody is told that the bus is open.
-	if err := b.nc.FlushTimeout(startTimeout); err != nil {
-		in.stop()
-		return nil, fmt.Errorf("subscribe to %s>: %w", publishPrefix, err)
-	}
-	return in, nil
-}
-
-// take is called by the client's goroutine of the subscription.
-func (in *ingest) take(msg *nats.Msg) {
-	t, err := broker.ParseTopic(msg.Subject[len(publishPrefix):])
-	a := answer{msg: msg, err: err}
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		a.shard, a.future, a.err = in.bus.send(ctx, t, msg.Data, PublishOptions{IdempotencyKey: msg.Header.Get(nats.MsgIdHdr), Key: msg.Header.Get(headerKey)})
-		cancel()
-	}
-	in.answers <- a
-}
-
-func (in *ingest) run() {
-	for a := range in.answers {
-		var pos broker.Position
-		if a.err == nil {
-			select {
-			case ack := <-a.future.Ok():
-				pos = broker.Position{Epoch: a.shard.epoch, Offset: ack.Sequence}
-				in.bus.counts.stored.Add(1)
-			case err := <-a.future.Err():
-				a.err = fmt.Errorf("publish: %w: %w", broker.ErrUnavailable, err)
-			}
-		}
-		if a.err != nil {
-			in.bus.counts.failed(a.err)
-		}
-		if a.msg.Reply != "" {
-			_ = a.msg.Respond(ingestReply(pos, a.err)) // a client that went needs no answer
-		}
-	}
-}
-
-// ingestReply is {"offset":N,"epoch":"…"}, or {"error":{"code":N,"message":"…"}} with the codes
-// of the publish API.
-func ingestReply(pos broker.Position, err error) []byte {
-	type apiError struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}
-	reply := struct {
-		Offset uint64    `json:"offset,omitempty"`
-		Epoch  string    `json:"epoch,omitempty"`
-		Error  *apiError `json:"error,omitempty"`
-	}{}
-	if err != nil {
-		code := 107
-		if errors.Is(err, broker.ErrUnavailable) {
-			code = 108
-		}
-		reply.Error = &apiError{code, err.Error()}
-	} else {
-		reply.Offset, reply.Epoch = pos.Offset, pos.Epoch.String()
-	}
-	b, err := json.Marshal(reply)
-	if err != nil { // strings and numbers always marshal
-		panic(err)
-	}
-	return b
-}
-
-// stop ends the subscription, answers what is on its way, and joins.
-func (in *ingest) stop() {
-	closed := make(chan struct{})
-	in.sub.SetClosedHandler(func(string) { close(closed) })
-	if err := in.sub.Drain(); err == nil {
-		select {
-		case <-closed:
-		case <-time.After(startTimeout):
-		}
-	}
-	close(in.answers)
-	in.wg.Wait()
 }

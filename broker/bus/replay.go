@@ -16,9 +16,12 @@ const replayBatch = 256
 
 // Head is a position of t after which everything is new: its shard's last sequence.
 func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	st, err := l.bus.shardOf(ctx, t)
+	ctx, done, err := l.client.call(ctx)
+	if err != nil {
+		return broker.Position{}, fmt.Errorf("read head of %s: %w", t, err)
+	}
+	defer done()
+	st, err := l.client.shardOf(ctx, t)
 	if err != nil {
 		return broker.Position{}, err
 	}
@@ -39,9 +42,12 @@ func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error
 // Else, with the stream's first sequence at or before the next one, none was dropped from the
 // head; and with fewer events of the topic than it was ever limited to, none by number.
 func (l *Link) Replay(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	st, err := l.bus.shardOf(ctx, t)
+	ctx, done, err := l.client.call(ctx)
+	if err != nil {
+		return broker.Recovery{}, fmt.Errorf("read events of %s: %w", t, err)
+	}
+	defer done()
+	st, err := l.client.shardOf(ctx, t)
 	if err != nil {
 		return broker.Recovery{}, err
 	}
@@ -53,7 +59,7 @@ func (l *Link) Replay(ctx context.Context, t broker.Topic, after broker.Position
 	if after.Epoch != st.epoch || after.Offset > head.Offset {
 		return broker.Recovery{Head: head}, nil
 	}
-	events, err := l.read(ctx, t, after.Offset+1, limit+1)
+	events, err := l.read(ctx, st, t, after.Offset+1, limit+1)
 	if err != nil {
 		return broker.Recovery{}, err
 	}
@@ -83,7 +89,7 @@ func (l *Link) isWhole(ctx context.Context, st *shardState, t broker.Topic, afte
 	if info.State.FirstSeq <= after+1 && int64(info.State.Subjects[subject]) < st.fewest { //nolint:gosec // bounded by HistoryEvents
 		return true, nil
 	}
-	oldest, err := l.read(ctx, t, 1, 1)
+	oldest, err := l.read(ctx, st, t, 1, 1)
 	if err != nil {
 		return false, err
 	}
@@ -92,10 +98,10 @@ func (l *Link) isWhole(ctx context.Context, st *shardState, t broker.Topic, afte
 
 // read gets at most limit events of t from a sequence on, by batched direct gets (NATS
 // ADR-31).
-func (l *Link) read(ctx context.Context, t broker.Topic, from uint64, limit int) ([]*broker.Event, error) {
+func (l *Link) read(ctx context.Context, st *shardState, t broker.Topic, from uint64, limit int) ([]*broker.Event, error) {
 	var events []*broker.Event
 	for len(events) < limit {
-		part, err := l.readBatch(ctx, t, from, min(replayBatch, limit-len(events)))
+		part, err := l.readBatch(ctx, st, t, from, min(replayBatch, limit-len(events)))
 		if err != nil {
 			return nil, fmt.Errorf("read events of %s: %w: %w", t, broker.ErrUnavailable, err)
 		}
@@ -108,19 +114,19 @@ func (l *Link) read(ctx context.Context, t broker.Topic, from uint64, limit int)
 	return events, nil
 }
 
-func (l *Link) readBatch(ctx context.Context, t broker.Topic, from uint64, batch int) ([]*broker.Event, error) {
+func (l *Link) readBatch(ctx context.Context, st *shardState, t broker.Topic, from uint64, batch int) ([]*broker.Event, error) {
 	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": storeSubject(t), "batch": batch})
 	if err != nil {
 		return nil, err
 	}
 	inbox := nats.NewInbox()
-	sub, err := l.nc.SubscribeSync(inbox)
+	sub, err := l.client.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it ends with the conn at the latest
 	stream := fmt.Sprintf("%s%d", streamPrefix, t.Shard())
-	if err := l.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, request); err != nil {
+	if err := l.client.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, request); err != nil {
 		return nil, err
 	}
 	var events []*broker.Event
@@ -136,8 +142,8 @@ func (l *Link) readBatch(ctx context.Context, t broker.Topic, from uint64, batch
 		default:
 			return nil, fmt.Errorf("the stream answered %s %s", status, m.Header.Get("Description"))
 		}
-		if ev := l.bus.decode(m.Header.Get("Nats-Subject"), storePrefix, m.Header, m.Data); ev != nil {
-			ev.Prev = 0 // the header here counts within the batch
+		// Prev stays 0: the header for it counts within the batch here.
+		if ev := newEvent(t, st.epoch, m); ev != nil {
 			events = append(events, ev)
 		}
 	}

@@ -17,8 +17,6 @@ import (
 	"weir/broker"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -34,14 +32,17 @@ const (
 type Bus struct {
 	cfg    Config
 	log    *slog.Logger
-	srv    *server.Server
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	secret string // of the process's own clients
+	srv    atomic.Pointer[server.Server] // nil if the bus is another process's, or suspended
+	client *client                       // publishes, and makes streams
+	secret string                        // of the clients with all rights
 	failed chan error
-	shards [broker.Shards]shard
+	making [broker.Shards]sync.Mutex  // of streams
+	used   [broker.Shards]atomic.Bool // shards opened by any client
 	ingest *ingest
 	counts counts
+
+	mu      sync.Mutex
+	clients []*client // all of the process
 
 	scratch string   // a directory to remove at the end
 	lock    *os.File // of Dir
@@ -49,61 +50,34 @@ type Bus struct {
 	closeOnce sync.Once
 }
 
-// shard is one stream, once it is made.
-type shard struct {
-	mu    sync.Mutex
-	state atomic.Pointer[shardState]
-}
-
-type shardState struct {
-	stream jetstream.Stream
-	epoch  broker.Epoch
-	// fewest is the least HistoryEvents this stream was ever kept at: see Link.Replay.
-	fewest int64
-}
-
-// Open starts a bus. It returns when the bus can be published to, or with an error that says
-// what to do.
+// Open starts a bus, or with Config.Servers joins another process's. It returns when the bus can be
+// published to, or with an error that says what to do; a bus to be joined may answer later.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
-	b := &Bus{cfg: cfg.Defaults(), log: log, secret: rand.Text(), failed: make(chan error, 1)}
+	b := &Bus{cfg: cfg.Defaults(), log: log, secret: cfg.Secret, failed: make(chan error, 1)}
+	if b.secret == "" {
+		b.secret = rand.Text()
+	}
 	b.counts.init()
-	if err := b.start(ctx); err != nil {
+	start := b.start
+	if cfg.remote() {
+		start = b.join
+	}
+	if err := start(ctx); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *Bus) start(ctx context.Context) error {
-	dir, err := b.takeDir()
-	if err != nil {
+func (b *Bus) start(ctx context.Context) (err error) {
+	if err := b.startServer(); err != nil {
 		return err
 	}
-	opts, err := b.options(dir)
-	if err != nil {
+	if b.client, err = b.dial("weir", nil); err != nil {
 		return err
-	}
-	if b.srv, err = server.NewServer(opts); err != nil {
-		return fmt.Errorf("start bus: %w", err)
-	}
-	b.srv.SetLoggerV2(&serverLog{log: b.log, failed: b.failed}, false, false, false)
-	b.srv.Start()
-	if !b.srv.ReadyForConnections(startTimeout) {
-		select {
-		case err = <-b.failed:
-		default:
-			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
-		}
-		return err
-	}
-	if b.nc, err = b.connect("weir"); err != nil {
-		return err
-	}
-	if b.js, err = jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(maxInFlight)); err != nil {
-		return fmt.Errorf("open bus's streams: %w", err)
 	}
 	if err := b.adopt(ctx); err != nil {
 		return err
@@ -112,6 +86,49 @@ func (b *Bus) start(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+func (b *Bus) startServer() error {
+	dir, err := b.takeDir()
+	if err != nil {
+		return err
+	}
+	opts, err := b.options(dir)
+	if err != nil {
+		return err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("start bus: %w", err)
+	}
+	srv.SetLoggerV2(&serverLog{log: b.log, failed: b.failed}, false, false, false)
+	b.srv.Store(srv)
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		select {
+		case err = <-b.failed:
+		default:
+			err = fmt.Errorf("start bus: not ready after %v: look for its log lines above", startTimeout)
+		}
+		return err
+	}
+	return nil
+}
+
+// stopServer ends the server, and gives up the directory.
+func (b *Bus) stopServer() {
+	if b.ingest != nil {
+		b.ingest.stop()
+		b.ingest = nil
+	}
+	if srv := b.srv.Swap(nil); srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+	if b.lock != nil {
+		_ = b.lock.Close() // gives up the lock
+		b.lock = nil
+	}
 }
 
 // takeDir is the server's directory: ours by a lock, or a scratch one for memory.
@@ -158,7 +175,7 @@ func (b *Bus) takeScratch() (dir string, err error) {
 }
 
 func (b *Bus) options(dir string) (*server.Options, error) {
-	own := &server.User{Username: "weir", Password: b.secret}
+	own := &server.User{Username: busUser, Password: b.secret}
 	guest := &server.User{Username: "guest", Permissions: &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{publishPrefix + ">"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{livePrefix + ">", "_INBOX.>"}},
@@ -202,30 +219,16 @@ func (b *Bus) options(dir string) (*server.Options, error) {
 	return opts, ln.Close()
 }
 
-// connect makes an in-process client with all rights.
-func (b *Bus) connect(name string, opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append([]nats.Option{
-		nats.InProcessServer(b.srv),
-		nats.Name(name),
-		nats.UserInfo("weir", b.secret),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(50 * time.Millisecond),
-	}, opts...)...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the embedded bus: %w", err)
-	}
-	return nc, nil
-}
-
 // Failed gives the error that ended the bus from within, if that happens.
 func (b *Bus) Failed() <-chan error { return b.failed }
 
 // ListenAddr is where NATS clients connect, nil without a listener.
 func (b *Bus) ListenAddr() net.Addr {
-	if b.cfg.Listen == "" {
+	srv := b.srv.Load()
+	if srv == nil || b.cfg.Listen == "" {
 		return nil
 	}
-	return b.srv.Addr()
+	return srv.Addr()
 }
 
 // Config is the effective configuration.
@@ -236,22 +239,19 @@ func (b *Bus) Close() {
 	b.closeOnce.Do(func() {
 		if b.ingest != nil {
 			b.ingest.stop()
+			b.ingest = nil
 		}
-		if b.nc != nil {
-			b.nc.Close()
-		}
-		if b.srv != nil {
-			b.srv.Shutdown()
-			b.srv.WaitForShutdown()
+		if b.client != nil {
+			b.client.close()
 		}
 		if b.scratch != "" {
-			if err := os.RemoveAll(b.scratch); err != nil {
-				b.log.Warn("scratch directory not removed", "dir", b.scratch, "err", err)
-			}
+			defer func() {
+				if err := os.RemoveAll(b.scratch); err != nil {
+					b.log.Warn("scratch directory not removed", "dir", b.scratch, "err", err)
+				}
+			}()
 		}
-		if b.lock != nil {
-			_ = b.lock.Close() // gives up the lock
-		}
+		b.stopServer()
 	})
 }
 
@@ -267,7 +267,7 @@ func (l *serverLog) Noticef(format string, v ...any) {
 
 func (l *serverLog) Warnf(format string, v ...any) {
 	if strings.HasPrefix(format, "Plaintext passwords") {
-		return // the password is made anew in each process, and never leaves it
+		return // it is made anew in each process, or the operator keeps it
 	}
 	l.log.Warn("bus", "text", fmt.Sprintf(format, v...))
 }

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"weir/broker"
 
@@ -20,6 +23,7 @@ const (
 	storePrefix   = "ev." + namespace + "."
 	livePrefix    = "live." + namespace + "."
 	publishPrefix = "weir.publish."
+	openPrefix    = "weir.open."
 
 	metaEpoch  = "weir.epoch"
 	metaFewest = "weir.history_fewest"
@@ -50,27 +54,95 @@ func topicOf(subject, prefix string) (shard int, t broker.Topic, ok bool) {
 	return shard, broker.Topic(name), true
 }
 
+// shard is one stream as a client knows it.
+type shard struct {
+	mu    sync.Mutex
+	state atomic.Pointer[shardState]
+}
+
+// shardState is what holds as long as the session by which it was read.
+type shardState struct {
+	stream jetstream.Stream
+	epoch  broker.Epoch
+	// fewest is the least HistoryEvents this stream was ever kept at: see Link.Replay.
+	fewest  int64
+	session uint64
+}
+
 // shardOf is the shard of a topic, made if this is its first use.
-func (b *Bus) shardOf(ctx context.Context, t broker.Topic) (*shardState, error) {
+func (c *client) shardOf(ctx context.Context, t broker.Topic) (*shardState, error) {
 	n := t.Shard()
-	sh := &b.shards[n]
-	if st := sh.state.Load(); st != nil {
+	session, err := c.up()
+	if err != nil {
+		return nil, fmt.Errorf("open shard %d: %w", n, err)
+	}
+	if st := c.known(n, session.number); st != nil {
 		return st, nil
 	}
+	sh := &c.shards[n]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if st := sh.state.Load(); st != nil {
+	if st := c.known(n, session.number); st != nil {
 		return st, nil
 	}
-	st, err := b.makeShard(ctx, n)
+	st, err := c.readShard(ctx, n)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err = c.bus.makeShard(ctx, c, n); err == nil {
+			st, err = c.readShard(ctx, n)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open shard %d: %w: %w", n, broker.ErrUnavailable, err)
 	}
+	// If the session has ended meanwhile nobody takes this for the next one's.
+	st.session = session.number
 	sh.state.Store(st)
+	c.bus.used[n].Store(true)
 	return st, nil
 }
 
-func (b *Bus) makeShard(ctx context.Context, n int) (*shardState, error) {
+// known is a shard as a session knows it; nil if it does not.
+func (c *client) known(n int, session uint64) *shardState {
+	if st := c.shards[n].state.Load(); st != nil && st.session == session {
+		return st
+	}
+	return nil
+}
+
+// readShard reads a shard from its stream.
+func (c *client) readShard(ctx context.Context, n int) (*shardState, error) {
+	stream, err := c.js.Stream(ctx, streamPrefix+strconv.Itoa(n))
+	if err != nil {
+		return nil, err
+	}
+	st := &shardState{stream: stream}
+	info := stream.CachedInfo()
+	if st.epoch, err = broker.ParseEpoch(info.Config.Metadata[metaEpoch]); err != nil {
+		return nil, fmt.Errorf("stream %s was not made by weir: %w", info.Config.Name, err)
+	}
+	if st.fewest, err = strconv.ParseInt(info.Config.Metadata[metaFewest], 10, 64); err != nil {
+		return nil, fmt.Errorf("stream %s was not made by weir: %w", info.Config.Name, err)
+	}
+	return st, nil
+}
+
+// makeShard has a shard's stream made: by this process if the server is its own, since it has the
+// limits, else by the one that has it.
+func (b *Bus) makeShard(ctx context.Context, c *client, n int) error {
+	if b.cfg.remote() {
+		reply, err := c.nc.RequestWithContext(ctx, openPrefix+strconv.Itoa(n), nil)
+		if err == nil && len(reply.Data) > 0 {
+			err = fmt.Errorf("the broker answered: %s", reply.Data)
+		}
+		return err
+	}
+	b.making[n].Lock()
+	defer b.making[n].Unlock()
+	return b.makeStream(ctx, n)
+}
+
+// makeStream makes a shard's stream, or gives one that is there its limits anew. b.making is held.
+func (b *Bus) makeStream(ctx context.Context, n int) error {
 	number := strconv.Itoa(n)
 	cfg := jetstream.StreamConfig{
 		Name:              streamPrefix + number,
@@ -89,11 +161,11 @@ func (b *Bus) makeShard(ctx context.Context, n int) (*shardState, error) {
 	if b.cfg.Storage == File {
 		cfg.Storage = jetstream.FileStorage
 	}
-	old, err := b.js.Stream(ctx, cfg.Name)
+	old, err := b.client.js.Stream(ctx, cfg.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 	case err != nil:
-		return nil, err
+		return err
 	default:
 		// The stream goes on: its epoch, and the fewest events it was ever kept at.
 		meta := old.CachedInfo().Config.Metadata
@@ -102,48 +174,45 @@ func (b *Bus) makeShard(ctx context.Context, n int) (*shardState, error) {
 			cfg.Metadata[metaFewest] = meta[metaFewest]
 		}
 	}
-	stream, err := b.js.CreateOrUpdateStream(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	st := &shardState{stream: stream}
-	meta := stream.CachedInfo().Config.Metadata
-	if st.epoch, err = broker.ParseEpoch(meta[metaEpoch]); err != nil {
-		return nil, fmt.Errorf("stream %s was not made by weir: %w", cfg.Name, err)
-	}
-	if st.fewest, err = strconv.ParseInt(meta[metaFewest], 10, 64); err != nil {
-		return nil, fmt.Errorf("stream %s was not made by weir: %w", cfg.Name, err)
-	}
-	return st, nil
+	_, err = b.client.js.CreateOrUpdateStream(ctx, cfg)
+	return err
 }
+
+// adoptTimeout bounds one call as the bus starts. It is long: a host that is slow, or stood still for
+// some seconds, is no reason not to start.
+const adoptTimeout = time.Minute
 
 // adopt opens the shards that the storage holds, so that changed limits hold for all.
 func (b *Bus) adopt(ctx context.Context) error {
-	names := b.js.StreamNames(ctx)
-	for name := range names.Name() {
-		number, ok := strings.CutPrefix(name, streamPrefix)
-		n, err := strconv.Atoi(number)
-		if !ok || err != nil || n < 0 || n >= broker.Shards {
-			continue
-		}
-		st, err := b.makeShard(ctx, n)
+	stored, err := b.stored(ctx)
+	if err != nil {
+		return fmt.Errorf("list stored shards: %w", err)
+	}
+	for _, n := range stored {
+		ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+		err := b.makeShard(ctx, b.client, n)
+		cancel()
 		if err != nil {
 			return fmt.Errorf("open stored shard %d: %w", n, err)
 		}
-		b.shards[n].state.Store(st)
-	}
-	if err := names.Err(); err != nil {
-		return fmt.Errorf("list stored shards: %w", err)
+		b.used[n].Store(true)
 	}
 	return nil
 }
 
-// epochOf is the epoch of a shard in use.
-func (b *Bus) epochOf(shard int) broker.Epoch {
-	if st := b.shards[shard].state.Load(); st != nil {
-		return st.epoch
+// stored are the shards that have a stream.
+func (b *Bus) stored(ctx context.Context) (shards []int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	names := b.client.js.StreamNames(ctx)
+	for name := range names.Name() {
+		number, ok := strings.CutPrefix(name, streamPrefix)
+		n, err := strconv.Atoi(number)
+		if ok && err == nil && n >= 0 && n < broker.Shards {
+			shards = append(shards, n)
+		}
 	}
-	return 0
+	return shards, names.Err()
 }
 
 func newEpoch() broker.Epoch {

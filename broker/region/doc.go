@@ -7,8 +7,9 @@
 // Each event says which of its topic came before it. If that one was not seen, the events
 // between are read from the stream while later ones of the topic are held; other topics go
 // on. When the source says that it may have lost something, every topic is looked up in the
-// stream, since the last event of a topic has no successor that could tell of its loss. What
-// cannot be proven whole becomes a Reset.
+// stream, since the last event of a topic has no successor that could tell of its loss. A
+// repair asks until it is answered, so that a source which is away costs time and no event; what
+// is lost while it reads has another one follow. What cannot be proven whole becomes a Reset.
 //
 // # Locks
 //

@@ -15,6 +15,7 @@ type counts struct {
 	events     prometheus.Counter
 	duplicates prometheus.Counter
 	repaired   prometheus.Counter
+	retries    prometheus.Counter
 	gaps       *prometheus.CounterVec
 	recoveries *prometheus.CounterVec
 }
@@ -28,17 +29,19 @@ func (c *counts) init() {
 	c.events = counter("weir_broker_events_total", "Events handed to the edge.")
 	c.duplicates = counter("weir_broker_duplicates_total", "Events that came twice and were dropped.")
 	c.repaired = counter("weir_broker_repaired_events_total", "Events read from the stream because they did not come live.")
+	c.retries = counter("weir_broker_repair_retries_total", "Times a repair found no bus, and waited to ask again.")
 	c.gaps = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_gaps_total", Help: "Gaps, by what became of them."}, []string{"outcome"})
 	c.recoveries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_recoveries_total", Help: "Resumes asked of the stream, by outcome."}, []string{"outcome"})
-	for _, o := range []string{outcomeRecovered, outcomeHole, outcomeFailed} {
+	for _, o := range []string{outcomeRecovered, outcomeHole} {
 		c.gaps.WithLabelValues(o)
 		c.recoveries.WithLabelValues(o)
 	}
+	c.recoveries.WithLabelValues(outcomeFailed)
 	c.recoveries.WithLabelValues(outcomeRefused)
 }
 
 func (n *Node) collectors() []prometheus.Collector {
-	return []prometheus.Collector{n.counts.events, n.counts.duplicates, n.counts.repaired, n.counts.gaps, n.counts.recoveries}
+	return []prometheus.Collector{n.counts.events, n.counts.duplicates, n.counts.repaired, n.counts.retries, n.counts.gaps, n.counts.recoveries}
 }
 
 // Describe implements [prometheus.Collector].

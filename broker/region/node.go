@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/broker"
@@ -23,15 +24,17 @@ const (
 	repairWorkers = 8
 	recoverSlots  = 16
 	recoverQueue  = 4096
-	// repairTries and repairPause bound how long a repair asks a source that fails.
-	repairTries = 5
+	// repairPause is how long a repair waits before it asks a source that failed again, warnPause
+	// how often at most that is logged.
 	repairPause = 200 * time.Millisecond
+	warnPause   = 10 * time.Second
 )
 
 // Source is what a node needs of the bus. broker/bus's Link is one.
 type Source interface {
 	// Run hands on live events, and calls lost when some may be missing, until ctx ends; one
-	// call at a time. The batch's array is lent, its events are not.
+	// call at a time. What is missing can be read by Replay from then on. The batch's array is
+	// lent, its events are not.
 	Run(ctx context.Context, events func([]*broker.Event), lost func()) error
 	// Add makes a topic live: every event stored after it returns comes to Run.
 	Add(ctx context.Context, t broker.Topic) error
@@ -64,6 +67,8 @@ type Node struct {
 	mu     sync.Mutex
 	topics map[broker.Topic]*topic
 
+	warned atomic.Int64 // when a repair was last said to wait, nanoseconds of Unix time
+
 	repairs  chan *topic
 	overflow chan struct{} // a token when a repair found no room in repairs
 	slots    chan struct{}
@@ -78,7 +83,10 @@ type topic struct {
 	// holding is set while the topic opens or is repaired: its events wait in held.
 	holding bool
 	held    []*broker.Event
-	dropped bool // held had no room
+	// again is set if events may have been lost while it was: they had no room in held, or the
+	// source says so. What is being read may not have them: a repair must follow.
+	again bool
+	round uint64 // of repairs
 	// suspect is set when events may have been lost since the last one: an event without a
 	// predecessor is then no proof of continuity.
 	suspect bool
@@ -144,7 +152,12 @@ func (n *Node) Subscribe(ctx context.Context, t broker.Topic) (broker.Position, 
 			st.last = max(st.last, ev.Position.Offset)
 		}
 	}
-	st.held, st.holding, st.dropped = nil, false, false
+	again := st.again
+	st.held, st.holding, st.again = nil, false, false
+	if again { // the source lost something after head was read
+		st.suspect = true
+		n.repair(st)
+	}
 	return broker.Position{Epoch: st.epoch, Offset: st.last}, nil
 }
 
@@ -215,7 +228,7 @@ func (n *Node) accept(st *topic, ev *broker.Event, out *output) {
 	switch p := ev.Position; {
 	case st.holding:
 		if len(st.held) == maxHeld {
-			st.dropped = true
+			st.again = true
 			return
 		}
 		st.held = append(st.held, ev)

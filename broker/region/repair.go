@@ -2,7 +2,7 @@ package region
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"weir/broker"
@@ -11,6 +11,7 @@ import (
 // repair begins to hold a topic's events and queues its repair. n.mu is held.
 func (n *Node) repair(st *topic) {
 	st.holding = true
+	st.round++
 	select {
 	case n.repairs <- st:
 	default:
@@ -28,7 +29,9 @@ func (n *Node) lost() {
 	defer n.mu.Unlock()
 	for _, st := range n.topics {
 		st.suspect = true
-		if !st.holding {
+		if st.holding {
+			st.again = true
+		} else {
 			n.repair(st)
 		}
 	}
@@ -65,32 +68,39 @@ func (n *Node) requeue(ctx context.Context) {
 // mend reads what a topic misses and hands it on, then what was held meanwhile.
 func (n *Node) mend(ctx context.Context, st *topic) {
 	n.mu.Lock()
-	at := broker.Position{Epoch: st.epoch, Offset: st.last}
+	at, round := broker.Position{Epoch: st.epoch, Offset: st.last}, st.round
 	needed := st.holding && !st.closed
 	n.mu.Unlock()
 	if !needed {
 		return
 	}
 	rec, err := n.ask(ctx, st, at)
-	if errors.Is(err, errClosed) || ctx.Err() != nil {
+	if err != nil {
 		return
 	}
 	n.sinkMu.Lock()
 	defer n.sinkMu.Unlock()
 	var out output
 	n.mu.Lock()
-	if !st.closed && st.holding && st.last == at.Offset && st.epoch == at.Epoch {
-		n.settle(st, rec, err, &out)
+	if !st.closed && st.holding && st.round == round {
+		n.settle(st, rec, &out)
 	}
 	n.mu.Unlock()
 	n.flush(&out)
 }
 
-// ask is Source.Replay, tried again for a while if it fails.
-func (n *Node) ask(ctx context.Context, st *topic, at broker.Position) (rec broker.Recovery, err error) {
-	for range repairTries {
-		if rec, err = n.source.Replay(ctx, st.name, at, repairEvents); err == nil {
+// ask is Source.Replay, tried until the source answers; else the topic was closed, or ctx ended.
+// Meanwhile its events are held: what a source that is away has stored is there when it is back.
+func (n *Node) ask(ctx context.Context, st *topic, at broker.Position) (broker.Recovery, error) {
+	for {
+		rec, err := n.source.Replay(ctx, st.name, at, repairEvents)
+		if err == nil {
 			return rec, nil
+		}
+		n.counts.retries.Inc()
+		now := time.Now().UnixNano()
+		if last := n.warned.Load(); now-last > int64(warnPause) && n.warned.CompareAndSwap(last, now) {
+			n.log.Warn("a gap waits for the bus to be repaired", "topic", st.name, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -104,48 +114,45 @@ func (n *Node) ask(ctx context.Context, st *topic, at broker.Position) (rec brok
 			return rec, errClosed
 		}
 	}
-	n.log.Warn("gap not repaired", "topic", st.name, "err", err)
-	return rec, err
 }
 
 // settle ends a repair. n.mu and n.sinkMu are held.
-func (n *Node) settle(st *topic, rec broker.Recovery, err error, out *output) {
-	held, dropped := st.held, st.dropped
-	st.held, st.holding, st.dropped = nil, false, false
-	switch {
-	case err == nil && rec.Recovered:
+func (n *Node) settle(st *topic, rec broker.Recovery, out *output) {
+	held, again := st.held, st.again
+	st.held, st.holding, st.again = nil, false, false
+	if rec.Recovered {
 		n.counts.gaps.WithLabelValues(outcomeRecovered).Inc()
 		n.counts.repaired.Add(float64(len(rec.Events)))
 		for _, ev := range rec.Events {
 			out.event(ev)
 		}
 		st.last = rec.Head.Offset
-	case err == nil:
+	} else {
 		n.counts.gaps.WithLabelValues(outcomeHole).Inc()
 		st.epoch, st.last = rec.Head.Epoch, rec.Head.Offset
 		out.reset(st.name, rec.Head)
-	case len(held) > 0:
-		// The stream does not answer: go on with what came, and say so.
-		n.counts.gaps.WithLabelValues(outcomeFailed).Inc()
-		st.epoch, st.last = held[0].Position.Epoch, held[0].Position.Offset-1
-		out.reset(st.name, broker.Position{Epoch: st.epoch, Offset: st.last})
-	default:
-		// Nothing came and nothing is known to be missing: the next event will tell.
-		n.counts.gaps.WithLabelValues(outcomeFailed).Inc()
-		return
 	}
-	st.suspect = dropped
+	// An event held from before the stream was made anew is not to be handed on after its end. Should
+	// it be the other way round, the next repair reads it.
+	if n := len(held); n > 0 {
+		held = slices.DeleteFunc(held, func(ev *broker.Event) bool { return ev.Position.Epoch != st.epoch })
+		again = again || len(held) < n
+	}
+	st.suspect = again
 	for i, ev := range held {
 		if st.holding { // one of those before is missing something again
 			st.held = append(st.held, held[i:]...)
 			break
 		}
-		if ev.Position.Epoch == st.epoch && ev.Position.Offset <= st.last {
+		if ev.Position.Offset <= st.last {
 			continue // the repair had it
 		}
 		n.accept(st, ev, out)
 	}
-	if (dropped || err == nil && rec.More) && !st.holding {
+	switch {
+	case !again && !rec.More:
+	case st.holding: // by an event that was held: its repair is queued, and asks after this
+	default:
 		n.repair(st)
 	}
 }

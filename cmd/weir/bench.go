@@ -12,61 +12,12 @@ import (
 )
 
 type benchCmd struct {
-	Fanout benchFanoutCmd `cmd:"" help:"Deliver events to many subscribers of one topic."`
-	Slow   benchSlowCmd   `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
-	Flood  benchFloodCmd  `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
-	XDP    benchXDPCmd    `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
-}
-
-type benchFanoutCmd struct {
-	Conns    int           `help:"Subscribers." default:"10000"`
-	Rate     float64       `help:"Events a second." default:"10"`
-	Search   bool          `help:"Go up from there to the highest rate that nothing is lost at."`
-	Size     int           `help:"Bytes of a payload." default:"128"`
-	Duration time.Duration `help:"How long each rate is measured." default:"10s"`
-	Workers  int           `help:"Processes that hold the subscribers; 0: one for each 15,000." default:"0"`
-	JSON     bool          `help:"Print the result as JSON." name:"json"`
-}
-
-// Help is printed below the flags.
-func (*benchFanoutCmd) Help() string {
-	return `Examples:
-  weir bench fanout
-  weir bench fanout --conns 10000 --rate 50 --search --json > result.json
-
-It starts a weir of its own on loopback, and checks on every connection that each event comes
-once and in order. Latency is from the time at which an event was due. The exit code is 1 if
-an event was lost.`
-}
-
-// errFaults ends the command with exit code 1; the result says what was wrong.
-var errFaults = errors.New("events were lost, late or doubled: see above")
-
-// Run measures.
-func (c *benchFanoutCmd) Run(ctx context.Context, a *app) error {
-	cfg := bench.FanoutConfig{Conns: c.Conns, Rate: c.Rate, Search: c.Search, Size: c.Size, Duration: c.Duration, Workers: c.Workers}
-	if err := cfg.Validate(); err != nil {
-		return &usageError{err}
-	}
-	r, err := bench.RunFanout(ctx, cfg, a.stderr)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		if err := json.NewEncoder(a.stdout).Encode(r); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(a.stdout, "\nconnections                  %d\nconnects/s                   %.0f\nserver memory a connection   %.0f B\n", r.Conns, r.ConnectsPerSec, r.BytesPerConn)
-		if s := r.Best; s != nil {
-			fmt.Fprintf(a.stdout, "events/s without loss        %.0f\ndeliveries/s                 %.0f\nserver CPU a delivery        %.2f us\nlatency p50/p99/p99.9/max    %.1f / %.1f / %.1f / %.1f ms\n",
-				s.Rate, s.PerSecond, s.MicrosCPU, s.P50, s.P99, s.P999, s.Max)
-		}
-	}
-	if r.Best == nil {
-		return errFaults
-	}
-	return nil
+	Fanout  benchFanoutCmd  `cmd:"" help:"Deliver events to many subscribers of one topic, beside the least that could."`
+	Hold    benchHoldCmd    `cmd:"" help:"Memory of idle subscribed connections, and of those that come and go."`
+	Connect benchConnectCmd `cmd:"" help:"Take in connections and shake hands, as fast as it goes."`
+	Slow    benchSlowCmd    `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
+	Flood   benchFloodCmd   `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
+	XDP     benchXDPCmd     `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
 type benchSlowCmd struct {
@@ -153,7 +104,15 @@ func (c *benchXDPCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-type benchWorkerCmd struct{}
+type benchWorkerCmd struct {
+	Role string `arg:"" optional:"" default:"load" enum:"load,floor,minimal"`
+	At   string `arg:"" optional:""`
+}
 
-// Run is the load generator's own process.
-func (*benchWorkerCmd) Run(a *app) error { return load.Run(a.stdin, a.stdout) }
+// Run is a process that a scenario starts: a load generator, or a server to measure weir beside.
+func (c *benchWorkerCmd) Run(a *app) error {
+	if c.Role == "load" {
+		return load.Run(a.stdin, a.stdout)
+	}
+	return bench.RunServer(c.Role, c.At, a.stdin, a.stdout)
+}

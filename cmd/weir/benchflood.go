@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"weir/bench"
@@ -55,9 +53,5 @@ func (c *benchFloodCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return json.NewEncoder(a.stdout).Encode(r)
-	}
-	fmt.Fprintln(a.stdout)
-	return r.Print(a.stdout)
+	return a.printBench(c.JSON, r)
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"weir/bpf/xdp"
 	"weir/broker/bus"
@@ -32,7 +34,7 @@ The exit code is 1 if something that the configuration asks for does not work he
 var errUnwell = errors.New("this host fails a check: see above")
 
 // Run looks and prints.
-func (c *doctorCmd) Run(a *app) error {
+func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	cfg, err := config.Load(c.Config, a.environ)
 	if err != nil {
 		return err
@@ -48,6 +50,9 @@ func (c *doctorCmd) Run(a *app) error {
 		Interface:   cfg.XDP.Interface,
 		Storage:     storage,
 	}.Examine()
+	if len(cfg.Bus.Servers) > 0 {
+		found = append(found, examineBroker(ctx, cfg.Bus))
+	}
 	if c.JSON {
 		err = json.NewEncoder(a.stdout).Encode(found)
 	} else {
@@ -57,6 +62,24 @@ func (c *doctorCmd) Run(a *app) error {
 		return errUnwell
 	}
 	return err
+}
+
+// examineBroker tries to be let in to the broker of an edge.
+func examineBroker(ctx context.Context, cfg bus.Config) tuning.Finding {
+	f := tuning.Finding{Check: "broker", Level: tuning.OK, Found: strings.Join(cfg.Servers, " ") + " lets this edge in"}
+	if cfg.Secret == "" {
+		f.Level, f.Found, f.Why = tuning.Fail, "bus.secret is not set", "the broker lets an edge in by it"
+		f.Mend = "openssl rand -hex 24 >/etc/weir/secret, and bus.secret_file: /etc/weir/secret on the broker and on its edges"
+		return f
+	}
+	err := bus.Probe(ctx, cfg)
+	switch {
+	case errors.Is(err, bus.ErrSecret):
+		f.Level, f.Found, f.Why, f.Mend = tuning.Fail, "it refuses this edge", err.Error(), "set the same bus.secret on both, and start them again"
+	case err != nil:
+		f.Level, f.Found, f.Why, f.Mend = tuning.Fail, "no answer", err.Error(), "weir broker --nats HOST:4222 there, and let this host through to that port"
+	}
+	return f
 }
 
 // canLoad tries the program itself: no list of capabilities says it better.

@@ -36,9 +36,10 @@ type guard struct {
 var _ prometheus.Collector = (*guard)(nil)
 
 // newGuard loads and attaches the program, by the configuration. With enabled: auto a host
-// that cannot run it is served without; anything else that is wrong is an error.
-func newGuard(cfg config.XDP, busListen string, log *slog.Logger, environ []string) (*guard, error) {
-	g := &guard{cfg: cfg, log: log, operators: operators(environ), protected: map[uint16]string{sshPort: "connected by SSH"}}
+// that cannot run it is served without; anything else that is wrong is an error. own are whom no
+// quota may cut off.
+func newGuard(cfg config.XDP, busListen string, own []kernel.Peer, log *slog.Logger, environ []string) (*guard, error) {
+	g := &guard{cfg: cfg, log: log, operators: append(operators(environ), own...), protected: map[uint16]string{sshPort: "connected by SSH"}}
 	if _, port, err := net.SplitHostPort(busListen); err == nil {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 0 {
 			g.protected[uint16(n)] = "connected to the bus"
@@ -60,7 +61,7 @@ func newGuard(cfg config.XDP, busListen string, log *slog.Logger, environ []stri
 		mode = &m
 	}
 	for _, o := range g.operators {
-		log.Info("no quota for the operator's own address", "remote", o.Addr)
+		log.Info("no quota for an address of our own", "remote", o.Addr, "why", o.Why)
 		policy.List(kernel.Entry{Prefix: netip.PrefixFrom(o.Addr, o.Addr.BitLen()), Allow: true})
 	}
 	err = g.start(policy, *mode)

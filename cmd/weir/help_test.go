@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -35,7 +36,7 @@ func golden(t *testing.T, path, got string) {
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, command := range []string{"", "serve", "publish", "subscribe", "why", "quota show", "quota top", "quota explain", "quota events", "quota set", "quota allow", "quota deny", "quota class", "quota unlist", "quota apply", "quota confirm", "quota unpin", "demo", "doctor", "version", "bench fanout", "bench slow", "bench flood", "bench xdp"} {
+	for _, command := range []string{"", "serve", "broker", "edge", "publish", "subscribe", "why", "quota show", "quota top", "quota explain", "quota events", "quota set", "quota allow", "quota deny", "quota class", "quota unlist", "quota apply", "quota confirm", "quota unpin", "demo", "doctor", "version", "bench fanout", "bench hold", "bench connect", "bench slow", "bench flood", "bench xdp"} {
 		var out, errs bytes.Buffer
 		code := run(append(strings.Fields(command), "--help"), &app{stdout: &out, stderr: &errs})
 		if code != exitOK || errs.Len() > 0 {
@@ -53,12 +54,21 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 func TestMetricsAreDocumented(t *testing.T) {
 	cfg := config.Default()
 	cfg.XDP.Enabled = "off"
-	n, err := newNode(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	cfg.Admin.Listen = "127.0.0.1:0"
+	n, err := newNode(t.Context(), roleServe, cfg, slog.New(slog.DiscardHandler), nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.close()
-	families, err := n.registry.Gather()
+	ctx, stop := context.WithCancel(t.Context())
+	defer n.running.Wait()
+	defer stop()
+	n.behind, n.fail = ctx, func(err error) { t.Error(err) }
+	if err := n.acquire(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer n.endTenure()
+	families, err := n.tenure.Load().registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

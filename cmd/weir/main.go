@@ -26,6 +26,8 @@ const (
 // cli is the command line.
 type cli struct {
 	Serve     serveCmd       `cmd:"" help:"Run all of weir in one process: bus, edge, quotas, admin page."`
+	Broker    brokerCmd      `cmd:"" help:"Run the bus alone, for edges on this host and others."`
+	Edge      edgeCmd        `cmd:"" help:"Run an edge of a broker: client connections and quotas."`
 	Publish   publishCmd     `cmd:"" help:"Publish events to a topic."`
 	Subscribe subscribeCmd   `cmd:"" help:"Print the events of topics as they come."`
 	Why       whyCmd         `cmd:"" help:"Say what became of a client's connections."`

@@ -22,26 +22,26 @@ type numbers struct {
 	nextAt time.Time
 }
 
-func (m *numbers) now() admin.Numbers {
+func (m *numbers) now(g *guard) admin.Numbers {
 	n := m.node
-	st := n.edge.Stats()
 	out := admin.Numbers{
 		Version:       version(),
 		UptimeSeconds: time.Since(n.started).Seconds(),
-		Conns:         st.Conns,
-		Subscriptions: st.Subscriptions,
-		Topics:        st.Topics,
 		Published:     n.bus.Published(),
-		Deliveries:    st.Deliveries,
-		SentBytes:     st.SentBytes,
 		Closed:        map[string]uint64{},
-		XDP:           n.guard.describe(),
+		XDP:           g.describe(),
 		Dropped:       map[string]uint64{},
 	}
+	g.numbers(&out)
+	if n.edge == nil {
+		return out
+	}
+	st := n.edge.Stats()
+	out.Conns, out.Subscriptions, out.Topics = st.Conns, st.Subscriptions, st.Topics
+	out.Deliveries, out.SentBytes = st.Deliveries, st.SentBytes
 	for _, r := range loop.Reasons() {
 		out.Closed[r.String()] = st.Closed[r]
 	}
-	n.guard.numbers(&out)
 	window := m.window(&st.Latency)
 	out.P50Seconds = time.Duration(window.Quantile(0.5)).Seconds()
 	out.P99Seconds = time.Duration(window.Quantile(0.99)).Seconds()

@@ -13,7 +13,8 @@ const maxResumeTries = 4
 //	   └──Start──► resuming ──► late              since: the ring or the broker fills the gap;
 //	                     └───────┘                late if that went past what this loop swept
 //
-//	live | resuming ──► behind ──► resuming | live   the conn has bytes outstanding: see behind.go
+//	live | resuming ──► behind ──► resuming | live   the conn has bytes outstanding, or the broker
+//	                                                 cannot answer now: see behind.go
 type subState uint8
 
 const (
@@ -83,18 +84,12 @@ func (s *Shard) catchUp(sub *Sub) {
 	}
 	sub.state = subResuming
 	sub.tries++
-	if sub.tries > maxResumeTries {
+	switch {
+	case sub.tries > maxResumeTries:
 		s.giveUp(sub)
-		return
+	case s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) != nil:
+		s.postpone(sub)
 	}
-	if s.hub.postResume(resume{shard: s, sub: sub, after: sub.since}) == nil {
-		return
-	}
-	if sub.told { // too many at once: it asks again
-		s.fall(sub)
-		return
-	}
-	s.giveUp(sub)
 }
 
 // waitLate leaves sub, which stands ahead of what was swept, until the topic has come there.
@@ -103,9 +98,13 @@ func (s *Shard) waitLate(sub *Sub) {
 	sub.topic.late = append(sub.topic.late, sub)
 }
 
-// recovered takes the broker's answer to a resume.
+// recovered takes the broker's answer to a resume; nil if it has none now.
 func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 	if sub.state != subResuming {
+		return
+	}
+	if rec == nil {
+		s.postpone(sub)
 		return
 	}
 	t := sub.topic

@@ -21,8 +21,23 @@ func (s *Shard) fall(sub *Sub) {
 	sub.conn.Fell()
 }
 
-// Behind is the number of subscriptions whose conns were blocked when they were last looked at.
-func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) }
+// postpone leaves sub where it stands until the next Tick, when it asks the broker again: that it
+// cannot answer now is no hole.
+func (s *Shard) postpone(sub *Sub) {
+	sub.state = subBehind
+	s.postponed = append(s.postponed, sub)
+}
+
+// retry has those postponed looked at by the next [Shard.DrainAll].
+func (s *Shard) retry() {
+	s.stalled = append(s.stalled, s.postponed...)
+	clear(s.postponed)
+	s.postponed = s.postponed[:0]
+}
+
+// Behind is the number of subscriptions whose conns were blocked when they were last looked at, or
+// that wait for the broker to answer.
+func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) + len(s.postponed) }
 
 // EachBehind calls f for the conn of each of them, those that have been behind the longest first. f must
 // not close any.

@@ -13,7 +13,7 @@ import (
 )
 
 // Worker counts: how many calls to the Source may run at once, and how many may wait. A call
-// that finds its queue full fails, which a client sees as 503.
+// that finds its queue full fails: a client sees that as 503, one that resumes waits.
 const (
 	openLanes        = 16
 	openQueue        = 4096
@@ -288,10 +288,11 @@ func (h *Hub) serveResumes(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
 			rec, err := h.src.Recover(ctx, r.sub.Topic(), r.after, h.cfg.RecoverEvents)
 			cancel()
+			answer := item{sub: r.sub, recovery: &rec}
 			if err != nil {
-				rec = broker.Recovery{}
+				answer.recovery = nil
 			}
-			r.shard.push(item{sub: r.sub, recovery: &rec})
+			r.shard.push(answer)
 		}
 	}
 }

@@ -53,6 +53,9 @@ func (f *fakeSource) Recover(_ context.Context, t broker.Topic, after broker.Pos
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.recovers++
+	if f.fail != nil {
+		return broker.Recovery{}, f.fail
+	}
 	rec := broker.Recovery{Head: after}
 	if after.Epoch != testEpoch || after.Offset < f.gone {
 		return broker.Recovery{Head: f.head}, nil

@@ -156,7 +156,7 @@ func appendEnvelope(b []byte, ev *broker.Event) []byte {
 		b = appendJSONString(b, ev.Key)
 	}
 	switch {
-	case json.Valid(ev.Data):
+	case json.Valid(ev.Data) && utf8.Valid(ev.Data): // a JSON string may hold any byte to the former
 		b = append(b, `,"data":`...)
 		b = append(b, ev.Data...)
 	case utf8.Valid(ev.Data):

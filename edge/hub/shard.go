@@ -44,9 +44,11 @@ type Shard struct {
 	behind  []*Sub // whose conns were blocked
 	stalled []*Sub // ... for long
 	rising  int    // of those, how many are to be looked at
-	scratch []*Sub
-	joined  []byte // what a subscriber is sent that catches up
-	skipped uint64
+	// postponed are those that the broker could not answer.
+	postponed []*Sub
+	scratch   []*Sub
+	joined    []byte // what a subscriber is sent that catches up
+	skipped   uint64
 
 	frozen    bool
 	scheduled atomic.Bool
@@ -66,8 +68,8 @@ type item struct {
 	head     broker.Position
 	backlog  []*Message // what came since
 	err      error
-	sub      *Sub // its recovery
-	recovery *broker.Recovery
+	sub      *Sub             // its recovery
+	recovery *broker.Recovery // nil if the broker could not tell
 }
 
 // push adds to the inbox and wakes the loop. A message waits for room; an answer does not.
@@ -245,9 +247,10 @@ func (s *Shard) opened(it *item) {
 	}
 }
 
-// Tick closes topics that have had no subscriber for the linger time. To be called about
-// once a second.
+// Tick closes topics that have had no subscriber for the linger time, and has resumes that the
+// broker could not answer tried again. To be called about once a second.
 func (s *Shard) Tick() {
+	s.retry()
 	deadline := s.clock() - int64(s.hub.cfg.Linger)
 	kept := s.idle[:0]
 	for _, t := range s.idle {

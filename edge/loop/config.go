@@ -44,8 +44,8 @@ type Config struct {
 	// PingInterval is the time between pings (comments on a server-sent stream). 1 s to 1 h,
 	// default 25 s.
 	PingInterval time.Duration
-	// PongTimeout is how long a client may take to answer a ping before it is closed with
-	// [ReasonPongTimeout]. 100 ms to 10 min, default 10 s.
+	// PongTimeout is how long a client may take to answer a ping, or a stream's kernel to acknowledge the
+	// comment, before it is closed with [ReasonPongTimeout]. 100 ms to 10 min, default 10 s.
 	PongTimeout time.Duration
 	// DrainTimeout bounds the window over which conns are closed at shutdown: it is as long as it
 	// takes for them to come back at the most conns a second that this edge was seen to accept, or

@@ -176,6 +176,9 @@ func (c *conn) finish(r CloseReason) {
 	}
 	c.unsubscribe()
 	c.open, c.echo = nil, nil
+	if c.state != stateClosing {
+		c.loop.closing++
+	}
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
 	c.drop()
@@ -232,7 +235,9 @@ func (c *conn) expired() {
 		c.expiredBlocked()
 		return
 	}
-	c.pending = 0
+	if c.state != stateStream {
+		c.pending = 0
+	}
 	switch c.state {
 	case stateProxy:
 		c.abort(ReasonHandshakeTimeout)
@@ -247,8 +252,7 @@ func (c *conn) expired() {
 		c.loop.wheel.arm(c, cfg.PongTimeout)
 		c.write(pingFrame)
 	case stateStream:
-		c.loop.wheel.arm(c, cfg.PingInterval)
-		c.Deliver(streamComment, 0)
+		c.expiredStream()
 	case stateClosing:
 		c.abort(c.reason)
 	case stateClosed:

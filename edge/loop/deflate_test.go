@@ -97,7 +97,8 @@ func TestOfferIsNeverAnError(t *testing.T) {
 		{"an acceptable one", offer, agreed},
 		{"one in other case", "sec-websocket-extensions: permessage-deflate\r\n", agreed},
 		{"a window that we have", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=15\r\n", agreed + "; server_max_window_bits=15"},
-		{"a window that we have not", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n", ""},
+		{"a smaller window", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n", agreed + "; server_max_window_bits=9"},
+		{"a window that cannot be", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7\r\n", ""},
 		{"in the second field", "Sec-WebSocket-Extensions: x-foo\r\nSec-WebSocket-Extensions: permessage-deflate\r\n", agreed},
 		{"behind a broken field", "Sec-WebSocket-Extensions: ;;=\"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n", agreed},
 		{"a broken one", "Sec-WebSocket-Extensions: permessage-deflate; =\xff;\"\r\n", ""},
@@ -111,6 +112,26 @@ func TestOfferIsNeverAnError(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNoMessageIsCompressedThatASmallWindowHasNoRoomFor: within a message nothing refers further back than
+// it is long. Events are compressed for the window of 32 KiB alone.
+func TestNoMessageIsCompressedThatASmallWindowHasNoRoomFor(t *testing.T) {
+	r := start(t, Config{Echo: true})
+	small := "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n"
+	c := r.open("/echo", small)
+	for _, n := range []int{512, 513} {
+		text := strings.Repeat("x", n)
+		c.send(masked(0xc1, deflate(t, text)))
+		if n > 512 {
+			c.wantPlain(1, text)
+		} else {
+			c.wantDeflated(1, text)
+		}
+	}
+	c = r.open("/ws/a", small)
+	r.publish("a", longPayload)
+	c.wantPlain(1, longPayload)
 }
 
 func TestCompressionThatIsOffIsNotAgreed(t *testing.T) {
@@ -140,8 +161,8 @@ func TestEchoInflatesAndDeflates(t *testing.T) {
 	c.wantDeflated(1, longPayload)
 	whole := deflate(t, longPayload)
 	c.send(masked(0x42, whole[:5]) + masked(0x00, "") + masked(0x89, "ping") + masked(0x00, whole[5:20]) + masked(0x80, whole[20:]))
-	c.wantDeflated(2, longPayload)
 	c.wantPlain(10, "ping")
+	c.wantDeflated(2, longPayload)
 	c.send(masked(0x01, "pl") + masked(0x80, "ain")) // a plain message stays allowed
 	c.wantPlain(1, "plain")
 	full := strings.Repeat("x", 64<<10) // the default limit, to the byte

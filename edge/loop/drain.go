@@ -47,8 +47,7 @@ func (s *Server) drain() {
 	s.log.Info("draining", "conns", s.Conns(), "window", window, "accepted_per_second_at_most", rate)
 	s.each(func(l *loop) {
 		l.draining = true
-		l.drainTicks = int(window / tick)
-		l.drain()
+		l.drainTicks = int(window / tick) // the first share leaves with the next tick
 	})
 	deadline := time.After(window + closeLinger + 10*tick)
 	t := time.NewTicker(tick)
@@ -65,9 +64,9 @@ func (s *Server) drain() {
 
 // drain closes this tick's share of the conns, so that all are closed within the window.
 func (l *loop) drain() {
-	share := l.conns
+	share := l.conns - l.closing
 	if l.drainTicks > 1 {
-		share = (l.conns + l.drainTicks - 1) / l.drainTicks
+		share = (share + l.drainTicks - 1) / l.drainTicks
 		l.drainTicks--
 	}
 	for _, c := range l.wheel.pick(share, func(c *conn) bool { return c.state < stateClosing }) {

@@ -78,6 +78,9 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 	given := s.freeze()
 	defer func() {
 		if err != nil {
+			if e := s.hooks.regain(); e != nil {
+				s.log.Error("not all that was given up for a takeover could be taken back", "err", e)
+			}
 			s.thaw(given)
 			s.acceptAgain(stopped)
 		}
@@ -89,6 +92,9 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 		}
 	}
 	t.Left = s.Conns() - t.Moved
+	if err := s.hooks.release(); err != nil {
+		return t, err
+	}
 	if err := p.Send(msgAll, nil); err != nil {
 		return t, err
 	}
@@ -117,10 +123,9 @@ func (s *Server) greet(p *handover.Peer) error {
 	if err := m.Decode(&theirs); err != nil {
 		return err
 	}
-	if theirs.Version != takeoverVersion {
-		why := fmt.Sprintf("this weir hands over by version %d, the other takes over by %d: stop this one, and start the other without --takeover", takeoverVersion, theirs.Version)
-		_ = p.Send(msgRefused, refusal{why}) // it ends either way
-		return errors.New(why)
+	if err := s.mayGive(&theirs); err != nil {
+		_ = p.Send(msgRefused, refusal{err.Error()}) // it ends either way
+		return err
 	}
 	ours := hello{
 		Version: takeoverVersion, PID: os.Getpid(), Address: s.addr.Load().String(),
@@ -135,6 +140,14 @@ func (s *Server) greet(p *handover.Peer) error {
 		listeners = append(listeners, fds...)
 	}
 	return p.Send(msgHello, ours, listeners...)
+}
+
+// mayGive says why nothing can be given.
+func (s *Server) mayGive(theirs *hello) error {
+	if theirs.Version != takeoverVersion {
+		return fmt.Errorf("this weir hands over by version %d, the other takes over by %d: stop this one, and start the other without --takeover", takeoverVersion, theirs.Version)
+	}
+	return s.hooks.may()
 }
 
 // expect receives a message that must be of a kind.

@@ -21,6 +21,7 @@ type handed struct {
 	Opening *handedOpening
 	Echo    *handedEcho
 	Pinged  bool
+	Pending uint32 // see conn
 	Age     time.Duration
 	Skipped uint32
 	Falls   [causes]uint16
@@ -31,7 +32,8 @@ type handedOpening struct {
 	Variant            hub.Variant
 	Stream             bool
 	Key                []byte
-	Extensions, Origin string
+	Origin, Extensions string
+	WindowBits         uint8
 	Topics             []broker.Topic
 	Since              []broker.Position
 }
@@ -41,12 +43,13 @@ type handedEcho struct {
 	Op         ws.OpCode
 	Compressed bool
 	Part       []byte
+	Valid      int
 }
 
 // hand is c as it stands. Its loop's shard is frozen.
 func (c *conn) hand() handed {
 	h := handed{
-		State: c.state, Decoder: c.decoder.State(), Pinged: c.pinged,
+		State: c.state, Decoder: c.decoder.State(), Pinged: c.pinged, Pending: c.pending,
 		Age: c.loop.since(c.past.opened), Skipped: c.past.skipped, Falls: c.past.falls,
 	}
 	if c.proxied {
@@ -60,14 +63,17 @@ func (c *conn) hand() handed {
 		h.Places = append(h.Places, c.sub.Place())
 	}
 	if o := c.open; o != nil {
-		h.Opening = &handedOpening{o.variant, o.stream, o.key, o.extensions, o.origin, o.topics, o.since}
+		h.Opening = &handedOpening{
+			Variant: o.variant, Stream: o.stream, Key: o.key, Origin: o.origin,
+			Extensions: o.deflate.answer, WindowBits: o.deflate.windowBits, Topics: o.topics, Since: o.since,
+		}
 	} else {
 		for _, s := range c.others() {
 			h.Places = append(h.Places, s.Place())
 		}
 	}
 	if e := c.echo; e != nil {
-		h.Echo = &handedEcho{e.op, e.compressed, e.buf}
+		h.Echo = &handedEcho{e.op, e.compressed, e.buf, e.valid}
 	}
 	return h
 }
@@ -75,7 +81,7 @@ func (c *conn) hand() handed {
 // adopt makes of c what it was in the process before, all but its subscriptions.
 func (c *conn) adopt(h *handed) {
 	l := c.loop
-	c.state, c.pinged = h.State, h.Pinged
+	c.state, c.pinged, c.pending = h.State, h.Pinged, h.Pending
 	c.decoder.Restore(h.Decoder)
 	c.past = past{opened: l.wheel.now - uint32(h.Age/tick), skipped: h.Skipped, falls: h.Falls} //nolint:gosec // wraps on purpose
 	if h.Client.IsValid() {
@@ -85,7 +91,7 @@ func (c *conn) adopt(h *handed) {
 		l.carried[c], c.carries = h.Carry, true
 	}
 	if h.Echo != nil {
-		c.echo = &echo{op: h.Echo.Op, compressed: h.Echo.Compressed, buf: h.Echo.Part}
+		c.echo = &echo{op: h.Echo.Op, compressed: h.Echo.Compressed, buf: h.Echo.Part, valid: h.Echo.Valid}
 	}
 	if h.State != stateProxy {
 		l.server.gate.Adopt(c.address())
@@ -105,8 +111,8 @@ func (c *conn) adopt(h *handed) {
 func (c *conn) goOn(h *handed) {
 	if o := h.Opening; o != nil {
 		c.subscribe(&opening{
-			variant: o.Variant, stream: o.Stream, key: o.Key, extensions: o.Extensions, origin: o.Origin,
-			topics: o.Topics, since: o.Since,
+			variant: o.Variant, stream: o.Stream, key: o.Key, origin: o.Origin,
+			deflate: agreement{o.Extensions, o.WindowBits}, topics: o.Topics, since: o.Since,
 		})
 		return
 	}

@@ -31,6 +31,7 @@ type loop struct {
 	poller     int   // epoll(7) descriptor, known with the kick
 	frozen     bool  // in a takeover
 	conns      int
+	closing    int // of them, in stateClosing
 	// proxied are the clients that PROXY headers named; a conn without one has no entry.
 	proxied map[*conn]netip.AddrPort
 	// carried is what conns from another process had to read there; few have anything.
@@ -43,13 +44,13 @@ type loop struct {
 	drainTicks int
 
 	// Scratch of one callback at a time.
-	request        http1.Request
-	echoKey        []byte
-	echoExtensions string
-	scratch        []byte
-	inflated       []byte
-	pong           []byte
-	sinceUp        int // ticks since the shard's last Tick
+	request     http1.Request
+	echoKey     []byte
+	echoDeflate agreement
+	scratch     []byte
+	inflated    []byte
+	pongs       pongs
+	sinceUp     int // ticks since the shard's last Tick
 }
 
 // newLoop is called on the loop el itself, at its first conn.
@@ -61,7 +62,6 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		headLimits: http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: maxHeadFields},
 		el:         el,
 		stats:      &stats{},
-		pong:       make([]byte, 0, 125),
 		proxied:    map[*conn]netip.AddrPort{},
 		carried:    map[*conn][]byte{},
 	}
@@ -163,6 +163,9 @@ func (l *loop) onClose(c *conn) {
 	c.endWith(ReasonPeerGone)
 	c.unsubscribe()
 	l.wheel.disarm(c)
+	if c.state == stateClosing {
+		l.closing--
+	}
 	c.state = stateClosed
 	c.open, c.echo = nil, nil
 	if c.refused {

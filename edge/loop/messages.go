@@ -27,10 +27,27 @@ type echo struct {
 	op         ws.OpCode
 	compressed bool
 	buf        []byte
+	valid      int // bytes of buf that were found to be UTF-8
 }
 
-// readFrames takes the whole frames that have come. Of the pings among them the newest is
-// answered (RFC 6455 section 5.5.3 allows that), so that a run of pings costs one write.
+// maxPongs bounds the pings of one read that are answered each, for clients that count; of those past it
+// the newest is (RFC 6455 section 5.5.3 allows that of all), so that a flood of pings is not one of pongs.
+const maxPongs = 16
+
+// pongs are the answers to a run of pings.
+type pongs struct {
+	frames  []byte
+	n, last int // how many, and where the last begins
+}
+
+func (p *pongs) add(payload []byte) {
+	if p.n < maxPongs {
+		p.n, p.last = p.n+1, len(p.frames)
+	}
+	p.frames = ws.AppendFrame(p.frames[:p.last], ws.OpPong, payload)
+}
+
+// readFrames takes the whole frames that have come. A run of pings costs one write.
 func (c *conn) readFrames() {
 	if n := c.buffered(); n == 0 || n < int(c.need) {
 		return
@@ -39,9 +56,8 @@ func (c *conn) readFrames() {
 	if err != nil {
 		return
 	}
-	c.heard()
-	used, pings := 0, 0
-	pong := c.loop.pong[:0]
+	used := 0
+	c.loop.pongs = pongs{frames: c.loop.pongs.frames[:0]}
 	for c.state == stateMessages {
 		f, n, err := c.decoder.Next(b[used:], &c.loop.limits)
 		if err != nil {
@@ -54,21 +70,22 @@ func (c *conn) readFrames() {
 			break
 		}
 		used += n
-		if f.OpCode == ws.OpPing {
-			pong = append(pong[:0], f.Payload...)
-			pings++
-			continue
-		}
 		c.takeFrame(f)
 	}
-	if pings > 0 && c.state == stateMessages {
-		c.loop.stats.pings.Add(uint64(pings)) //nolint:gosec // a count, never negative
-		c.loop.scratch = ws.AppendFrame(c.loop.scratch[:0], ws.OpPong, pong)
-		c.reply(c.loop.scratch)
-	}
+	c.answerPings()
 	if used > 0 && c.state == stateMessages {
+		c.heard() // a part of a frame is no sign of life: it can be made to last for hours
 		c.discard(used)
 	}
+}
+
+// answerPings sends the pongs that are due: before the answer to what stands behind the pings.
+func (c *conn) answerPings() {
+	p := &c.loop.pongs
+	if p.n > 0 && c.state == stateMessages {
+		c.reply(p.frames)
+	}
+	*p = pongs{frames: p.frames[:0]}
 }
 
 // wantedBytes is how many bytes must be buffered before the frame at the start of b is whole,
@@ -83,9 +100,15 @@ func wantedBytes(b []byte) uint32 {
 
 func (c *conn) takeFrame(f ws.Frame) {
 	switch f.OpCode {
+	case ws.OpPing:
+		c.loop.stats.pings.Add(1)
+		c.loop.pongs.add(f.Payload)
 	case ws.OpPong:
+		c.loop.stats.pongs.Add(1)
 	case ws.OpClose:
-		c.takeClose(f.Payload)
+		if c.answerPings(); c.state == stateMessages {
+			c.takeClose(f.Payload)
+		}
 	default:
 		if c.echo == nil {
 			c.closeWith(ReasonNotAllowed, closePolicy, "this door only sends: publish with POST /api/publish")
@@ -125,13 +148,17 @@ func (c *conn) takeEcho(f ws.Frame) {
 	e := c.echo
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
-		e.op, e.compressed = f.OpCode, f.Compressed
+		e.op, e.compressed, e.valid = f.OpCode, f.Compressed, 0
 	}
 	if f.OpCode == ws.OpContinuation || !f.Fin {
 		e.buf = append(e.buf, f.Payload...)
 		message = e.buf
 	}
 	if !f.Fin {
+		c.checkText()
+		return
+	}
+	if c.answerPings(); c.state != stateMessages {
 		return
 	}
 	e.buf = nil
@@ -142,12 +169,29 @@ func (c *conn) takeEcho(f ws.Frame) {
 			return
 		}
 	}
-	if e.op == ws.OpText && !ws.ValidText(message) {
-		c.closeWith(ReasonInvalidUTF8, closeInvalidUTF8, "a text message must be UTF-8")
+	if e.op == ws.OpText && !ws.ValidText(message[e.valid:]) {
+		c.closeInvalidText()
 		return
 	}
 	c.loop.scratch = c.appendMessage(c.loop.scratch[:0], e.op, message)
 	c.reply(c.loop.scratch)
+}
+
+// checkText ends the conn as soon as a fragment shows that the text cannot become UTF-8. A compressed one
+// is looked at when it is inflated.
+func (c *conn) checkText() {
+	e := c.echo
+	if e.op != ws.OpText || e.compressed {
+		return
+	}
+	n, ok := ws.ValidTextPrefix(e.buf[e.valid:])
+	if e.valid += n; !ok {
+		c.closeInvalidText()
+	}
+}
+
+func (c *conn) closeInvalidText() {
+	c.closeWith(ReasonInvalidUTF8, closeInvalidUTF8, "a text message must be UTF-8")
 }
 
 // reply writes what the client asked for, unless it does not read its answers.

@@ -24,13 +24,14 @@ const (
 	ReasonSubscribeFailed
 	// ReasonProtocolError: a frame broke RFC 6455, or a compressed message RFC 7692.
 	ReasonProtocolError
-	// ReasonTooLarge: a message or frame was over MaxMessageBytes, as it came or inflated.
+	// ReasonTooLarge: a message or frame was over MaxMessageBytes, as it came or inflated, or had too many
+	// empty fragments.
 	ReasonTooLarge
 	// ReasonInvalidUTF8: a text message was not UTF-8.
 	ReasonInvalidUTF8
 	// ReasonNotAllowed: the client sent a message where this door only sends.
 	ReasonNotAllowed
-	// ReasonPongTimeout: a ping was not answered within PongTimeout.
+	// ReasonPongTimeout: a ping was not answered, or a stream's comment not acknowledged, within PongTimeout.
 	ReasonPongTimeout
 	// ReasonSlowConsumer: the client did not read, and MaxPendingBytes was reached.
 	ReasonSlowConsumer

@@ -41,14 +41,14 @@ func retryAfter(seconds string) []http1.Field {
 
 // opening is a request whose topics are being opened. It outlives the request's bytes.
 type opening struct {
-	variant    hub.Variant
-	stream     bool   // server-sent events
-	key        []byte // Sec-WebSocket-Key
-	extensions string // answer to Sec-WebSocket-Extensions
-	origin     string // to be allowed by name in the answer
-	topics     []broker.Topic
-	since      []broker.Position // one a topic, or none at all
-	waiting    int               // topics not open yet
+	variant hub.Variant
+	stream  bool   // server-sent events
+	key     []byte // Sec-WebSocket-Key
+	deflate agreement
+	origin  string // to be allowed by name in the answer
+	topics  []broker.Topic
+	since   []broker.Position // one a topic, or none at all
+	waiting int               // topics not open yet
 }
 
 // readHead parses the request once its head is complete, and routes it.
@@ -109,7 +109,7 @@ func (c *conn) respondError(reason CloseReason, e *httpError) {
 }
 
 // route decides what a request asks for: an opening to be subscribed, nil for /echo (whose
-// key and extensions it leaves in l.echoKey and l.echoExtensions), or an error.
+// key and compression it leaves in l.echoKey and l.echoDeflate), or an error.
 func (l *loop) route(r *http1.Request) (*opening, error) {
 	if l.draining {
 		return nil, errDraining
@@ -138,7 +138,7 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 		return nil, err
 	}
 	if path == "/echo" {
-		l.echoKey, l.echoExtensions = append(l.echoKey[:0], key...), l.agreeDeflate(r)
+		l.echoKey, l.echoDeflate = append(l.echoKey[:0], key...), l.agreeDeflate(r)
 		return nil, nil
 	}
 	o := &opening{key: bytes.Clone(key), origin: origin}
@@ -150,7 +150,7 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 	if err := l.readQuery(o, r); err != nil {
 		return nil, err
 	}
-	if o.extensions = l.agreeDeflate(r); o.extensions != "" {
+	if o.deflate = l.agreeDeflate(r); o.deflate.shared() {
 		o.variant = o.variant.Deflated()
 	}
 	return o, nil

@@ -269,29 +269,38 @@ func (r *rig) open(target string, extra ...string) *client {
 // frame reads one server frame.
 func (c *client) frame() (op byte, payload string) {
 	c.t.Helper()
-	var h [2]byte
-	if _, err := io.ReadFull(c.r, h[:]); err != nil {
+	op, payload, err := readFrame(c.r)
+	if err != nil {
 		c.t.Fatalf("read a frame: %v", err)
+	}
+	return op, payload
+}
+
+// readFrame reads a frame as a server must send it.
+func readFrame(r io.Reader) (op byte, payload string, err error) {
+	var h [2]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, "", err
 	}
 	n := int(h[1] & 0x7f)
 	if h[1]&0x80 != 0 || h[0]&0x80 == 0 {
-		c.t.Fatalf("a server's frame must be final and unmasked: % x", h)
+		return 0, "", fmt.Errorf("a server's frame must be final and unmasked: % x", h)
 	}
 	switch n {
 	case 126:
 		var l [2]byte
-		_, _ = io.ReadFull(c.r, l[:])
+		_, _ = io.ReadFull(r, l[:])
 		n = int(binary.BigEndian.Uint16(l[:]))
 	case 127:
 		var l [8]byte
-		_, _ = io.ReadFull(c.r, l[:])
+		_, _ = io.ReadFull(r, l[:])
 		n = int(binary.BigEndian.Uint64(l[:])) //nolint:gosec // our own server's length
 	}
 	b := make([]byte, n)
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		c.t.Fatalf("read a frame's payload: %v", err)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return 0, "", fmt.Errorf("the payload: %w", err)
 	}
-	return h[0] & 0x0f, string(b)
+	return h[0] & 0x0f, string(b), nil
 }
 
 func (c *client) wantFrame(op byte, payload string) {

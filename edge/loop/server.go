@@ -35,6 +35,7 @@ type Server struct {
 	addr    atomic.Pointer[net.TCPAddr]
 
 	predecessor *predecessor // nil: none
+	hooks       Hooks
 
 	accepts acceptMeter
 
@@ -84,6 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
 			gnet.WithTicker(true),
+			gnet.WithReuseAddr(true), // conns of an edge that was killed must not keep the next one off the port
 			gnet.WithLogger(gnetLog{s.log}),
 		)
 	}()

@@ -36,6 +36,16 @@ func tcpInfo(fd int) (TCPInfo, bool) {
 	}, true
 }
 
+// acknowledged is the low half of how many bytes of a connection the client's kernel has acknowledged, and
+// whether those are all that ours took.
+func acknowledged(fd int) (acked uint32, all, ok bool) {
+	i, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, false, false
+	}
+	return uint32(i.Bytes_acked), i.Unacked == 0 && i.Notsent_bytes == 0, true //nolint:gosec // the low half is what is kept
+}
+
 // sendQueue is how many bytes the kernel holds of a connection that are not acknowledged (tcp(7),
 // SIOCOUTQ).
 func sendQueue(fd int) int {

@@ -18,6 +18,7 @@ type stats struct {
 	deliveries    atomic.Uint64
 	sentBytes     atomic.Uint64
 	pings         atomic.Uint64
+	pongs         atomic.Uint64
 	stalls        atomic.Uint64
 	behind        atomic.Int64
 	skipped       atomic.Uint64
@@ -43,8 +44,10 @@ type Stats struct {
 	Writes, Deliveries uint64
 	// SentBytes counts bytes handed to the kernel or queued for it.
 	SentBytes uint64
-	// Pings counts pings from clients, answered or joined with a later one.
+	// Pings counts pings from clients, answered or, in a flood, joined with a later one.
 	Pings uint64
+	// Pongs counts pongs from clients, asked for or not.
+	Pongs uint64
 	// InboxStalls counts how often the broker's reader waited for a loop.
 	InboxStalls uint64
 	// Behind are the subscriptions now whose conns have bytes outstanding, and which are therefore
@@ -86,6 +89,7 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Deliveries += st.deliveries.Load()
 		total.SentBytes += st.sentBytes.Load()
 		total.Pings += st.pings.Load()
+		total.Pongs += st.pongs.Load()
 		total.InboxStalls += st.stalls.Load()
 		total.Behind += int(st.behind.Load())
 		total.Skipped += st.skipped.Load()

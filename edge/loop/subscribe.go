@@ -82,7 +82,7 @@ func (c *conn) accept() {
 		c.state = stateStream
 		c.loop.scratch = appendStreamHead(c.loop.scratch[:0], o.origin)
 	} else {
-		c.upgrade(o.key, o.extensions)
+		c.upgrade(o.key, o.deflate)
 	}
 	c.established()
 	c.write(c.loop.scratch)
@@ -99,10 +99,10 @@ func (c *conn) accept() {
 }
 
 // upgrade makes the conn a WebSocket, and the answer to its handshake in the loop's scratch.
-func (c *conn) upgrade(key []byte, extensions string) {
+func (c *conn) upgrade(key []byte, deflate agreement) {
 	c.state = stateMessages
-	c.decoder.Deflate = extensions != ""
-	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", extensions)
+	c.decoder.Deflate, c.decoder.WindowBits = deflate.answer != "", deflate.windowBits
+	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", deflate.answer)
 }
 
 // established counts an answered handshake and arms the first ping.
@@ -123,7 +123,7 @@ func (c *conn) armPing() {
 
 // startEcho answers the handshake of /echo.
 func (c *conn) startEcho() {
-	c.upgrade(c.loop.echoKey, c.loop.echoExtensions)
+	c.upgrade(c.loop.echoKey, c.loop.echoDeflate)
 	c.echo = &echo{}
 	c.established()
 	c.write(c.loop.scratch)

@@ -124,9 +124,8 @@ func (s *Server) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if failed, err := s.hub.Expect(ctx, p.hello.Topics); failed > 0 {
-		s.log.Warn("topics not opened before the takeover", "topics", failed, "err", err)
-	}
+	// What cannot be opened yet is tried again: the bus may be among what is to be acquired.
+	_, _ = s.hub.Expect(ctx, p.hello.Topics)
 	_ = p.peer.SetDeadline(time.Now().Add(freezeLimit))
 	if err := p.peer.Send(msgReady, nil); err != nil {
 		return err
@@ -134,10 +133,7 @@ func (s *Server) take(ctx context.Context) error {
 	frozen := time.Now()
 	arrived, err := s.receiveConns(p.peer)
 	if err == nil {
-		s.hub.Reach(ctx, earliest(arrived))
-		if err = p.peer.Send(msgPrepared, nil); err == nil {
-			_, err = s.expect(p.peer, msgCommit)
-		}
+		err = s.prepare(ctx, arrived)
 	}
 	if err != nil {
 		for i := range arrived {
@@ -158,6 +154,29 @@ func (s *Server) take(ctx context.Context) error {
 	defer cancel()
 	s.hub.Settle(settleCtx)
 	return nil
+}
+
+// prepare acquires what the giver has released, catches up with what the topics missed, and waits for
+// the giver to commit. If it fails, it has nothing of that.
+func (s *Server) prepare(ctx context.Context, arrived []arrival) (err error) {
+	p := s.predecessor
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.hooks.release())
+		}
+	}()
+	if err := s.hooks.acquire(ctx); err != nil {
+		return err
+	}
+	if failed, err := s.hub.Expect(ctx, p.hello.Topics); failed > 0 {
+		s.log.Warn("topics not opened in the takeover: each of their subscribers tries for itself", "topics", failed, "err", err)
+	}
+	s.hub.Reach(ctx, earliest(arrived))
+	if err := p.peer.Send(msgPrepared, nil); err != nil {
+		return err
+	}
+	_, err = s.expect(p.peer, msgCommit)
+	return err
 }
 
 // placeListeners puts the listeners that were received where the loops' own are, unwatched. A loop

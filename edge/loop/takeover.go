@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -19,8 +20,9 @@ import (
 //	opens the topics
 //	ready ──────────────────────────────► stops its listeners, freezes its loops
 //	      ◄────────────────────────────── conns, some at a time
+//	                                     gives up what only one can have (Hooks.Release)
 //	      ◄────────────────────────────── all
-//	reads what the topics missed
+//	takes that (Hooks.Acquire), reads what the topics missed
 //	prepared ───────────────────────────►
 //	      ◄────────────────────────────── commit, and never touches them again
 //	serves                                drains what could not be moved, and ends
@@ -46,7 +48,7 @@ const (
 	// takeoverPatience bounds the time that a taker may need to open the topics.
 	takeoverPatience = time.Minute
 	// freezeLimit bounds the time for which nobody serves.
-	freezeLimit = 10 * time.Second
+	freezeLimit = 30 * time.Second
 	// handedAtOnce is how many conns go with one message.
 	handedAtOnce = 128
 )
@@ -81,6 +83,50 @@ func (s *Server) takeoverPath() string {
 	}
 	return s.cfg.Takeover
 }
+
+// Hooks tie a takeover to what the process has beside its conns. Each may be nil.
+type Hooks struct {
+	// May says why nothing can be handed over; nil if it can.
+	May func() error
+	// Release gives up what two processes cannot have at once, such as ports. It is called by a giver
+	// that has frozen, and by a taker that fails after Acquire.
+	Release func() error
+	// Regain undoes Release, in a giver whose taker failed.
+	Regain func() error
+	// Acquire takes, in a taker, what the giver has released.
+	Acquire func(context.Context) error
+}
+
+func (h *Hooks) may() error {
+	if h.May == nil {
+		return nil
+	}
+	return h.May()
+}
+
+func (h *Hooks) release() error {
+	if h.Release == nil {
+		return nil
+	}
+	return h.Release()
+}
+
+func (h *Hooks) regain() error {
+	if h.Regain == nil {
+		return nil
+	}
+	return h.Regain()
+}
+
+func (h *Hooks) acquire(ctx context.Context) error {
+	if h.Acquire == nil {
+		return nil
+	}
+	return h.Acquire(ctx)
+}
+
+// SetHooks is called before Run and TakeOver.
+func (s *Server) SetHooks(h Hooks) { s.hooks = h }
 
 // hello is what each end says first.
 type hello struct {

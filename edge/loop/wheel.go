@@ -3,7 +3,8 @@ package loop
 import "time"
 
 const (
-	// tick is the wheel's resolution: deadlines are late by at most this.
+	// tick is the wheel's resolution: a deadline is never early, and late by a tick at most if it is a whole
+	// number of them away, else by less than two.
 	tick = 100 * time.Millisecond
 	// wheelSlots spans 51.2 s; later deadlines go round again.
 	wheelSlots = 512
@@ -25,7 +26,7 @@ func ticksOf(d time.Duration) uint32 {
 // arm sets c's deadline to d from now, replacing the one it had.
 func (w *wheel) arm(c *conn, d time.Duration) {
 	w.disarm(c)
-	c.deadline = w.now + ticksOf(d)
+	c.deadline = w.now + ticksOf(d) + 1 // some of the tick that runs is over
 	w.insert(c)
 }
 

@@ -57,3 +57,19 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 
 // ValidText reports whether a whole text message is UTF-8 (RFC 6455 section 8.1).
 func ValidText(message []byte) bool { return utf8.Valid(message) }
+
+// ValidTextPrefix is the length of the whole runes that the beginning of a text message has; ok is false if no
+// bytes to come can make it UTF-8.
+func ValidTextPrefix(b []byte) (n int, ok bool) {
+	// A rune that is cut has at most the last three bytes.
+	n = len(b)
+	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
+		if at := len(b) - back; utf8.RuneStart(b[at]) {
+			if !utf8.FullRune(b[at:]) {
+				n = at
+			}
+			break
+		}
+	}
+	return n, utf8.Valid(b[:n])
+}

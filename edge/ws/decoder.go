@@ -12,6 +12,10 @@ type Limits struct {
 	RequireMask bool
 }
 
+// MaxEmptyFragments bounds the fragments of a message that carry no byte, the last one aside: no limit of
+// bytes ends a message of them, and each costs as much as one that carries something.
+const MaxEmptyFragments = 128
+
 // Frame is one frame with its payload unmasked. The payload aliases the bytes given to
 // [Decoder.Next] and lives as long as they do.
 type Frame struct {
@@ -26,26 +30,33 @@ type Frame struct {
 // Decoder is what has to be remembered between the frames of one direction of a conn. The
 // zero value is ready.
 type Decoder struct {
-	message int64 // bytes of the open message so far
-	open    bool  // a message was begun and not ended
+	message int64  // bytes of the open message so far
+	empty   uint16 // its fragments without any
+	open    bool   // a message was begun and not ended
 
-	// Deflate says that permessage-deflate was agreed on.
-	Deflate bool
+	// Deflate says that permessage-deflate was agreed on, and WindowBits with which window for the other
+	// direction, see [AcceptDeflate]: the decoder needs it not, and has room for it.
+	Deflate    bool
+	WindowBits uint8
 }
 
 // DecoderState is a Decoder as another process takes it up.
 type DecoderState struct {
-	// Message is how many bytes of the open message were taken, if Open.
-	Message       int64
-	Open, Deflate bool
+	Message    int64
+	Empty      uint16
+	Open       bool
+	Deflate    bool
+	WindowBits uint8
 }
 
 // State is d as [Decoder.Restore] takes it.
-func (d *Decoder) State() DecoderState { return DecoderState{d.message, d.open, d.Deflate} }
+func (d *Decoder) State() DecoderState {
+	return DecoderState{d.message, d.empty, d.open, d.Deflate, d.WindowBits}
+}
 
 // Restore makes d what it was.
 func (d *Decoder) Restore(s DecoderState) {
-	d.message, d.open, d.Deflate = s.Message, s.Open, s.Deflate
+	*d = Decoder{message: s.Message, empty: s.Empty, open: s.Open, Deflate: s.Deflate, WindowBits: s.WindowBits}
 }
 
 // Next takes the next whole frame from the start of b and unmasks its payload in place; n is
@@ -69,13 +80,20 @@ func (d *Decoder) Next(b []byte, lim *Limits) (f Frame, n int, err error) {
 		gobwas.Cipher(payload, h.Mask, 0)
 	}
 	if !h.OpCode.IsControl() {
-		d.message += h.Length
-		d.open = !h.Fin
-		if h.Fin {
-			d.message = 0
-		}
+		d.count(h)
 	}
 	return Frame{OpCode: h.OpCode, Fin: h.Fin, Compressed: h.Rsv == rsv1, Payload: payload}, end, nil
+}
+
+// count notes a frame of a message.
+func (d *Decoder) count(h Header) {
+	d.message += h.Length
+	if h.Length == 0 {
+		d.empty++
+	}
+	if d.open = !h.Fin; h.Fin {
+		d.message, d.empty = 0, 0
+	}
 }
 
 // check judges a header by RFC 6455 sections 5.1 to 5.5, RFC 7692 section 6 and the limits.
@@ -108,6 +126,8 @@ func (d *Decoder) check(h Header, lim *Limits) error {
 		return ErrFrameTooLarge
 	case d.message+h.Length > int64(lim.MaxMessageBytes):
 		return ErrTooLarge
+	case h.Length == 0 && !h.Fin && d.empty == MaxEmptyFragments:
+		return ErrEmptyFragments
 	}
 	return nil
 }

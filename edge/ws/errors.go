@@ -19,6 +19,7 @@ var (
 	ErrInterrupted    = errors.New("a new message before the last one ended")
 	ErrFrameTooLarge  = errors.New("the frame is too large")
 	ErrTooLarge       = errors.New("the message is too large")
+	ErrEmptyFragments = errors.New("the message has too many empty fragments")
 	ErrDeflate        = errors.New("a compressed message is not DEFLATE")
 	ErrClosePayload   = errors.New("a close frame's payload has one byte")
 	ErrCloseCode      = errors.New("the close code may not be sent")
@@ -49,6 +50,7 @@ var frameErrors = []struct {
 	{ErrInterrupted, CodeProtocolError},
 	{ErrFrameTooLarge, CodeTooLarge},
 	{ErrTooLarge, CodeTooLarge},
+	{ErrEmptyFragments, CodeTooLarge},
 	// RFC 7692 names no code for a message that cannot be inflated. Its section 7.2.2 says what
 	// such a message is made of, so another one breaks the protocol: 1002. 1007 is for what a
 	// message says once it is inflated.

@@ -1,35 +1,51 @@
 package ws
 
+import "fmt"
+
 // What we answer an offer of permessage-deflate with. Both sides begin each message with an empty
 // window, so a conn costs no memory between messages and one compressed frame serves every conn.
+const deflateAnswer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
+// Bounds of a window's size (RFC 7692 section 7.1.2), as the exponent of 2.
 const (
-	deflateAnswer       = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-	deflateAnswerWindow = deflateAnswer + "; server_max_window_bits=15"
+	minWindowBits = 8
+	MaxWindowBits = 15
 )
+
+// deflateAnswers name the server's window, for offers that demand one.
+var deflateAnswers = func() (all [MaxWindowBits + 1]string) {
+	for bits := minWindowBits; bits <= MaxWindowBits; bits++ {
+		all[bits] = fmt.Sprintf("%s; server_max_window_bits=%d", deflateAnswer, bits)
+	}
+	return all
+}()
 
 // AcceptDeflate reads one Sec-WebSocket-Extensions field of a client's handshake (RFC 6455 section
 // 9.1) and returns the value to answer with for its first acceptable offer of permessage-deflate,
 // "" if it has none: then the handshake goes on without the extension. A server with several such
 // fields asks for each in order.
 //
+// windowBits is 8 to [MaxWindowBits]: below that, a message of more than 2^windowBits bytes must not be
+// compressed for that client. compress/flate knows only the window of 32 KiB, but without one from the
+// message before it never refers further back than the message is long.
+//
 // Declined is an offer that has an unknown parameter, one twice, or an invalid value (RFC 7692
-// section 7), and one that demands a server_max_window_bits below 15: compress/flate knows only the
-// window of 32 KiB. A field that breaks the grammar anywhere has no offers.
-func AcceptDeflate(field []byte) (answer string) {
+// section 7). A field that breaks the grammar anywhere has no offers.
+func AcceptDeflate(field []byte) (answer string, windowBits int) {
 	p := extensionParser{rest: field}
 	for {
 		for p.take(',') { // RFC 9110 section 5.6.1: a list may have empty elements
 			continue
 		}
 		if len(p.rest) == 0 {
-			return answer
+			return answer, windowBits
 		}
 		offer, ok := p.offer()
 		if !ok || len(p.rest) > 0 && !p.take(',') {
-			return ""
+			return "", 0
 		}
 		if answer == "" {
-			answer = offer.answer()
+			answer, windowBits = offer.answer()
 		}
 	}
 }
@@ -38,6 +54,7 @@ func AcceptDeflate(field []byte) (answer string) {
 type deflateOffer struct {
 	declined bool
 	seen     [4]bool // of deflateParams
+	window   int     // the server's, in bits, if it was seen
 }
 
 // deflateParams are the parameters of RFC 7692 section 7.1.
@@ -64,10 +81,11 @@ func (o *deflateOffer) param(name, value []byte) {
 		ok := value == nil
 		switch i {
 		case serverWindow:
-			ok = string(value) == "15"
+			o.window = windowBits(value)
+			ok = o.window > 0
 		case clientWindow:
 			// A hint of what the client will do at most: our window serves it whatever it is.
-			ok = ok || validWindowBits(value)
+			ok = ok || windowBits(value) > 0
 		}
 		o.declined = o.declined || o.seen[i] || !ok
 		o.seen[i] = true
@@ -76,26 +94,26 @@ func (o *deflateOffer) param(name, value []byte) {
 	o.declined = true
 }
 
-func (o *deflateOffer) answer() string {
+func (o *deflateOffer) answer() (answer string, windowBits int) {
 	switch {
 	case o.declined:
-		return ""
+		return "", 0
 	case o.seen[serverWindow]: // RFC 7692 section 7.1.2.1: whoever accepts it says so
-		return deflateAnswerWindow
+		return deflateAnswers[o.window], o.window
 	default:
-		return deflateAnswer
+		return deflateAnswer, MaxWindowBits
 	}
 }
 
-// validWindowBits reports whether v is 8 to 15 in decimal, without leading zeros.
-func validWindowBits(v []byte) bool {
-	switch len(v) {
-	case 1:
-		return v[0] == '8' || v[0] == '9'
-	case 2:
-		return v[0] == '1' && v[1] >= '0' && v[1] <= '5'
+// windowBits is v, 8 to 15 in decimal without leading zeros; 0 for what is not.
+func windowBits(v []byte) int {
+	switch {
+	case len(v) == 1 && (v[0] == '8' || v[0] == '9'):
+		return int(v[0] - '0')
+	case len(v) == 2 && v[0] == '1' && v[1] >= '0' && v[1] <= '5':
+		return 10 + int(v[1]-'0')
 	}
-	return false
+	return 0
 }
 
 // extensionParser reads the grammar of RFC 6455 section 9.1, with white space between any two of

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,10 @@ var offerRows = []struct {
 	{"a client window of 8", "permessage-deflate; client_max_window_bits=8", noTakeover},
 	{"a client window of 15, quoted", `permessage-deflate; client_max_window_bits="15"`, noTakeover},
 	{"behind another extension", `x-foo; a="1"; a; b=2, permessage-deflate`, noTakeover},
-	{"the second offer, for the first wants a small window", "permessage-deflate; server_max_window_bits=10, permessage-deflate; client_max_window_bits", noTakeover},
+	{"the first of two, though it wants a small window", "permessage-deflate; server_max_window_bits=10, permessage-deflate; client_max_window_bits", noTakeover + "; server_max_window_bits=10"},
+	{"our window of 8", "permessage-deflate; server_max_window_bits=8", noTakeover + "; server_max_window_bits=8"},
+	{"our window of 14", "permessage-deflate; server_max_window_bits=14; client_max_window_bits=9", noTakeover + "; server_max_window_bits=14"},
+	{"the second offer, for the first has a window that cannot be", "permessage-deflate; server_max_window_bits=7, permessage-deflate; client_max_window_bits", noTakeover},
 	{"the first of two good ones", "permessage-deflate; server_max_window_bits=15, permessage-deflate", window15},
 
 	{"nothing", "", ""},
@@ -42,8 +46,7 @@ var offerRows = []struct {
 	{"a value where none may be", "permessage-deflate; server_no_context_takeover=1", ""},
 	{"a value where none may be, of the client", "permessage-deflate; client_no_context_takeover=true", ""},
 	{"our window without a value", "permessage-deflate; server_max_window_bits", ""},
-	{"our window of 8", "permessage-deflate; server_max_window_bits=8", ""},
-	{"our window of 14", "permessage-deflate; server_max_window_bits=14", ""},
+	{"our window of 7", "permessage-deflate; server_max_window_bits=7", ""},
 	{"our window of 16", "permessage-deflate; server_max_window_bits=16", ""},
 	{"a leading zero", "permessage-deflate; server_max_window_bits=015", ""},
 	{"a client window of 7", "permessage-deflate; client_max_window_bits=7", ""},
@@ -64,10 +67,27 @@ var offerRows = []struct {
 	{"a good offer before a broken one", "permessage-deflate, ;", ""},
 }
 
+// windowSaid is the server's window that an answer promises, 0 if it is none.
+func windowSaid(answer string) (bits int) {
+	if answer == "" {
+		return 0
+	}
+	_, text, ok := strings.Cut(answer, "server_max_window_bits=")
+	if !ok {
+		return MaxWindowBits
+	}
+	bits, _ = strconv.Atoi(text)
+	return bits
+}
+
 func TestAnswerToOffers(t *testing.T) {
 	for _, tt := range offerRows {
-		if got := AcceptDeflate([]byte(tt.field)); got != tt.want {
+		got, bits := AcceptDeflate([]byte(tt.field))
+		if got != tt.want {
 			t.Errorf("%s: %q is answered %q, want %q", tt.name, tt.field, got, tt.want)
+		}
+		if said := windowSaid(got); bits != said {
+			t.Errorf("%s: a window of %d bits, answered %q", tt.name, bits, got)
 		}
 	}
 }
@@ -89,17 +109,17 @@ func TestUpgradeResponseNamesTheExtension(t *testing.T) {
 	}
 }
 
-// FuzzAcceptDeflate: whatever a client sends, the answer is one of three, the field is left as it
-// was, and white space around it makes no difference.
+// FuzzAcceptDeflate: whatever a client sends, the answer is one of ours with its window, the field is left
+// as it was, and white space around it makes no difference.
 func FuzzAcceptDeflate(f *testing.F) {
 	for _, tt := range offerRows {
 		f.Add([]byte(tt.field))
 	}
 	f.Fuzz(func(t *testing.T, field []byte) {
 		before := bytes.Clone(field)
-		got := AcceptDeflate(field)
-		if got != "" && got != noTakeover && got != window15 {
-			t.Fatalf("%q is answered %q", field, got)
+		got, bits := AcceptDeflate(field)
+		if got != "" && got != noTakeover && got != noTakeover+"; server_max_window_bits="+strconv.Itoa(bits) || bits != windowSaid(got) || bits > 0 && (bits < 8 || bits > 15) {
+			t.Fatalf("%q is answered %q, %d", field, got, bits)
 		}
 		if got != "" && !bytes.Contains(field, []byte("permessage-deflate")) {
 			t.Fatalf("%q is accepted", field)
@@ -107,7 +127,7 @@ func FuzzAcceptDeflate(f *testing.F) {
 		if !bytes.Equal(field, before) {
 			t.Fatalf("%q became %q", before, field)
 		}
-		if padded := AcceptDeflate(append(append([]byte(" ,\t"), field...), " , "...)); padded != got {
+		if padded, _ := AcceptDeflate(append(append([]byte(" ,\t"), field...), " , "...)); padded != got {
 			t.Fatalf("%q is answered %q, with space around it %q", field, got, padded)
 		}
 	})

@@ -69,6 +69,11 @@ func TestCutAnywhereItWaitsAndChangesNothing(t *testing.T) {
 	}
 }
 
+// emptyFragments is a message of n fragments without a byte, and without an end.
+func emptyFragments(n int) []byte {
+	return append(clientFrame(OpText, false, ""), bytes.Repeat(clientFrame(OpContinuation, false, ""), n-1)...)
+}
+
 // frameFaults has a row for each error that a frame can cause.
 var frameFaults = []struct {
 	name string
@@ -88,6 +93,9 @@ var frameFaults = []struct {
 	{"a continuation of nothing", clientFrame(OpContinuation, true, "x"), ErrContinuation},
 	{"a message inside another", append(clientFrame(OpText, false, "a"), clientFrame(OpText, true, "b")...), ErrInterrupted},
 	{"fragments over the limit", bytes.Repeat(append(clientFrame(OpText, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, false, strings.Repeat("x", 65536))...), 1), ErrShort},
+	{"as many empty fragments as may be", emptyFragments(MaxEmptyFragments), ErrShort},
+	{"one empty fragment more", emptyFragments(MaxEmptyFragments + 1), ErrEmptyFragments},
+	{"a long message after one of empty fragments", append(append(emptyFragments(MaxEmptyFragments), clientFrame(OpContinuation, true, "")...), emptyFragments(MaxEmptyFragments)...), ErrShort},
 	{"one byte over the limit", bytes.Join([][]byte{clientFrame(OpText, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, false, strings.Repeat("x", 65536)), clientFrame(OpContinuation, true, "x")}, nil), ErrTooLarge},
 }
 
@@ -144,6 +152,32 @@ func TestParseClose(t *testing.T) {
 	} {
 		if code, reason, err := ParseClose(tt.in); code != tt.code || string(reason) != tt.reason || !errors.Is(err, tt.err) {
 			t.Errorf("%x: %d %q %v", tt.in, code, reason, err)
+		}
+	}
+}
+
+func TestTextThatMayBecomeUTF8IsToldFromWhatCannot(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		n    int
+		ok   bool
+	}{
+		{"", 0, true},
+		{"aé", 3, true},
+		{"a\xc3", 1, true},
+		{"a\xe1\xbd", 1, true},
+		{"a\xf0\x90\x80", 1, true},
+		{"\xf4", 0, true},
+		{"a\x80", 2, false},
+		{"\xf4\x90", 2, false},
+		{"\xed\xa0", 2, false},
+		{"\xff", 1, false},
+		{"\xffa\xc3", 2, false},
+		{"\xc3\xff\xc3", 2, false},
+		{"\x80\x80\x80\x80", 4, false},
+	} {
+		if n, ok := ValidTextPrefix([]byte(tt.text)); n != tt.n || ok != tt.ok {
+			t.Errorf("%q: %d, %v, want %d, %v", tt.text, n, ok, tt.n, tt.ok)
 		}
 	}
 }
@@ -212,38 +246,40 @@ func TestDecodingAndEncodingAllocateNothing(t *testing.T) {
 	}
 }
 
-// FuzzDecoder feeds bytes in two cuts and at once: the frames and the error are the same, and
+// decodeCut is decode with the bytes coming in two parts.
+func decodeCut(in []byte, cut int, lim Limits) (frames []string, err error) {
+	var d Decoder
+	b := bytes.Clone(in)
+	for end := cut; ; {
+		f, n, err := d.Next(b[:end], &lim)
+		if errors.Is(err, ErrShort) && end < len(b) {
+			end = len(b)
+			continue
+		}
+		if err != nil {
+			return frames, err
+		}
+		frames = append(frames, string('0'+byte(f.OpCode))+":"+string(f.Payload))
+		b, end = b[n:], max(end-n, 0)
+	}
+}
+
+// FuzzDecoder feeds bytes cut at every one and at once: the frames and the error are the same, and
 // nothing declared makes it allocate or read past the end.
 func FuzzDecoder(f *testing.F) {
 	for _, tt := range frameFaults {
 		if len(tt.in) < 100 {
-			f.Add(tt.in, 1)
+			f.Add(tt.in)
 		}
 	}
-	f.Add(append(clientFrame(OpText, false, "he"), clientFrame(OpContinuation, true, "llo")...), 3)
-	f.Fuzz(func(t *testing.T, in []byte, cut int) {
+	f.Add(append(clientFrame(OpText, false, "he"), clientFrame(OpContinuation, true, "llo")...))
+	f.Fuzz(func(t *testing.T, in []byte) {
 		want, wantErr := decode(in, server)
-		var d Decoder
-		b := bytes.Clone(in)
-		var got []string
-		end := 0
-		if len(b) > 0 {
-			end = ((cut % len(b)) + len(b)) % len(b)
-		}
-		for {
-			fr, n, err := d.Next(b[:end], &server)
-			if errors.Is(err, ErrShort) && end < len(b) {
-				end = len(b)
-				continue
+		for cut := range min(len(in), 512) {
+			got, err := decodeCut(in, cut, server)
+			if !errors.Is(err, wantErr) || strings.Join(got, "|") != strings.Join(want, "|") {
+				t.Fatalf("cut at %d %q, %v; whole %q, %v", cut, got, err, want, wantErr)
 			}
-			if err != nil {
-				if !errors.Is(err, wantErr) || strings.Join(got, "|") != strings.Join(want, "|") {
-					t.Fatalf("in parts %q, %v; whole %q, %v", got, err, want, wantErr)
-				}
-				return
-			}
-			got = append(got, string('0'+byte(fr.OpCode))+":"+string(fr.Payload))
-			b, end = b[n:], end-n
 		}
 	})
 }

@@ -28,6 +28,8 @@ type Config struct {
 	Bus   bus.Config
 	XDP   XDP
 	Log   Log
+	// BusSecretFile is where Bus.Secret was read from, if it was.
+	BusSecretFile string
 	// Warnings are what looks like a mistake and may be none: variables that are nearly ours.
 	Warnings []string
 }
@@ -117,6 +119,7 @@ func Load(path string, environ []string) (*Config, error) {
 		l.file(text)
 	}
 	l.environ(environ)
+	l.readSecret()
 	l.check()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
@@ -274,6 +277,28 @@ func (l *loader) environ(environ []string) {
 		if err := s.set(l.config, values); err != nil {
 			l.fail(0, "", "%s", err)
 		}
+	}
+}
+
+// readSecret reads the file of bus.secret, if there is one.
+func (l *loader) readSecret() {
+	const key = "bus.secret_file"
+	path := l.config.BusSecretFile
+	if path == "" {
+		return
+	}
+	l.source = sourceOr(l.source)
+	if l.config.Bus.Secret != "" {
+		l.fail(l.lines[key], key, "is set, and so is bus.secret: keep one")
+		return
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		l.fail(l.lines[key], key, "cannot be read: %s", err)
+		return
+	}
+	if l.config.Bus.Secret = strings.TrimSpace(string(text)); l.config.Bus.Secret == "" {
+		l.fail(l.lines[key], key, "is %q: that file is empty: openssl rand -hex 24 >%s", path, path)
 	}
 }
 

@@ -66,7 +66,10 @@ func settings() []setting {
 		size("bus.max_event", "bus.MaxEventBytes", "largest payload", func(c *Config) *int { return &c.Bus.MaxEventBytes }),
 		number("bus.history_events", "bus.HistoryEvents", "events kept of a topic", func(c *Config) *int64 { return &c.Bus.HistoryEvents }),
 		duration("bus.history_age", "bus.HistoryAge", "time an event is kept", func(c *Config) *time.Duration { return &c.Bus.HistoryAge }),
-		text("bus.listen", "bus.Listen", "address for NATS clients; empty: none", func(c *Config) *string { return &c.Bus.Listen }),
+		text("bus.listen", "bus.Listen", "address for edges and NATS clients; empty: none, for weir broker 127.0.0.1:4222", func(c *Config) *string { return &c.Bus.Listen }),
+		texts("bus.servers", "bus.Servers", "for weir edge: its broker, such as nats://10.0.0.5:4222", func(c *Config) *[]string { return &c.Bus.Servers }),
+		secret("bus.secret", "bus.Secret", "what broker and edges share, so that those are let in with all rights; never printed", func(c *Config) *string { return &c.Bus.Secret }),
+		text("bus.secret_file", "", "file with it, instead", func(c *Config) *string { return &c.BusSecretFile }),
 		oneOf("xdp.enabled", "quotas in XDP: auto (where the kernel and our rights allow it), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Enabled }),
 		text("xdp.interface", "xdp.interface", "network interface they guard", func(c *Config) *string { return &c.XDP.Interface }),
 		oneOf("xdp.attach", "native, generic, or auto: native where the driver has it", []string{"auto", "native", "generic"}, func(c *Config) *string { return &c.XDP.Attach }),
@@ -113,6 +116,13 @@ func text(key, field, doc string, at func(*Config) *string) setting {
 			return err
 		},
 	}
+}
+
+// secret is a text that is read and not printed.
+func secret(key, field, doc string, at func(*Config) *string) setting {
+	s := text(key, field, doc, at)
+	s.get = func(*Config) string { return `""` }
+	return s
 }
 
 func texts(key, field, doc string, at func(*Config) *[]string) setting {

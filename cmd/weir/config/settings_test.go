@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -30,6 +32,31 @@ func TestLimitsOfClientsAreReadAndChecked(t *testing.T) {
 	} {
 		if _, err := Parse("x", []byte("edge:\n  "+text+"\n")); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestSecretIsReadFromAFileAndNeverPrinted(t *testing.T) {
+	const secret = "0123456789abcdef0123"
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load("", []string{"WEIR_BUS_SECRET_FILE=" + path, "WEIR_BUS_SERVERS=nats://a:1,nats://b:2"})
+	if err != nil || c.Bus.Secret != secret || len(c.Bus.Servers) != 2 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if strings.Contains(c.Print(), secret) {
+		t.Error("it is printed")
+	}
+	for name, env := range map[string][]string{
+		"keep one":       {"WEIR_BUS_SECRET_FILE=" + path, "WEIR_BUS_SECRET=" + secret},
+		"cannot be read": {"WEIR_BUS_SECRET_FILE=" + path + ".none"},
+		"16 to 256":      {"WEIR_BUS_SECRET=short!"},
+		"nats://host":    {"WEIR_BUS_SERVERS=nats://me:pass@a:1"},
+	} {
+		if _, err := Load("", env); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "short!") || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }

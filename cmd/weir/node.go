@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/bench/feed"
+	"weir/broker"
+	"weir/broker/bus"
+	"weir/broker/region"
+	"weir/cmd/weir/config"
+	"weir/edge"
+	"weir/ratelimit/kernel"
+)
+
+// node is the parts of weir that run in a process, by its role.
+type node struct {
+	role    role
+	cfg     *config.Config
+	log     *slog.Logger
+	environ []string
+	started time.Time
+	bus     *bus.Bus
+	link    *bus.Link    // nil without an edge, as are
+	region  *region.Node // this
+	source  *source      // and this
+	edge    *edge.Server // and this
+	feed    *feed.Ticks
+	numbers *numbers
+	tenure  atomic.Pointer[tenure] // nil while another process has it
+	running sync.WaitGroup         // what serves the edge
+
+	// takeover has the node go on with what another process serves, which ends then.
+	takeover bool
+	behind   context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
+	fail     func(error)     // ends the node
+}
+
+// newNode starts or joins the bus, unless it is to be taken over; nothing serves before run. cfg is one
+// that role.apply took.
+func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, environ []string, takeover bool) (*node, error) {
+	n := &node{role: r, cfg: cfg, log: log, environ: environ, started: time.Now(), takeover: takeover}
+	n.numbers = &numbers{node: n}
+	if err := n.build(ctx); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) build(ctx context.Context) (err error) {
+	if n.role.hasEdge() {
+		n.source = &source{}
+		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
+			return err
+		}
+		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire})
+	}
+	if n.takeover && n.role != roleEdge {
+		return nil
+	}
+	return n.openBus(ctx)
+}
+
+// openBus starts or joins the bus, and serves the edge from it.
+func (n *node) openBus(ctx context.Context) (err error) {
+	if n.bus, err = bus.Open(ctx, n.cfg.Bus, n.log); err != nil || n.edge == nil {
+		return err
+	}
+	if n.link, err = n.bus.NewLink(); err != nil {
+		return err
+	}
+	n.region = region.New(n.link, n.log)
+	n.source.at.Store(n.region)
+	return nil
+}
+
+// brokers are the addresses of the node's brokers: no quota may cut off the bus.
+func (n *node) brokers(ctx context.Context) (all []kernel.Peer) {
+	for _, s := range n.cfg.Bus.Servers {
+		host, _, _ := net.SplitHostPort(strings.TrimPrefix(s, "nats://")) // bus.Config has checked it
+		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			n.log.Warn("the broker's address is not known: quotas hold for it too, unless xdp.allow names it", "bus", s, "err", err)
+		}
+		for _, a := range found {
+			all = append(all, kernel.Peer{Addr: a.WithZone("").Unmap(), Why: "the broker"})
+		}
+	}
+	return all
+}
+
+// run serves until ctx ends, a part fails or another process has taken over; ready is called when all
+// serve.
+func (n *node) run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// The edge ends first: it drains while its events still come.
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBehind()
+	n.behind, n.fail = behind, func(err error) { cancel(err) }
+	err := n.serve(ctx, ready)
+	stopBehind()
+	cancel(nil)
+	n.endTenure()
+	n.running.Wait()
+	if err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// serve returns when the edge has ended, or without one ctx.
+func (n *node) serve(ctx context.Context, ready func()) error {
+	if n.takeover {
+		if err := n.edge.TakeOver(ctx); err != nil {
+			return err
+		}
+	} else if err := n.acquire(ctx); err != nil {
+		return err
+	}
+	if n.edge == nil {
+		ready()
+		<-ctx.Done()
+		return nil
+	}
+	n.running.Go(func() {
+		select {
+		case <-n.edge.Ready():
+			ready()
+		case <-ctx.Done():
+		}
+	})
+	return n.edge.Run(ctx)
+}
+
+func (n *node) feedOne(ctx context.Context, topic string, data []byte) error {
+	t, err := broker.ParseTopic(topic)
+	if err == nil {
+		_, err = n.bus.Publish(ctx, t, data, bus.PublishOptions{})
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil // it was on its way at the end
+	}
+	return err
+}
+
+// ready says why the node cannot serve; nil if it can.
+func (n *node) ready() error {
+	if n.edge != nil {
+		select {
+		case <-n.edge.Ready():
+		default:
+			return errors.New("the edge does not serve yet")
+		}
+	}
+	return n.bus.Up()
+}
+
+// close gives up what newNode took, in reverse.
+func (n *node) close() {
+	if n.link != nil {
+		n.link.Close()
+	}
+	if n.bus != nil {
+		n.bus.Close()
+	}
+}
+
+// screen says where everything is.
+func (n *node) screen() string {
+	t := n.tenure.Load()
+	if t == nil { // gone already
+		return ""
+	}
+	adminAt := reachable(t.admin.Addr())
+	topic := "news"
+	if n.feed != nil {
+		topic = "ticks.EURUSD"
+	}
+	var lines [][2]string
+	add := func(name, text string) { lines = append(lines, [2]string{name, text}) }
+	if n.edge != nil {
+		edgeAt := reachable(n.edge.Addr())
+		add("edge", "ws://"+edgeAt+"/ws/{topic}   http://"+edgeAt+"/sse/{topic}")
+	}
+	add("admin", "http://"+adminAt+"/")
+	if at := n.bus.ListenAddr(); at != nil {
+		add("bus", "nats://"+reachable(at))
+	}
+	add("events", n.storage())
+	if n.edge != nil {
+		edgeAt := reachable(n.edge.Addr())
+		add("XDP", t.guard.describe())
+		add("subscribe", "weir subscribe --url ws://"+edgeAt+" "+topic)
+		add("", "curl -N http://"+edgeAt+"/sse/"+topic)
+	}
+	add("publish", "weir publish --admin http://"+adminAt+" news hello")
+	add("", `curl http://`+adminAt+`/api/publish -d '{"channel":"news","data":"hello"}'`)
+	add("stop", "Ctrl-C")
+	var b strings.Builder
+	what := "serves"
+	if n.role != roleServe {
+		what = "serves as " + string(n.role)
+	}
+	fmt.Fprintf(&b, "\n  weir %s %s\n\n", version(), what)
+	for _, line := range lines {
+		fmt.Fprintf(&b, "  %-10s %s\n", line[0], line[1])
+	}
+	return b.String() + "\n"
+}
+
+// storage says where events are kept.
+func (n *node) storage() string {
+	switch {
+	case n.bus.Remote():
+		if err := n.bus.Up(); err != nil {
+			return err.Error()
+		}
+		return "at the broker, " + strings.Join(n.cfg.Bus.Servers, " ")
+	case n.cfg.Bus.Dir != "":
+		return "in " + n.cfg.Bus.Dir
+	}
+	return "in memory (--data DIR keeps events across restarts)"
+}
+
+// reachable is an address as a client on this host writes it.
+func reachable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	if tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	return tcp.String()
+}
+
+// publisher is the bus as the admin server wants it.
+type publisher struct{ bus *bus.Bus }
+
+func (p publisher) Publish(ctx context.Context, t broker.Topic, data []byte, key, idempotencyKey string) (broker.Position, error) {
+	return p.bus.Publish(ctx, t, data, bus.PublishOptions{Key: key, IdempotencyKey: idempotencyKey})
+}

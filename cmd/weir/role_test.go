@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"weir/cmd/weir/config"
+)
+
+func TestOneConfigurationServesEveryRole(t *testing.T) {
+	for _, tt := range []struct {
+		role                    role
+		listen, secret, servers string
+		want                    string // of the error; empty: it is taken
+		wantListen, wantServers string
+	}{
+		{roleServe, "", "", "nats://a:1", "", "", ""},
+		{roleServe, "0.0.0.0:4222", "", "", "", "0.0.0.0:4222", ""},
+		{roleBroker, "", "", "nats://a:1", "", brokerListen, ""},
+		{roleBroker, "[::1]:1", "", "", "", "[::1]:1", ""},
+		{roleBroker, "10.0.0.5:4222", "s", "nats://a:1", "", "10.0.0.5:4222", ""},
+		{roleBroker, ":4222", "", "", "no edge is let in without one", "", ""},
+		{roleEdge, "10.0.0.5:4222", "s", "nats://a:1", "", "", "nats://a:1"},
+		{roleEdge, "", "s", "", "--bus nats://HOST:4222", "", ""},
+		{roleEdge, "", "", "nats://a:1", "bus.secret is missing", "", ""},
+	} {
+		cfg := config.Default()
+		cfg.Bus.Listen, cfg.Bus.Secret = tt.listen, tt.secret
+		if tt.servers != "" {
+			cfg.Bus.Servers = []string{tt.servers}
+		}
+		err := tt.role.apply(cfg)
+		if tt.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%+v: got %v", tt, err)
+			}
+			continue
+		}
+		if err != nil || cfg.Bus.Listen != tt.wantListen || strings.Join(cfg.Bus.Servers, " ") != tt.wantServers {
+			t.Errorf("%+v: %+v, %v", tt, cfg.Bus, err)
+		}
+	}
+}

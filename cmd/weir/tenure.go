@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/admin"
+	"weir/broker"
+	"weir/broker/bus"
+	"weir/broker/region"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// tenure is what only one of two processes can have: the admin's port, the quotas in XDP, and the bus
+// if it is in a directory.
+type tenure struct {
+	admin    *admin.Server
+	guard    *guard
+	registry *prometheus.Registry
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// handoverPatience bounds how long something is waited for that the other process of a takeover has
+// given up, or is about to.
+const handoverPatience = 10 * time.Second
+
+// acquire begins the node's tenure.
+func (n *node) acquire(ctx context.Context) error {
+	if err := n.takeBus(ctx); err != nil {
+		return err
+	}
+	t := &tenure{registry: prometheus.NewRegistry()}
+	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := n.beginTenure(ctx, t); err != nil {
+		t.end()
+		return err
+	}
+	n.tenure.Store(t)
+	t.serve(ctx, n, t.guard.run)
+	if n.edge != nil {
+		t.serve(ctx, n, t.refreshOnce(n))
+	}
+	t.serve(ctx, n, n.watchBus)
+	if n.feed != nil {
+		t.serve(ctx, n, func(ctx context.Context) error { return n.feed.Run(ctx, n.feedOne) })
+	}
+	return nil
+}
+
+// takeBus starts the bus or takes it back, if it is not there, and has the edge served from it.
+func (n *node) takeBus(ctx context.Context) error {
+	switch {
+	case n.bus == nil:
+		if err := n.patiently(ctx, func() error { return n.openBus(ctx) }); err != nil {
+			return err
+		}
+	case !n.bus.Running():
+		return n.patiently(ctx, func() error { return n.bus.Resume(ctx) })
+	}
+	if n.region != nil && n.source.running.CompareAndSwap(false, true) {
+		n.running.Go(func() {
+			if err := n.region.Run(n.behind, n.edge); err != nil {
+				n.fail(err)
+			}
+		})
+	}
+	return nil
+}
+
+func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
+	t.guard = &guard{off: "weir broker has no quotas, its edges have"}
+	if n.edge != nil {
+		if err := n.patiently(ctx, func() (err error) {
+			t.guard, err = newGuard(n.cfg.XDP, n.cfg.Bus.Listen, n.brokers(ctx), n.log, n.environ)
+			return err
+		}); err != nil {
+			return err
+		}
+		t.registry.MustRegister(n.region, n.edge, t.guard)
+	}
+	deps := admin.Deps{
+		Publisher: publisher{n.bus},
+		QuotasOff: t.guard.off,
+		Why:       n.why,
+		Numbers:   func() admin.Numbers { return n.numbers.now(t.guard) },
+		Ready:     n.ready,
+		Gatherer:  t.registry,
+	}
+	if t.guard.on() {
+		deps.Quotas = t.guard
+	}
+	if err := n.patiently(ctx, func() (err error) {
+		if t.admin, err = admin.New(n.cfg.Admin, deps, n.log); err != nil {
+			return err
+		}
+		return t.startAdmin(ctx, n)
+	}); err != nil {
+		return err
+	}
+	t.registry.MustRegister(n.bus, t.admin, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return nil
+}
+
+// startAdmin returns when the admin server listens.
+func (t *tenure) startAdmin(ctx context.Context, n *node) error {
+	srv, failed := t.admin, make(chan error, 1)
+	t.running.Go(func() {
+		err := srv.Run(ctx)
+		failed <- err
+		if err != nil {
+			select {
+			case <-srv.Ready(): // else it is tried again
+				n.fail(err)
+			default:
+			}
+		}
+	})
+	select {
+	case <-srv.Ready():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// refreshOnce tells the quotas of the edge's listeners, once they are there.
+func (t *tenure) refreshOnce(n *node) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-n.edge.Ready():
+			t.guard.refresh()
+		case <-ctx.Done():
+		}
+		return nil
+	}
+}
+
+// serve runs a part of the tenure.
+func (t *tenure) serve(ctx context.Context, n *node, part func(context.Context) error) {
+	t.running.Go(func() {
+		if err := part(ctx); err != nil {
+			n.fail(err)
+		}
+	})
+}
+
+func (t *tenure) end() {
+	t.stop()
+	t.running.Wait()
+	if t.guard != nil {
+		t.guard.close()
+	}
+}
+
+func (n *node) endTenure() {
+	if t := n.tenure.Swap(nil); t != nil {
+		t.end()
+	}
+}
+
+// patiently calls f until it succeeds, in a takeover for a while: the other process may be about to give
+// up what f takes.
+func (n *node) patiently(ctx context.Context, f func() error) error {
+	err := f()
+	if !n.takeover {
+		return err
+	}
+	deadline := time.Now().Add(handoverPatience)
+	for err != nil && time.Now().Before(deadline) {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(resumePause):
+		}
+		err = f()
+	}
+	return err
+}
+
+// resumePause is how long it is waited before something is tried again.
+const resumePause = 50 * time.Millisecond
+
+// mayRelease says why another process cannot take over.
+func (n *node) mayRelease() error {
+	if n.role != roleEdge && n.bus.Config().Storage == bus.Memory {
+		return bus.ErrInMemory
+	}
+	return nil
+}
+
+// release ends the tenure, for another process to begin it.
+func (n *node) release() error {
+	n.endTenure()
+	if n.bus == nil {
+		return nil
+	}
+	return n.bus.Suspend()
+}
+
+// regain undoes release: whoever was to take over has failed, and gives up what it has.
+func (n *node) regain() error {
+	if n.tenure.Load() != nil {
+		return nil
+	}
+	n.takeover = true // from here on it is as patient as the other
+	if err := n.acquire(context.Background()); err != nil {
+		err = fmt.Errorf("take back what was released for a takeover: %w", err)
+		n.fail(err)
+		return err
+	}
+	return nil
+}
+
+// source is the node's region, once there is one.
+type source struct {
+	at      atomic.Pointer[region.Node]
+	running atomic.Bool // it is handed events
+}
+
+var errNoRegion = fmt.Errorf("%w: it is still with another process", broker.ErrUnavailable)
+
+// Subscribe implements [edge.Source].
+func (s *source) Subscribe(ctx context.Context, t broker.Topic) (broker.Position, error) {
+	if r := s.at.Load(); r != nil {
+		return r.Subscribe(ctx, t)
+	}
+	return broker.Position{}, errNoRegion
+}
+
+// Unsubscribe implements [edge.Source].
+func (s *source) Unsubscribe(t broker.Topic) {
+	if r := s.at.Load(); r != nil {
+		r.Unsubscribe(t)
+	}
+}
+
+// Recover implements [edge.Source].
+func (s *source) Recover(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
+	if r := s.at.Load(); r != nil {
+		return r.Recover(ctx, t, after, limit)
+	}
+	return broker.Recovery{}, errNoRegion
+}
+
+func (n *node) watchBus(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-n.bus.Failed():
+		return fmt.Errorf("the bus stopped: %w", err)
+	}
+}
+
+var errNoEdge = errors.New("no client connects to a broker: ask an edge, by --admin")
+
+func (n *node) why(ctx context.Context, client string) (any, error) {
+	if n.edge == nil {
+		return nil, errNoEdge
+	}
+	return n.edge.Why(ctx, client)
+}

@@ -1,0 +1,212 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	chaosClients = 1000
+	chaosTopics  = 20
+	chaosPace    = 250 * time.Millisecond // between two events of a topic: some 50/s in all, outages included
+)
+
+// TestE2EChaosKilledBrokersAndEdgesLoseNothing kills them in the middle of the stream, alone and
+// together, and freezes the broker: each client has every acknowledged event of its topics once and in
+// order at the end, and none was told that events may be missing.
+func TestE2EChaosKilledBrokersAndEdgesLoseNothing(t *testing.T) {
+	for _, edges := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d edges", edges), func(t *testing.T) { chaos(t, edges) })
+	}
+}
+
+func chaos(t *testing.T, edges int) {
+	t.Helper()
+	p := newPair(t, edges, "--data", t.TempDir())
+	var at []string
+	for _, e := range p.edges {
+		at = append(at, e.edge)
+	}
+	topic := func(i int) string { return fmt.Sprintf("chaos.%d", i%chaosTopics) }
+	clients := make([]*resumer, chaosClients)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for i := range clients {
+		clients[i] = newResumer(at, topic(i), topic(i+7))
+		wg.Go(func() { clients[i].run(ctx) })
+	}
+	p.all(clients, "its places", func(r *resumer) string {
+		if !r.placed() {
+			return "not subscribed"
+		}
+		return ""
+	})
+
+	publishing, stop := context.WithCancel(ctx)
+	published := make([]uint64, chaosTopics)
+	var publishers sync.WaitGroup
+	for i := range published {
+		publishers.Go(func() { published[i] = p.publishUntil(publishing, topic(i)) })
+	}
+	p.disturb()
+	stop()
+	publishers.Wait()
+
+	want := map[string]uint64{}
+	var events uint64
+	for i, n := range published {
+		want[topic(i)] = n
+		events += n
+	}
+	p.all(clients, "all events", func(r *resumer) string { return r.lacks(want) })
+	resumes := 0
+	for i, r := range clients {
+		resumes += r.resumes
+		for _, w := range r.wrong {
+			t.Errorf("client %d: %s", i, w)
+		}
+	}
+	if resumes < chaosClients || events < 10*chaosTopics {
+		t.Errorf("%d resumes and %d events prove little", resumes, events)
+	}
+	t.Logf("%d events, %d clients, %d resumes", events, chaosClients, resumes)
+}
+
+// disturb is some 20 s of misfortune.
+func (p *pair) disturb() {
+	p.tb.Helper()
+	wait := func(d time.Duration) { <-time.After(d/2 + rand.N(d)) }
+	killEdges := func() {
+		for _, e := range p.edges {
+			e.kill()
+		}
+	}
+	startEdges := func() {
+		for i := range p.edges {
+			p.startEdge(i)
+		}
+	}
+	wait(time.Second)
+	for round := range 3 {
+		p.tb.Logf("%s round %d: an edge", time.Now().Format("05.000"), round)
+		i := round % len(p.edges)
+		p.edges[i].kill()
+		wait(300 * time.Millisecond)
+		p.startEdge(i)
+		wait(time.Second)
+
+		p.tb.Logf("%s the broker", time.Now().Format("05.000"))
+		p.broker.kill()
+		wait(500 * time.Millisecond)
+		p.startBroker()
+		wait(time.Second)
+
+		p.tb.Logf("%s both", time.Now().Format("05.000"))
+		p.broker.kill()
+		killEdges()
+		wait(200 * time.Millisecond)
+		if round%2 == 0 { // whoever is first
+			startEdges()
+			wait(300 * time.Millisecond)
+			p.startBroker()
+		} else {
+			p.startBroker()
+			startEdges()
+		}
+		wait(time.Second)
+	}
+	p.tb.Logf("%s the broker, which stops for longer than the edges wait", time.Now().Format("05.000"))
+	p.signal(syscall.SIGSTOP)
+	wait(7 * time.Second)
+	p.signal(syscall.SIGCONT)
+	wait(time.Second)
+}
+
+func (p *pair) signal(s syscall.Signal) {
+	p.tb.Helper()
+	if err := p.broker.cmd.Process.Signal(s); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// publishUntil publishes 1, 2 and so on to a topic until ctx ends, each until it is acknowledged,
+// through any process. It returns the last.
+func (p *pair) publishUntil(ctx context.Context, topic string) (n uint64) {
+	admins := []string{p.broker.admin}
+	for _, e := range p.edges {
+		admins = append(admins, e.admin)
+	}
+	client := &http.Client{Timeout: 3 * time.Second}
+	for ctx.Err() == nil {
+		n++
+		body := fmt.Sprintf(`{"channel":%q,"data":{"n":%d},"idempotency_key":"%s-%d"}`, topic, n, topic, n)
+		began := time.Now()
+		for {
+			err := acknowledged(client, admins[rand.IntN(len(admins))], body)
+			if err == nil {
+				break
+			}
+			if time.Since(began) > 2*patience {
+				p.tb.Errorf("%s: %d is not acknowledged: %v", topic, n, err)
+				return n - 1
+			}
+			<-time.After(50 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(chaosPace):
+		}
+	}
+	return n
+}
+
+// acknowledged is nil if a publish is.
+func acknowledged(client *http.Client, admin, body string) error {
+	res, err := client.Post("http://"+admin+"/api/publish", "application/json", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close() //nolint:errcheck // it was read
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	var reply struct{ Result *position }
+	if err := json.Unmarshal(answer, &reply); err != nil || reply.Result == nil {
+		return fmt.Errorf("answered %s", answer)
+	}
+	return nil
+}
+
+// all waits until no client lacks anything.
+func (p *pair) all(clients []*resumer, what string, lacks func(*resumer) string) {
+	p.tb.Helper()
+	deadline := time.Now().Add(2 * patience)
+	for i := 0; i < len(clients); {
+		why := lacks(clients[i])
+		if why == "" {
+			i++
+			continue
+		}
+		if time.Now().After(deadline) {
+			for _, r := range clients {
+				for _, w := range r.wrong {
+					p.tb.Log(w)
+				}
+			}
+			p.tb.Fatalf("client %d has not %s: %s", i, what, why)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
