@@ -46,7 +46,7 @@ func chaos(t *testing.T, edges int) {
 		clients[i] = newResumer(at, topic(i), topic(i+7))
 		wg.Go(func() { clients[i].run(ctx) })
 	}
-	p.all(clients, "its places", func(r *resumer) string {
+	awaitAll(t, clients, "its places", func(r *resumer) string {
 		if !r.placed() {
 			return "not subscribed"
 		}
@@ -57,7 +57,7 @@ func chaos(t *testing.T, edges int) {
 	published := make([]uint64, chaosTopics)
 	var publishers sync.WaitGroup
 	for i := range published {
-		publishers.Go(func() { published[i] = p.publishUntil(publishing, topic(i)) })
+		publishers.Go(func() { published[i] = publishUntil(publishing, t, p.admins(), topic(i)) })
 	}
 	p.disturb()
 	stop()
@@ -69,7 +69,7 @@ func chaos(t *testing.T, edges int) {
 		want[topic(i)] = n
 		events += n
 	}
-	p.all(clients, "all events", func(r *resumer) string { return r.lacks(want) })
+	awaitAll(t, clients, "all events", func(r *resumer) string { return r.lacks(want) })
 	resumes := 0
 	for i, r := range clients {
 		resumes += r.resumes
@@ -140,13 +140,17 @@ func (p *pair) signal(s syscall.Signal) {
 	}
 }
 
-// publishUntil publishes 1, 2 and so on to a topic until ctx ends, each until it is acknowledged,
-// through any process. It returns the last.
-func (p *pair) publishUntil(ctx context.Context, topic string) (n uint64) {
-	admins := []string{p.broker.admin}
+func (p *pair) admins() []string {
+	all := []string{p.broker.admin}
 	for _, e := range p.edges {
-		admins = append(admins, e.admin)
+		all = append(all, e.admin)
 	}
+	return all
+}
+
+// publishUntil publishes 1, 2 and so on to a topic until ctx ends, each until it is acknowledged,
+// through any of the processes. It returns the last.
+func publishUntil(ctx context.Context, tb testing.TB, admins []string, topic string) (n uint64) {
 	client := &http.Client{Timeout: 3 * time.Second}
 	for ctx.Err() == nil {
 		n++
@@ -158,7 +162,7 @@ func (p *pair) publishUntil(ctx context.Context, topic string) (n uint64) {
 				break
 			}
 			if time.Since(began) > 2*patience {
-				p.tb.Errorf("%s: %d is not acknowledged: %v", topic, n, err)
+				tb.Errorf("%s: %d is not acknowledged: %v", topic, n, err)
 				return n - 1
 			}
 			<-time.After(50 * time.Millisecond)
@@ -190,8 +194,8 @@ func acknowledged(client *http.Client, admin, body string) error {
 }
 
 // all waits until no client lacks anything.
-func (p *pair) all(clients []*resumer, what string, lacks func(*resumer) string) {
-	p.tb.Helper()
+func awaitAll(tb testing.TB, clients []*resumer, what string, lacks func(*resumer) string) {
+	tb.Helper()
 	deadline := time.Now().Add(2 * patience)
 	for i := 0; i < len(clients); {
 		why := lacks(clients[i])
@@ -202,10 +206,10 @@ func (p *pair) all(clients []*resumer, what string, lacks func(*resumer) string)
 		if time.Now().After(deadline) {
 			for _, r := range clients {
 				for _, w := range r.wrong {
-					p.tb.Log(w)
+					tb.Log(w)
 				}
 			}
-			p.tb.Fatalf("client %d has not %s: %s", i, what, why)
+			tb.Fatalf("client %d has not %s: %s", i, what, why)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
