@@ -48,7 +48,7 @@ func (s *sink) Deliver(batch []*broker.Event) {
 	}
 }
 
-func (s *sink) Reset(broker.Topic, broker.Position) {
+func (s *sink) Reset(broker.Pattern, broker.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.got.WriteString("reset ")

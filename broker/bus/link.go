@@ -32,7 +32,7 @@ type Link struct {
 	lost chan struct{} // one token when events may have been lost
 
 	mu   sync.Mutex
-	subs map[broker.Topic]*nats.Subscription
+	subs map[broker.Pattern]*nats.Subscription
 }
 
 // NewLink opens a link. Close ends it.
@@ -41,7 +41,7 @@ func (b *Bus) NewLink() (*Link, error) {
 		bus:  b,
 		msgs: make(chan *nats.Msg, linkEvents),
 		lost: make(chan struct{}, 1),
-		subs: make(map[broker.Topic]*nats.Subscription),
+		subs: make(map[broker.Pattern]*nats.Subscription),
 	}
 	nc, err := b.connect("weir-link",
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -66,38 +66,44 @@ func (l *Link) noteLoss() {
 	}
 }
 
-// Add makes a topic live: when it returns, every event stored from then on comes to Run.
-func (l *Link) Add(ctx context.Context, t broker.Topic) error {
+// Add makes a topic live, or all that a pattern stands for: when it returns, every event stored from
+// then on comes to Run. One that more than one of those added have may come more than once.
+func (l *Link) Add(ctx context.Context, p broker.Pattern) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if _, err := l.bus.shardOf(ctx, t); err != nil {
-		return err
+	subject := livePrefix + "*." + string(p)
+	if !p.Wild() {
+		t := broker.Topic(p)
+		if _, err := l.bus.shardOf(ctx, t); err != nil {
+			return err
+		}
+		subject = liveSubject(t)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.subs[t] != nil {
+	if l.subs[p] != nil {
 		return nil
 	}
-	sub, err := l.nc.ChanSubscribe(liveSubject(t), l.msgs)
+	sub, err := l.nc.ChanSubscribe(subject, l.msgs)
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
+		return fmt.Errorf("subscribe to %s: %w: %w", p, broker.ErrUnavailable, err)
 	}
 	if err := l.nc.FlushWithContext(ctx); err != nil {
 		_ = sub.Unsubscribe() // the conn is gone, and the subscription with it
-		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
+		return fmt.Errorf("subscribe to %s: %w: %w", p, broker.ErrUnavailable, err)
 	}
-	l.subs[t] = sub
+	l.subs[p] = sub
 	return nil
 }
 
 // Remove ends that. Events on their way may still come to Run.
-func (l *Link) Remove(t broker.Topic) {
+func (l *Link) Remove(p broker.Pattern) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if sub := l.subs[t]; sub != nil {
-		delete(l.subs, t)
+	if sub := l.subs[p]; sub != nil {
+		delete(l.subs, p)
 		if err := sub.Unsubscribe(); err != nil {
-			l.bus.log.Debug("unsubscribe", "topic", t, "err", err)
+			l.bus.log.Debug("unsubscribe", "topic", p, "err", err)
 		}
 	}
 }

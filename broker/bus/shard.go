@@ -121,9 +121,8 @@ func (b *Bus) makeShard(ctx context.Context, n int) (*shardState, error) {
 func (b *Bus) adopt(ctx context.Context) error {
 	names := b.js.StreamNames(ctx)
 	for name := range names.Name() {
-		number, ok := strings.CutPrefix(name, streamPrefix)
-		n, err := strconv.Atoi(number)
-		if !ok || err != nil || n < 0 || n >= broker.Shards {
+		n, ok := shardOfStream(name)
+		if !ok {
 			continue
 		}
 		st, err := b.makeShard(ctx, n)
@@ -136,6 +135,13 @@ func (b *Bus) adopt(ctx context.Context) error {
 		return fmt.Errorf("list stored shards: %w", err)
 	}
 	return nil
+}
+
+// shardOfStream is the shard whose stream has that name.
+func shardOfStream(name string) (shard int, ok bool) {
+	number, ok := strings.CutPrefix(name, streamPrefix)
+	n, err := strconv.Atoi(number)
+	return n, ok && err == nil && n >= 0 && n < broker.Shards
 }
 
 // epochOf is the epoch of a shard in use.

@@ -22,16 +22,29 @@ func (n *Node) repair(st *topic) {
 	}
 }
 
-// lost is called by the source when events may be missing: of any topic, also the last one.
+// lost is called by the source when events may be missing: of any topic, also the last one. Which
+// topics a pattern has is not known, so its subscribers are told; of those seen the next event will
+// show whether one is to be repaired.
 func (n *Node) lost() {
+	n.sinkMu.Lock()
+	defer n.sinkMu.Unlock()
+	var out output
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, st := range n.topics {
 		st.suspect = true
-		if !st.holding {
+		if st.holding {
+			st.dropped = true // the repair may have read the stream before what was lost was stored
+		} else if st.own {
 			n.repair(st)
 		}
 	}
+	for p, pt := range n.patterns.byName {
+		if pt.heads != nil {
+			out.reset(p, broker.Position{})
+		}
+	}
+	n.mu.Unlock()
+	n.flush(&out)
 }
 
 func (n *Node) serveRepairs(ctx context.Context) {
@@ -52,7 +65,7 @@ func (n *Node) requeue(ctx context.Context) {
 	n.mu.Lock()
 	var broken []*topic
 	for _, st := range n.topics {
-		if st.holding && st.epoch != 0 {
+		if st.holding && !st.opening {
 			broken = append(broken, st)
 		}
 	}
@@ -123,12 +136,12 @@ func (n *Node) settle(st *topic, rec broker.Recovery, err error, out *output) {
 	case err == nil:
 		n.counts.gaps.WithLabelValues(outcomeHole).Inc()
 		st.epoch, st.last = rec.Head.Epoch, rec.Head.Offset
-		out.reset(st.name, rec.Head)
+		out.reset(broker.Pattern(st.name), rec.Head)
 	case len(held) > 0:
 		// The stream does not answer: go on with what came, and say so.
 		n.counts.gaps.WithLabelValues(outcomeFailed).Inc()
 		st.epoch, st.last = held[0].Position.Epoch, held[0].Position.Offset-1
-		out.reset(st.name, broker.Position{Epoch: st.epoch, Offset: st.last})
+		out.reset(broker.Pattern(st.name), broker.Position{Epoch: st.epoch, Offset: st.last})
 	default:
 		// Nothing came and nothing is known to be missing: the next event will tell.
 		n.counts.gaps.WithLabelValues(outcomeFailed).Inc()

@@ -97,7 +97,7 @@ func (s *Shard) riseOne(sub *Sub) {
 }
 
 // riseLatest sends sub the newest messages of their keys, after a word of how many others there were.
-func (s *Shard) riseLatest(sub *Sub, msgs []*Message) {
+func (s *Shard) riseLatest(sub *Sub, msgs []placed) {
 	t := sub.topic
 	if skipped := t.count - sub.count - uint64(len(msgs)); skipped > 0 {
 		s.skipped += skipped

@@ -36,7 +36,7 @@ type Shard struct {
 	clock   func() int64
 	observe func(int64, uint64)
 
-	topics map[broker.Topic]*topic
+	topics map[broker.Pattern]*topic
 	active []*topic // with work, in the order of their turns
 	idle   []*topic // without subscribers since topic.idleSince
 	subs   int
@@ -61,7 +61,8 @@ type Shard struct {
 // item is one entry of a shard's inbox: a message, or the answer to what the shard asked.
 type item struct {
 	msg      *Message
-	topic    broker.Topic // opened at head, or not: err
+	at       uint64         // msg's offset in topic
+	topic    broker.Pattern // msg's, or opened at head, or not: err
 	head     broker.Position
 	err      error
 	sub      *Sub // its recovery
@@ -141,8 +142,8 @@ func (s *Shard) Run() (more bool) {
 func (s *Shard) take(it *item) {
 	switch {
 	case it.msg != nil:
-		t := s.topics[it.msg.Event.Topic]
-		if t == nil || !t.live || !t.accept(it.msg) {
+		t := s.topics[it.topic]
+		if t == nil || !t.live || !t.accept(placed{it.msg, it.at}) {
 			return
 		}
 		if !t.queued {
@@ -178,9 +179,11 @@ func (s *Shard) slice(t *topic) {
 	}
 }
 
-// Subscribe registers c for t. If ready the caller goes on with [Shard.Start], else it waits
-// for [Conn.Opened]. The zero since asks for what is published from now on.
-func (s *Shard) Subscribe(c Conn, name broker.Topic, v Variant, since broker.Position) (sub *Sub, ready bool, err error) {
+// Subscribe registers c for a topic, or for all that a pattern stands for. If ready the caller goes
+// on with [Shard.Start], else it waits for [Conn.Opened]. The zero since asks for what is published
+// from now on; another one is told recovered=false if name is a pattern, but for a position that this
+// node gave in a control not long ago.
+func (s *Shard) Subscribe(c Conn, name broker.Pattern, v Variant, since broker.Position) (sub *Sub, ready bool, err error) {
 	t := s.topics[name]
 	if t == nil {
 		if err := s.hub.post(interest{topic: name, shard: s, add: true}); err != nil {
@@ -215,7 +218,7 @@ func (s *Shard) Unsubscribe(sub *Sub) {
 }
 
 // opened handles the answer to a topic's first Subscribe.
-func (s *Shard) opened(name broker.Topic, head broker.Position, err error) {
+func (s *Shard) opened(name broker.Pattern, head broker.Position, err error) {
 	t := s.topics[name]
 	if t == nil || t.live {
 		return

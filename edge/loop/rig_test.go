@@ -41,7 +41,7 @@ type source struct {
 	log  []*broker.Event
 }
 
-func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {
+func (s *source) Subscribe(ctx context.Context, _ broker.Pattern) (broker.Position, error) {
 	s.mu.Lock()
 	fail, hold := s.fail, s.hold
 	s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position
 	return broker.Position{Epoch: 0xabc}, fail
 }
 
-func (s *source) Unsubscribe(broker.Topic) {}
+func (s *source) Unsubscribe(broker.Pattern) {}
 
 // Recover gives what was published, of all topics as of one.
 func (s *source) Recover(_ context.Context, _ broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
