@@ -10,9 +10,9 @@ package hub
 // [Shard.DrainAll]: who stalls for seconds is not worth a look every few milliseconds.
 const patience = 32
 
-// risesPerRun bounds the subscribers that one [Shard.Run] looks at, so that the loop's other work
-// goes on.
-const risesPerRun = 256
+// risesPerSlice bounds the subscribers that are looked at before each slice of a sweep, so that other
+// work goes on: one that rises may be written a batch.
+const risesPerSlice = 16
 
 // fall leaves sub behind at sub.since.
 func (s *Shard) fall(sub *Sub) {
@@ -57,7 +57,7 @@ func (s *Shard) DrainAll() bool {
 
 // rise looks at some of those behind. Its conns' methods may close them, and they may fall again.
 func (s *Shard) rise() {
-	n := min(s.rising, risesPerRun, len(s.behind))
+	n := min(s.rising, risesPerSlice, len(s.behind))
 	s.rising -= n
 	if n == 0 {
 		return

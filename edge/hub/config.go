@@ -23,8 +23,8 @@ type Source interface {
 
 // Config configures a [Hub]. The zero value is valid.
 type Config struct {
-	// SliceWrites is how many conns one slice of a sweep writes to before the next topic
-	// and the loop's reads get their turn. 16 to 65536, default 256.
+	// SliceWrites is how many conns one slice of a sweep writes to before another topic may have
+	// its turn. A write takes some 5 us. 16 to 65536, default 16.
 	SliceWrites int
 	// BatchBytes bounds the payload bytes joined into one write. Bytes, 1 KiB to 16 MiB,
 	// default 64 KiB; one event over it is a batch by itself.
@@ -76,7 +76,7 @@ func (c Config) withDefaults() Config {
 		field *int
 		value int
 	}{
-		{&c.SliceWrites, 256},
+		{&c.SliceWrites, 16},
 		{&c.BatchBytes, 64 << 10},
 		{&c.InboxEvents, 16 << 10},
 		{&c.RingEvents, 64},

@@ -11,7 +11,8 @@
 // with subscribers, in order, waking each loop at most once. [Shard.Run], called by the
 // loop, gathers what has come per topic, joins it into one run of frames per [Variant]
 // (group commit: what arrives during a sweep leaves with the next one, in one write per
-// conn), and sweeps over the subscribers in slices so that the loop's other work goes on.
+// conn), and sweeps over the subscribers in slices so that the loop's other work goes on; the topic
+// whose sweep has come the least far has the next one.
 // Encodings are made once an event and shared by all loops and subscribers; so is what
 // permessage-deflate makes of them, as no conn keeps a window between messages.
 //

@@ -3,13 +3,21 @@ package hub
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/broker"
 )
 
-// slicesPerRun bounds the slices of sweeps of one [Shard.Run], so that the loop's reads and
-// accepts get their turn between runs.
-const slicesPerRun = 4
+// runTime and slicesPerRun bound one [Shard.Run], so that the loop's reads and accepts get their turn
+// between runs. The latter is for writes that cost so little that nothing is won by looking sooner.
+const (
+	runTime      = time.Millisecond
+	slicesPerRun = 256
+)
+
+// observeWrites bounds the writes of a batch that are observed at once, with the age which its events
+// have at the last of them.
+const observeWrites = 256
 
 // Conn is what the hub needs of a subscriber's conn. All methods are called on the conn's
 // loop, and may close the conn.
@@ -37,7 +45,7 @@ type Shard struct {
 	observe func(int64, uint64)
 
 	topics map[broker.Pattern]*topic
-	active []*topic // with work, in the order of their turns
+	turns  turns
 	idle   []*topic // without subscribers since topic.idleSince
 	subs   int
 
@@ -48,7 +56,8 @@ type Shard struct {
 	joined  []byte // what a subscriber is sent that catches up
 	skipped uint64
 
-	scheduled atomic.Bool
+	scheduled atomic.Bool // Run runs, or will
+	arrived   atomic.Bool // the inbox is not empty
 	stalls    atomic.Uint64
 
 	inboxMu sync.Mutex
@@ -83,6 +92,7 @@ func (s *Shard) push(it item) {
 		return
 	}
 	s.inbox = append(s.inbox, it)
+	s.arrived.Store(true)
 	s.inboxMu.Unlock()
 	s.wakeUp()
 }
@@ -102,13 +112,45 @@ func (s *Shard) release() {
 	s.room.Broadcast()
 }
 
-// Run takes what has come and sweeps some slices. It reports whether work is left: then the
-// loop must call Run again after its other work, and is not woken for it.
+// Run takes what has come and sweeps, a slice of one topic at a time, and no longer than about a
+// millisecond. Before each slice it looks at what else has come, so that no topic waits for a sweep of
+// another, see [turns]. It reports whether work is left: then the loop must call Run again after its
+// other work, and is not woken for it.
 func (s *Shard) Run() (more bool) {
+	s.scheduled.Store(true) // what comes meanwhile is seen here
+	start := s.clock()
+	for range slicesPerRun {
+		if s.arrived.Load() {
+			s.takeAll()
+		}
+		s.rise()
+		if t := s.turns.next(); t != nil {
+			s.turn(t)
+		}
+		switch {
+		case s.turns.empty() && s.rising == 0:
+			if !s.rest() {
+				return false
+			}
+		case s.clock()-start >= int64(runTime):
+			return true
+		}
+	}
+	return true
+}
+
+// rest has the next push wake the loop. It reports whether one came before it could know.
+func (s *Shard) rest() (more bool) {
 	s.scheduled.Store(false)
+	return s.arrived.Load() && !s.scheduled.Swap(true)
+}
+
+// takeAll empties the inbox.
+func (s *Shard) takeAll() {
 	s.inboxMu.Lock()
 	items := s.inbox
 	s.inbox = s.spare[:0]
+	s.arrived.Store(false)
 	s.room.Broadcast()
 	s.inboxMu.Unlock()
 	for i := range items {
@@ -116,27 +158,16 @@ func (s *Shard) Run() (more bool) {
 	}
 	clear(items)
 	s.spare = items[:0]
+}
 
-	s.rise()
-	for range slicesPerRun {
-		if len(s.active) == 0 {
-			break
-		}
-		t := s.active[0]
-		copy(s.active, s.active[1:])
-		s.active = s.active[:len(s.active)-1]
-		s.slice(t)
-		if t.sweeping || len(t.pending) > 0 {
-			s.active = append(s.active, t)
-		} else {
-			t.queued = false
-		}
+// turn sweeps one slice of t.
+func (s *Shard) turn(t *topic) {
+	s.slice(t)
+	if t.sweeping || len(t.pending) > 0 {
+		s.turns.add(t, s.hub.cfg.SliceWrites)
+	} else {
+		t.queued = false
 	}
-	if len(s.active) == 0 && s.rising == 0 {
-		return false
-	}
-	s.scheduled.Store(true)
-	return true
 }
 
 func (s *Shard) take(it *item) {
@@ -148,7 +179,7 @@ func (s *Shard) take(it *item) {
 		}
 		if !t.queued {
 			t.queued = true
-			s.active = append(s.active, t)
+			s.turns.add(t, s.hub.cfg.SliceWrites)
 		}
 	case it.sub != nil:
 		s.recovered(it.sub, it.recovery)
@@ -158,20 +189,21 @@ func (s *Shard) take(it *item) {
 }
 
 // slice writes the topic's batch to the next conns, making the batch first if none is on its
-// way, and observes how old its events were when they were written.
+// way, and observes how old its events were when they were written, not at each slice.
 func (s *Shard) slice(t *topic) {
 	if !t.sweeping {
 		t.form(s.hub.cfg)
 		s.settleLate(t)
 	}
-	written := t.sweep(s.hub.cfg.SliceWrites, s.fall)
-	if written > 0 {
+	t.unobserved += t.sweep(s.hub.cfg.SliceWrites, s.fall)
+	if t.unobserved >= observeWrites || t.unobserved > 0 && !t.sweeping {
 		now := s.clock()
 		for _, m := range t.batch {
 			if origin := m.Event.OriginNanos; origin != 0 {
-				s.observe(max(now-origin, 0), uint64(written))
+				s.observe(max(now-origin, 0), uint64(t.unobserved)) //nolint:gosec // a count, never negative
 			}
 		}
+		t.unobserved = 0
 	}
 	if !t.sweeping {
 		clear(t.batch)

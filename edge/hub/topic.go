@@ -44,10 +44,12 @@ type topic struct {
 	waiting, late []*Sub
 
 	pending []placed
-	queued  bool // in Shard.active
+	queued  bool   // in Shard.turns
+	waits   uint64 // ... since so many were added
 
 	sweeping      bool
 	cursor, limit int
+	unobserved    int // writes of the batch
 	batch         []placed
 	joined        [variants][]byte
 	isJoined      [variants]bool
