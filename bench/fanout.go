@@ -116,6 +116,7 @@ const fanoutTopic = "bench.fanout"
 // fanout is a run.
 type fanout struct {
 	cfg      FanoutConfig
+	topic    string
 	progress io.Writer
 	server   *Process
 	workers  []*Worker
@@ -124,12 +125,16 @@ type fanout struct {
 	admin    string
 }
 
+func newFanout(cfg FanoutConfig, progress io.Writer) *fanout {
+	return &fanout{cfg: cfg.withDefaults(), topic: fanoutTopic, progress: progress}
+}
+
 // RunFanout starts a weir of its own on loopback, subscribes, publishes, and measures.
 func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (*FanoutResult, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	f := &fanout{cfg: cfg.withDefaults(), progress: progress}
+	f := newFanout(cfg, progress)
 	defer f.stop()
 	r := &FanoutResult{Host: ReadHostCard(), Conns: f.cfg.Conns, Size: f.cfg.Size}
 	if err := f.open(ctx, r); err != nil {
@@ -147,14 +152,19 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (*Fano
 }
 
 // open starts all, and warms it up.
-func (f *fanout) open(ctx context.Context, r *FanoutResult) (err error) {
+func (f *fanout) open(ctx context.Context, r *FanoutResult) error {
 	if err := f.startServer(ctx); err != nil {
 		return err
 	}
+	return f.openTopic(ctx, r)
+}
+
+// openTopic is open for a server that runs.
+func (f *fanout) openTopic(ctx context.Context, r *FanoutResult) (err error) {
 	if err := f.subscribe(ctx, r); err != nil {
 		return err
 	}
-	if f.pub, err = NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, fanoutTopic, f.cfg.Size); err != nil {
+	if f.pub, err = NewPublisher(ctx, (&net.Dialer{}).DialContext, f.admin, f.topic, f.cfg.Size); err != nil {
 		return err
 	}
 	_, err = f.measure(ctx, 5, time.Second)
@@ -201,7 +211,7 @@ func (f *fanout) subscribe(ctx context.Context, r *FanoutResult) error {
 	for i := range f.cfg.Workers {
 		n := left / (f.cfg.Workers - i)
 		left -= n
-		w, err := StartWorker(StartProcess, load.Config{Edge: f.edge, Target: "/ws/" + fanoutTopic, Conns: n, Sources: sources(f.cfg.Conns)})
+		w, err := StartWorker(StartProcess, load.Config{Edge: f.edge, Target: "/ws/" + f.topic, Conns: n, Sources: sources(f.cfg.Conns)})
 		if err != nil {
 			return err
 		}
@@ -302,15 +312,23 @@ const (
 	drainTries = 100
 )
 
-// measure publishes at a rate and gathers what came.
-func (f *fanout) measure(ctx context.Context, rate float64, d time.Duration) (Step, error) {
+// reset has the workers begin to count.
+func (f *fanout) reset() error {
 	for _, w := range f.workers {
 		if err := w.Command(load.CommandReset); err != nil {
-			return Step{}, err
+			return err
 		}
 		if _, err := w.Report(); err != nil {
-			return Step{}, err
+			return err
 		}
+	}
+	return nil
+}
+
+// measure publishes at a rate and gathers what came.
+func (f *fanout) measure(ctx context.Context, rate float64, d time.Duration) (Step, error) {
+	if err := f.reset(); err != nil {
+		return Step{}, err
 	}
 	cpu, err := cpuSeconds(f.server.Pid())
 	if err != nil {
@@ -334,10 +352,14 @@ func (f *fanout) measure(ctx context.Context, rate float64, d time.Duration) (St
 	s.PerSecond = float64(s.Deliveries) / took
 	s.MicrosCPU = (used - cpu) * 1e6 / float64(max(s.Deliveries, 1))
 	s.ServerCores = (used - cpu) / took
-	ms := func(v int64) float64 { return float64(v) / 1e6 }
-	s.P50, s.P90, s.P99, s.P999, s.Max = ms(hist.ValueAtQuantile(50)), ms(hist.ValueAtQuantile(90)), ms(hist.ValueAtQuantile(99)), ms(hist.ValueAtQuantile(99.9)), ms(hist.Max())
+	s.setLatency(hist)
 	s.Holds = s.Deliveries == s.Expected && !s.Faults.Any() && late < maxLate && hist.ValueAtQuantile(99) < int64(maxLate)
 	return s, nil
+}
+
+func (s *Step) setLatency(hist *hdrhistogram.Histogram) {
+	ms := func(v int64) float64 { return float64(v) / 1e6 }
+	s.P50, s.P90, s.P99, s.P999, s.Max = ms(hist.ValueAtQuantile(50)), ms(hist.ValueAtQuantile(90)), ms(hist.ValueAtQuantile(99)), ms(hist.ValueAtQuantile(99.9)), ms(hist.Max())
 }
 
 // gather asks the workers until all events came, or nothing more comes.
@@ -379,13 +401,18 @@ func (f *fanout) gather(ctx context.Context, s *Step) (*hdrhistogram.Histogram, 
 }
 
 func (f *fanout) stop() {
+	f.stopLoad()
+	if f.server != nil {
+		f.server.Stop(15 * time.Second)
+	}
+}
+
+// stopLoad ends all but the server.
+func (f *fanout) stopLoad() {
 	if f.pub != nil {
 		f.pub.Close()
 	}
 	for _, w := range f.workers {
 		w.End()
-	}
-	if f.server != nil {
-		f.server.Stop(15 * time.Second)
 	}
 }

@@ -91,7 +91,7 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	f := &fanout{cfg: cfg.fanout().withDefaults(), progress: progress}
+	f := newFanout(cfg.fanout(), progress)
 	defer f.stop()
 	if err := f.open(ctx, &FanoutResult{}); err != nil {
 		return nil, err

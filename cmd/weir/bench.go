@@ -12,10 +12,11 @@ import (
 )
 
 type benchCmd struct {
-	Fanout benchFanoutCmd `cmd:"" help:"Deliver events to many subscribers of one topic."`
-	Slow   benchSlowCmd   `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
-	Flood  benchFloodCmd  `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
-	XDP    benchXDPCmd    `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
+	Fanout   benchFanoutCmd   `cmd:"" help:"Deliver events to many subscribers of one topic."`
+	Slow     benchSlowCmd     `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
+	Fairness benchFairnessCmd `cmd:"" help:"Measure what a topic of many subscribers does to one of few."`
+	Flood    benchFloodCmd    `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
+	XDP      benchXDPCmd      `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
 type benchFanoutCmd struct {
