@@ -19,8 +19,18 @@
 // process would stall publishers: that is off, and what a [Link] loses shows as a gap.
 // JetStream acknowledges before it syncs to disk: [Config].Sync says what that may lose.
 //
-// # Goroutines
+// # Interest
+//
+// Each subscription is known to every server of a cluster, so a [Link] holds few: by topic, by shard
+// as a whole when many of its topics are wanted or they come and go, by pattern. One that takes the
+// place of others is confirmed by a round trip before those end, and those end a second later: what
+// the server had begun to hand to them alone is still on its way. What comes twice meanwhile the reader
+// of the link sees by its position.
+//
+// # Goroutines and locks
 //
 // [Open] starts the server's and the clients' goroutines and one that answers publishes from
-// outside; [Bus.Close] joins them. A [Link] runs on its caller's.
+// outside; [Bus.Close] joins them. A [Link] runs on its caller's, and has one beside it that looks after
+// its interest. Order of a link's locks: interest.op, which is held over round trips, then interest.mu,
+// which is not.
 package bus

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -31,18 +30,22 @@ type Link struct {
 	msgs chan *nats.Msg
 	lost chan struct{} // one token when events may have been lost
 
-	mu   sync.Mutex
-	subs map[broker.Pattern]*nats.Subscription
+	interest interest
+	// tick is how often the interest is looked at, retireAfter how long what another subscription
+	// took the place of is kept.
+	tick, retireAfter time.Duration
 }
 
 // NewLink opens a link. Close ends it.
 func (b *Bus) NewLink() (*Link, error) {
 	l := &Link{
-		bus:  b,
-		msgs: make(chan *nats.Msg, linkEvents),
-		lost: make(chan struct{}, 1),
-		subs: make(map[broker.Pattern]*nats.Subscription),
+		bus:         b,
+		msgs:        make(chan *nats.Msg, linkEvents),
+		lost:        make(chan struct{}, 1),
+		tick:        interestTick,
+		retireAfter: retireAfter,
 	}
+	l.interest.init(l)
 	nc, err := b.connect("weir-link",
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
@@ -66,52 +69,42 @@ func (l *Link) noteLoss() {
 	}
 }
 
+// report notes a change of subscriptions that may have lost something; nil is none.
+func (l *Link) report(err error) {
+	if err != nil {
+		l.bus.log.Warn("interest not changed without a gap", "err", err)
+		l.noteLoss()
+	}
+}
+
 // Add makes a topic live, or all that a pattern stands for: when it returns, every event stored from
 // then on comes to Run. One that more than one of those added have may come more than once.
 func (l *Link) Add(ctx context.Context, p broker.Pattern) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	subject := livePrefix + "*." + string(p)
 	if !p.Wild() {
-		t := broker.Topic(p)
-		if _, err := l.bus.shardOf(ctx, t); err != nil {
+		if _, err := l.bus.shardOf(ctx, broker.Topic(p)); err != nil {
 			return err
 		}
-		subject = liveSubject(t)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.subs[p] != nil {
-		return nil
-	}
-	sub, err := l.nc.ChanSubscribe(subject, l.msgs)
-	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w: %w", p, broker.ErrUnavailable, err)
-	}
-	if err := l.nc.FlushWithContext(ctx); err != nil {
-		_ = sub.Unsubscribe() // the conn is gone, and the subscription with it
-		return fmt.Errorf("subscribe to %s: %w: %w", p, broker.ErrUnavailable, err)
-	}
-	l.subs[p] = sub
-	return nil
+	return l.interest.add(ctx, p)
 }
 
 // Remove ends that. Events on their way may still come to Run.
-func (l *Link) Remove(p broker.Pattern) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if sub := l.subs[p]; sub != nil {
-		delete(l.subs, p)
-		if err := sub.Unsubscribe(); err != nil {
-			l.bus.log.Debug("unsubscribe", "topic", p, "err", err)
-		}
-	}
-}
+func (l *Link) Remove(p broker.Pattern) { l.interest.remove(p) }
 
-// Run hands on events until ctx ends, from the calling goroutine: events with what has come,
+// Run hands on events until ctx ends, from the calling goroutine, and has another one look after the
+// interest meanwhile: events with what has come,
 // in order, at most 256 at once; lost when some may be missing. The batch's array is lent,
 // the events are not.
 func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { l.runInterest(ctx) })
+	defer func() {
+		cancel()
+		wg.Wait()
+	}()
 	batch := make([]*broker.Event, 0, linkBatch)
 	for {
 		select {
@@ -120,17 +113,33 @@ func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func(
 		case <-l.lost:
 			lost()
 		case m := <-l.msgs:
-			batch = l.gather(batch[:0], m)
-			events(batch)
+			if batch = l.gather(batch[:0], m); len(batch) > 0 {
+				events(batch)
+			}
 			clear(batch)
 		}
 	}
 }
 
-// gather adds m and what else is there.
+func (l *Link) runInterest(ctx context.Context) {
+	t := time.NewTicker(l.tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			l.interest.tick(ctx)
+		}
+	}
+}
+
+// gather adds m and what else is there, of what is wanted.
 func (l *Link) gather(batch []*broker.Event, m *nats.Msg) []*broker.Event {
 	for {
-		if ev := l.bus.decode(m.Subject, livePrefix, m.Header, m.Data); ev != nil {
+		if !l.interest.wants(m.Subject) {
+			l.bus.counts.unwanted.Add(1)
+		} else if ev := l.bus.decode(m.Subject, livePrefix, m.Header, m.Data); ev != nil {
 			batch = append(batch, ev)
 		}
 		if len(batch) == linkBatch {
@@ -145,7 +154,10 @@ func (l *Link) gather(batch []*broker.Event, m *nats.Msg) []*broker.Event {
 }
 
 // Close ends the link. Idempotent.
-func (l *Link) Close() { l.nc.Close() }
+func (l *Link) Close() {
+	l.nc.Close()
+	l.interest.close()
+}
 
 // decode makes an event of a stored or republished message; nil if it is neither.
 func (b *Bus) decode(subject, prefix string, h nats.Header, data []byte) *broker.Event {

@@ -30,8 +30,10 @@ type stream struct {
 	gone   uint64 // offsets up to here are no longer stored
 	fail   error  // of Replay
 	head   uint64 // of Head, when the topic opens
-	live   chan []*broker.Event
-	loss   chan struct{}
+	// opening is called by Head, if set.
+	opening func(broker.Topic)
+	live    chan []*broker.Event
+	loss    chan struct{}
 }
 
 func newStream() *stream {
@@ -54,7 +56,10 @@ func (s *stream) Run(ctx context.Context, events func([]*broker.Event), lost fun
 func (s *stream) Add(context.Context, broker.Pattern) error { return nil }
 func (s *stream) Remove(broker.Pattern)                     {}
 
-func (s *stream) Head(context.Context, broker.Topic) (broker.Position, error) {
+func (s *stream) Head(_ context.Context, t broker.Topic) (broker.Position, error) {
+	if s.opening != nil {
+		s.opening(t)
+	}
 	return broker.Position{Epoch: epoch, Offset: s.head}, nil
 }
 

@@ -1,7 +1,6 @@
 package region
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,30 +75,21 @@ func TestTopicThatIsSubscribedToGoesOnWhereAPatternHadIt(t *testing.T) {
 	}
 }
 
-// openingStream lets a test act while a topic opens.
-type openingStream struct {
-	*stream
-	opening func(broker.Topic)
-}
-
-func (s *openingStream) Head(ctx context.Context, t broker.Topic) (broker.Position, error) {
-	s.opening(t)
-	s.mu.Lock()
-	s.head = s.newest()
-	s.mu.Unlock()
-	return s.stream.Head(ctx, t)
-}
-
 func TestPatternThatOpensWhileATopicDoesMissesNothing(t *testing.T) {
 	src := newStream()
-	r := start(t, src)
-	defer r.stop()
-	r.node.source = &openingStream{src, func(broker.Topic) {
+	var r *rig
+	src.opening = func(topic broker.Topic) {
+		if topic != "m.a" {
+			return
+		}
 		r.subscribe(t, "m.*")
 		src.live <- []*broker.Event{src.storeIn("m.a", 1)} // held, since m.a opens
 		src.live <- []*broker.Event{src.storeIn("m.b", 1)} // the former was taken
 		r.want(t, "2")
-	}}
+		src.head = 2
+	}
+	r = start(t, src)
+	defer r.stop()
 	r.subscribe(t, "m.a")
 	r.want(t, "2 1")
 	src.live <- []*broker.Event{src.storeIn("m.a", 1)}
