@@ -49,11 +49,10 @@ type Shard struct {
 	idle   []*topic // without subscribers since topic.idleSince
 	subs   int
 
-	behind  []*Sub // whose conns were blocked
-	stalled []*Sub // ... for long
-	rising  int    // of those, how many are to be looked at
-	scratch []*Sub
-	joined  []byte // what a subscriber is sent that catches up
+	behind  fifo[*Sub] // whose conns were blocked
+	stalled []*Sub     // ... for long
+	rising  int        // of those behind, how many are to be looked at
+	joined  []byte     // what a subscriber is sent that catches up
 	skipped uint64
 
 	scheduled atomic.Bool // Run runs, or will

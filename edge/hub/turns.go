@@ -15,7 +15,7 @@ const (
 // attained service): a topic of few subscribers is through with its batch while a big one goes on with
 // what it has begun. All of it takes the same time for any number of topics.
 type turns struct {
-	levels [turnLevels]fifo
+	levels [turnLevels]fifo[*topic]
 	filled uint16 // the levels with topics, as bits
 	given  uint64 // turns
 	added  uint64 // topics
@@ -52,31 +52,6 @@ func (q *turns) next() *topic {
 	t := q.levels[level].pop()
 	if q.levels[level].len() == 0 {
 		q.filled &^= 1 << level
-	}
-	return t
-}
-
-// fifo is a queue of topics.
-type fifo struct {
-	topics []*topic
-	start  int
-}
-
-func (f *fifo) len() int { return len(f.topics) - f.start }
-
-func (f *fifo) front() *topic { return f.topics[f.start] }
-
-func (f *fifo) push(t *topic) { f.topics = append(f.topics, t) }
-
-func (f *fifo) pop() *topic {
-	t := f.topics[f.start]
-	f.topics[f.start] = nil
-	f.start++
-	// What is left moves to the front once as many have gone, which is a step each.
-	if f.start > len(f.topics)/2 {
-		n := copy(f.topics, f.topics[f.start:])
-		clear(f.topics[n:])
-		f.topics, f.start = f.topics[:n], 0
 	}
 	return t
 }
