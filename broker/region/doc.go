@@ -20,6 +20,6 @@
 // # Locks
 //
 // Node.sinkMu orders calls of the sink and is held during them; Node.mu guards the topics.
-// Order: sinkMu, then mu, then the matcher's own. Subscribe and Unsubscribe take mu alone, so that a sink which waits
+// Order: sinkMu, then mu, then the matcher's own; headsReader's are held with none of those. Subscribe and Unsubscribe take mu alone, so that a sink which waits
 // does not hold them up, except for the moment in which a topic opens.
 package region

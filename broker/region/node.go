@@ -76,6 +76,8 @@ type Node struct {
 	topics   map[broker.Topic]*topic
 	patterns patterns
 
+	heads headsReader
+
 	repairs  chan *topic
 	overflow chan struct{} // a token when a repair found no room in repairs
 	slots    chan struct{}
@@ -110,6 +112,7 @@ func New(source Source, log *slog.Logger) *Node {
 		log:      log,
 		topics:   make(map[broker.Topic]*topic),
 		patterns: patterns{byName: make(map[broker.Pattern]*pattern)},
+		heads:    headsReader{turn: make(chan struct{}, 1)},
 		repairs:  make(chan *topic, 1<<16),
 		overflow: make(chan struct{}, 1),
 		slots:    make(chan struct{}, recoverSlots),

@@ -3,6 +3,8 @@ package region
 import (
 	"container/list"
 	"context"
+	"fmt"
+	"sync"
 
 	"weir/broker"
 )
@@ -28,6 +30,63 @@ type pattern struct {
 	heads *Heads
 }
 
+// headsReader reads where all shards are, which takes a while, once for all patterns that open
+// meanwhile.
+type headsReader struct {
+	turn chan struct{} // has room while they are not read
+
+	mu   sync.Mutex
+	next *headsCall // has not begun
+}
+
+type headsCall struct {
+	done  chan struct{}
+	heads *Heads
+	err   error
+}
+
+// read is what a call of get gave that began after this one.
+func (r *headsReader) read(ctx context.Context, get func(context.Context) (*Heads, error)) (*Heads, error) {
+	r.mu.Lock()
+	c := r.next
+	first := c == nil
+	if first {
+		c = &headsCall{done: make(chan struct{})}
+		r.next = c
+	}
+	r.mu.Unlock()
+	if first {
+		c.run(ctx, r, get)
+	}
+	select {
+	case <-c.done:
+		return c.heads, c.err
+	case <-ctx.Done():
+		return nil, headsError(ctx.Err())
+	}
+}
+
+// run is the call, in its turn.
+func (c *headsCall) run(ctx context.Context, r *headsReader, get func(context.Context) (*Heads, error)) {
+	defer close(c.done)
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		c.err = headsError(ctx.Err())
+	}
+	r.mu.Lock()
+	r.next = nil // who comes from here on may have subscribed after they were read
+	r.mu.Unlock()
+	if c.err == nil {
+		c.heads, c.err = get(ctx)
+	}
+}
+
+func headsError(err error) error {
+	return fmt.Errorf("read heads of shards: %w: %w", broker.ErrUnavailable, err)
+}
+
 // subscribePattern is Subscribe for a pattern. What comes before it returns nobody was promised.
 func (n *Node) subscribePattern(ctx context.Context, p broker.Pattern) error {
 	pt := &pattern{}
@@ -43,7 +102,7 @@ func (n *Node) subscribePattern(ctx context.Context, p broker.Pattern) error {
 	err := n.source.Add(ctx, p)
 	var heads *Heads
 	if err == nil {
-		heads, err = n.source.Heads(ctx)
+		heads, err = n.heads.read(ctx, n.source.Heads)
 	}
 	if err != nil {
 		n.Unsubscribe(p)
