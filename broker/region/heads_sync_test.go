@@ -37,7 +37,7 @@ func TestHeadsAreReadOnceForThePatternsThatOpenMeanwhile(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
 			if _, err := r.read(ctx, get); !errors.Is(err, broker.ErrUnavailable) {
-				t.Errorf("cancelled: %v", err)
+				t.Errorf("canceled: %v", err)
 			}
 		})
 		synctest.Wait()
@@ -58,7 +58,7 @@ func TestHeadsOfACancelledCallAreReadByTheNext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := r.read(ctx, get); !errors.Is(err, broker.ErrUnavailable) {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("canceled: %v", err)
 	}
 	<-r.turn
 	if _, err := r.read(t.Context(), get); err != nil {
