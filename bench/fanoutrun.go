@@ -172,10 +172,8 @@ const (
 
 // measure publishes at a rate and gathers what came.
 func (f *fanout) measure(ctx context.Context, rate float64, d time.Duration) (Step, error) {
-	for _, w := range f.workers {
-		if _, err := w.ask(load.CommandReset); err != nil {
-			return Step{}, err
-		}
+	if err := f.reset(); err != nil {
+		return Step{}, err
 	}
 	before, err := f.cpu()
 	if err != nil {
@@ -201,10 +199,24 @@ func (f *fanout) measure(ctx context.Context, rate float64, d time.Duration) (St
 	s.MicrosCPU = used.server * 1e6 / float64(max(s.Deliveries, 1))
 	s.LoadMicros = used.load * 1e6 / float64(max(s.Deliveries, 1))
 	s.ServerCores = used.server / took
-	ms := func(v int64) float64 { return float64(v) / 1e6 }
-	s.P50, s.P90, s.P99, s.P999, s.Max = ms(hist.ValueAtQuantile(50)), ms(hist.ValueAtQuantile(90)), ms(hist.ValueAtQuantile(99)), ms(hist.ValueAtQuantile(99.9)), ms(hist.Max())
+	s.setLatency(hist)
 	s.Holds = s.Deliveries == s.Expected && !s.Faults.Any() && late < maxLate && hist.ValueAtQuantile(99) < int64(maxLate)
 	return s, nil
+}
+
+// reset has the workers begin to count.
+func (f *fanout) reset() error {
+	for _, w := range f.workers {
+		if _, err := w.ask(load.CommandReset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Step) setLatency(hist *hdrhistogram.Histogram) {
+	ms := func(v int64) float64 { return float64(v) / 1e6 }
+	s.P50, s.P90, s.P99, s.P999, s.Max = ms(hist.ValueAtQuantile(50)), ms(hist.ValueAtQuantile(90)), ms(hist.ValueAtQuantile(99)), ms(hist.ValueAtQuantile(99.9)), ms(hist.Max())
 }
 
 // gather asks the workers until all events came, or nothing more comes.

@@ -11,6 +11,10 @@ type Pattern string
 
 // ParsePattern checks s and returns it as a Pattern. The error wraps [ErrBadTopic].
 func ParsePattern(s string) (Pattern, error) {
+	if !strings.ContainsAny(s, "*>") {
+		t, err := ParseTopic(s)
+		return Pattern(t), err
+	}
 	tokens := strings.Split(s, ".")
 	for i, t := range tokens {
 		switch {
@@ -18,6 +22,8 @@ func ParsePattern(s string) (Pattern, error) {
 			return "", fmt.Errorf("%w %q: > stands for all that follows: nothing may come after it", ErrBadTopic, s)
 		case t == ">" || t == "*":
 			tokens[i] = "x"
+		case strings.ContainsAny(t, "*>"):
+			return "", fmt.Errorf("%w %q: %q: * and > stand for whole tokens: put a dot before and after, as in ticks.*", ErrBadTopic, s, t)
 		}
 	}
 	if _, err := ParseTopic(strings.Join(tokens, ".")); err != nil {
@@ -26,20 +32,39 @@ func ParsePattern(s string) (Pattern, error) {
 	return Pattern(s), nil
 }
 
+// Wild reports whether p has a wildcard; else it is a topic.
+func (p Pattern) Wild() bool { return strings.ContainsAny(string(p), "*>") }
+
 // Matches reports whether t is one of the topics that p stands for.
-func (p Pattern) Matches(t Topic) bool {
-	pattern, topic := string(p), string(t)
+func (p Pattern) Matches(t Topic) bool { return p.Covers(Pattern(t)) }
+
+// Covers reports whether p stands for all that q stands for.
+func (p Pattern) Covers(q Pattern) bool {
+	return p.compare(q, func(have, other string) bool { return have == "*" && other != ">" })
+}
+
+// Overlaps reports whether there can be a topic that both stand for.
+func (p Pattern) Overlaps(q Pattern) bool {
+	return p.compare(q, func(have, other string) bool { return have == "*" || other == "*" || other == ">" })
+}
+
+// compare walks the tokens of both. agree says whether two that differ do; ">" of p agrees with all
+// that is left.
+func (p Pattern) compare(q Pattern, agree func(have, other string) bool) bool {
+	mine, theirs := string(p), string(q)
 	for {
-		want, patternRest, patternMore := strings.Cut(pattern, ".")
-		have, topicRest, topicMore := strings.Cut(topic, ".")
+		have, mineRest, mineMore := strings.Cut(mine, ".")
+		other, theirsRest, theirsMore := strings.Cut(theirs, ".")
 		switch {
-		case want == ">":
+		case have == ">":
 			return true
-		case want != "*" && want != have:
+		case have != other && !agree(have, other):
 			return false
-		case !patternMore || !topicMore:
-			return patternMore == topicMore
+		case other == ">": // and they agree
+			return true
+		case !mineMore || !theirsMore:
+			return mineMore == theirsMore
 		}
-		pattern, topic = patternRest, topicRest
+		mine, theirs = mineRest, theirsRest
 	}
 }

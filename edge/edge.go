@@ -72,9 +72,9 @@ func (s *Server) Run(ctx context.Context) error {
 // while a loop is behind by more than its inbox holds. Called by one goroutine at a time.
 func (s *Server) Deliver(batch []*broker.Event) { s.hub.Deliver(batch) }
 
-// Reset says that continuity of a topic was lost: delivery goes on after head, and
+// Reset says that continuity of a topic or pattern was lost: delivery goes on after head, and
 // subscribers are told recovered=false.
-func (s *Server) Reset(t broker.Topic, head broker.Position) { s.hub.Reset(t, head) }
+func (s *Server) Reset(p broker.Pattern, head broker.Position) { s.hub.Reset(p, head) }
 
 // Ready is closed once the edge accepts conns.
 func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }

@@ -10,6 +10,8 @@ var (
 	descConns         = prometheus.NewDesc("weir_edge_conns", "Conns held now.", nil, nil)
 	descSubscriptions = prometheus.NewDesc("weir_edge_subscriptions", "Subscriptions held now.", nil, nil)
 	descTopics        = prometheus.NewDesc("weir_edge_topics", "Topics open on this node.", nil, nil)
+	descPatterns      = prometheus.NewDesc("weir_edge_patterns", "Patterns among the topics open on this node.", nil, nil)
+	descMatches       = prometheus.NewDesc("weir_edge_pattern_matches_total", "Events matched with the patterns, by whether the answer for their topic was at hand.", []string{"answer"}, nil)
 	descAccepted      = prometheus.NewDesc("weir_edge_accepted_total", "Handshakes answered with a subscription.", nil, nil)
 	descAdopted       = prometheus.NewDesc("weir_edge_adopted_total", "Conns taken over from another process.", nil, nil)
 	descDeflate       = prometheus.NewDesc("weir_edge_accepted_deflate_total", "Handshakes that agreed on permessage-deflate.", nil, nil)
@@ -35,7 +37,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 // Describe implements [prometheus.Collector].
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descConns, descSubscriptions, descTopics, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
+		descConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
 		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 	} {
 		ch <- d
@@ -53,6 +55,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descConns, prometheus.GaugeValue, float64(st.Conns)},
 		{descSubscriptions, prometheus.GaugeValue, float64(st.Subscriptions)},
 		{descTopics, prometheus.GaugeValue, float64(st.Topics)},
+		{descPatterns, prometheus.GaugeValue, float64(st.Patterns)},
 		{descAccepted, prometheus.CounterValue, float64(st.Accepted)},
 		{descAdopted, prometheus.CounterValue, float64(st.Adopted)},
 		{descDeflate, prometheus.CounterValue, float64(st.AcceptedDeflate)},
@@ -70,6 +73,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value)
 	}
+	ch <- prometheus.MustNewConstMetric(descMatches, prometheus.CounterValue, float64(st.Matched.Hits), "cached")
+	ch <- prometheus.MustNewConstMetric(descMatches, prometheus.CounterValue, float64(st.Matched.Misses), "searched")
 	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldProcess), "process")
 	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldKernel), "kernel")
 	for _, r := range loop.Reasons() {

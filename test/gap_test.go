@@ -48,7 +48,7 @@ func (s *sink) Deliver(batch []*broker.Event) {
 	}
 }
 
-func (s *sink) Reset(broker.Topic, broker.Position) {
+func (s *sink) Reset(broker.Pattern, broker.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.got.WriteString("reset ")
@@ -60,26 +60,34 @@ func (s *sink) String() string {
 	return s.got.String()
 }
 
-func TestLossOnTheLinkIsRepairedFromTheStream(t *testing.T) {
-	b, err := bus.Open(t.Context(), bus.Config{HistoryEvents: 10_000}, slog.New(slog.DiscardHandler))
+// runNode runs a bus and a node over it, until the test ends.
+func runNode(t *testing.T, cfg bus.Config, source func(*bus.Link) region.Source, out region.Sink) (*bus.Bus, *region.Node) {
+	t.Helper()
+	b, err := bus.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	t.Cleanup(b.Close)
 	link, err := b.NewLink()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer link.Close()
-	node := region.New(&lossy{Link: link}, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(t.Context())
-	var out sink
+	t.Cleanup(link.Close)
+	node := region.New(source(link), slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = node.Run(ctx, &out)
+		_ = node.Run(ctx, out)
 	}()
-	defer func() { cancel(); <-done }()
+	t.Cleanup(func() { cancel(); <-done })
+	return b, node
+}
+
+func TestLossOnTheLinkIsRepairedFromTheStream(t *testing.T) {
+	var out sink
+	b, node := runNode(t, bus.Config{HistoryEvents: 10_000}, func(l *bus.Link) region.Source { return &lossy{Link: l} }, &out)
+	ctx := t.Context()
 	if _, err := node.Subscribe(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestPublishedEventsComeLiveWithTheirPredecessor(t *testing.T) {
 	b := open(t, Config{})
 	l := link(t, b)
 	const topic = broker.Topic("ticks.EURUSD")
-	if err := l.Add(t.Context(), topic); err != nil {
+	if err := l.Add(t.Context(), broker.Pattern(topic)); err != nil {
 		t.Fatal(err)
 	}
 	p1 := publish(t, b, topic, "one")
@@ -343,4 +343,38 @@ func BenchmarkPublishToLink(b *testing.B) {
 		}
 		<-came
 	}
+}
+
+func TestPatternIsLiveInAllShards(t *testing.T) {
+	b := open(t, Config{})
+	l := link(t, b)
+	old := publish(t, b, "p.old", "before")
+	if err := l.Add(t.Context(), "p.*"); err != nil {
+		t.Fatal(err)
+	}
+	heads, err := l.Heads(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, head := range heads {
+		if want := i == broker.Topic("p.old").Shard(); want && head != old || !want && !head.IsZero() {
+			t.Errorf("shard %d is at %v", i, head)
+		}
+	}
+	want := map[broker.Topic]broker.Position{}
+	for i := range 50 { // most in shards that did not exist
+		topic := broker.Topic(fmt.Sprint("p.", i))
+		want[topic] = publish(t, b, topic, "x")
+		publish(t, b, topic+".more", "not of the pattern")
+	}
+	for _, ev := range collect(t, l, len(want)) {
+		if want[ev.Topic] != ev.Position || ev.Position.Epoch == 0 {
+			t.Errorf("%s came at %v, published at %v", ev.Topic, ev.Position, want[ev.Topic])
+		}
+		delete(want, ev.Topic)
+	}
+	if len(want) != 0 {
+		t.Errorf("%v did not come", want)
+	}
+	l.Remove("p.*")
 }

@@ -20,6 +20,14 @@
 // process would stall publishers: that is off, and what a [Link] loses shows as a gap.
 // JetStream acknowledges before it syncs to disk: [Config].Sync says what that may lose.
 //
+// # Interest
+//
+// Each subscription is known to every server of a cluster, so a [Link] holds few: by topic, by shard
+// as a whole when many of its topics are wanted or they come and go, by pattern. One that takes the
+// place of others is confirmed by a round trip before those end, and those end a second later: what
+// the server had begun to hand to them alone is still on its way. What comes twice meanwhile the reader
+// of the link sees by its position.
+//
 // # Sessions
 //
 // A connection to another process's bus breaks and is made anew: each time is a session. What a
@@ -32,11 +40,13 @@
 // # Locks
 //
 // Bus.mu guards the list of clients, Bus.making the making of a shard's stream, shard.mu one client's
-// reading of it, Link.mu a link's subscriptions. Order: shard.mu, then making; the others are taken
+// reading of it, interest.op a link's changes of interest, over their round trips, and interest.mu
+// what its reader looks at. Order: shard.mu, then making; interest.op, then interest.mu; Bus.mu is taken
 // alone. None is held by the callbacks of nats.go, which may hold its own.
 //
 // # Goroutines
 //
 // [Open] starts the server's and the clients' goroutines and one that answers publishes from
-// outside; [Bus.Close] joins them. A [Link] runs on its caller's; a session that begins waits for it.
+// outside; [Bus.Close] joins them. A [Link] runs on its caller's, and has one beside it that looks after its
+// interest; a session that begins waits for it.
 package bus

@@ -3,9 +3,9 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"weir/broker"
 
@@ -30,8 +30,10 @@ type Link struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu   sync.Mutex
-	subs map[broker.Topic]*nats.Subscription
+	interest interest
+	// tick is how often the interest is looked at, retireAfter how long what another subscription
+	// took the place of is kept.
+	tick, retireAfter time.Duration
 }
 
 // sessionBegins is put between the messages of one session and those of the next.
@@ -40,12 +42,14 @@ var sessionBegins = &nats.Msg{}
 // NewLink opens a link. Close ends it.
 func (b *Bus) NewLink() (*Link, error) {
 	l := &Link{
-		bus:    b,
-		msgs:   make(chan *nats.Msg, linkEvents),
-		lost:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
-		subs:   make(map[broker.Topic]*nats.Subscription),
+		bus:         b,
+		msgs:        make(chan *nats.Msg, linkEvents),
+		lost:        make(chan struct{}, 1),
+		closed:      make(chan struct{}),
+		tick:        interestTick,
+		retireAfter: retireAfter,
 	}
+	l.interest.init(l)
 	c, err := b.dial("weir-link", l.begun,
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.noteError(err) }))
 	if err != nil {
@@ -72,6 +76,10 @@ func (l *Link) noteError(err error) {
 		l.bus.log.Warn("link to the bus", "bus", l.bus.where(), "err", err)
 		return
 	}
+	l.noteLoss()
+}
+
+func (l *Link) noteLoss() {
 	l.bus.counts.lost.Inc()
 	select {
 	case l.lost <- struct{}{}:
@@ -79,69 +87,48 @@ func (l *Link) noteError(err error) {
 	}
 }
 
-// Add makes a topic live: when it returns, every event stored from then on comes to Run.
-func (l *Link) Add(ctx context.Context, t broker.Topic) error {
+// report notes a change of subscriptions that may have lost something; nil is none.
+func (l *Link) report(err error) {
+	if err != nil {
+		l.bus.log.Warn("interest not changed without a gap", "err", err)
+		l.noteLoss()
+	}
+}
+
+// Add makes a topic live, or all that a pattern stands for: when it returns, every event stored from
+// then on comes to Run. One that more than one of those added have may come more than once.
+func (l *Link) Add(ctx context.Context, p broker.Pattern) error {
 	ctx, done, err := l.client.call(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if _, err := l.client.shardOf(ctx, t); err != nil {
-		return err
+	if !p.Wild() {
+		if _, err := l.client.shardOf(ctx, broker.Topic(p)); err != nil {
+			return err
+		}
 	}
-	sub, err := l.subscribe(t)
-	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
-	}
-	if err := l.client.nc.FlushWithContext(ctx); err != nil {
-		l.remove(t, sub)
-		return fmt.Errorf("subscribe to %s: %w: %w", t, broker.ErrUnavailable, err)
-	}
-	return nil
-}
-
-func (l *Link) subscribe(t broker.Topic) (*nats.Subscription, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if sub := l.subs[t]; sub != nil {
-		return sub, nil
-	}
-	sub, err := l.client.nc.ChanSubscribe(liveSubject(t), l.msgs)
-	if err == nil {
-		l.subs[t] = sub
-	}
-	return sub, err
+	return l.interest.add(ctx, p)
 }
 
 // Remove ends that. Events on their way may still come to Run.
-func (l *Link) Remove(t broker.Topic) {
-	l.mu.Lock()
-	sub := l.subs[t]
-	l.mu.Unlock()
-	if sub != nil {
-		l.remove(t, sub)
-	}
-}
+func (l *Link) Remove(p broker.Pattern) { l.interest.remove(p) }
 
-func (l *Link) remove(t broker.Topic, sub *nats.Subscription) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.subs[t] != sub {
-		return
-	}
-	delete(l.subs, t)
-	if err := sub.Unsubscribe(); err != nil {
-		l.bus.log.Debug("unsubscribe", "topic", t, "err", err)
-	}
-}
-
-// Run hands on events until ctx ends, from the calling goroutine: events with what has come,
-// in order, at most 256 at once; lost when some may be missing. The batch's array is lent,
-// the events are not.
+// Run hands on events until ctx ends, from the calling goroutine, and has another one look after the
+// interest meanwhile: events with what has come, in order, at most 256 at once; lost when some may be
+// missing. The batch's array is lent, the events are not.
 //
-// With each session lost is called before its first event is handed on. An event whose shard was
-// not read by its own session is dropped: it was stored before lost's repair reads its topic.
+// With each session lost is called before its first event is handed on. An event of a topic whose shard
+// was not read by its own session is dropped: it was stored before lost's repair reads its topic. For one
+// that a pattern stands for the shard is read.
 func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { l.runInterest(ctx) })
+	defer func() {
+		cancel()
+		wg.Wait()
+	}()
 	batch := make([]*broker.Event, 0, linkBatch)
 	var session uint64
 	for {
@@ -164,13 +151,28 @@ func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func(
 	}
 }
 
-// gather adds m and what else is there, up to where the next session begins.
+func (l *Link) runInterest(ctx context.Context) {
+	t := time.NewTicker(l.tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			l.interest.tick(ctx)
+		}
+	}
+}
+
+// gather adds m and what else is there and wanted, up to where the next session begins.
 func (l *Link) gather(batch []*broker.Event, m *nats.Msg, session uint64) (_ []*broker.Event, next bool) {
 	for {
 		if m == sessionBegins {
 			return batch, true
 		}
-		if ev := l.decode(m, session); ev != nil {
+		if !l.interest.wants(m.Subject) {
+			l.bus.counts.unwanted.Add(1)
+		} else if ev := l.decode(m, session); ev != nil {
 			batch = append(batch, ev)
 		}
 		if len(batch) == linkBatch {
@@ -188,6 +190,7 @@ func (l *Link) gather(batch []*broker.Event, m *nats.Msg, session uint64) (_ []*
 func (l *Link) Close() {
 	l.once.Do(func() { close(l.closed) }) // a session that begins waits no more
 	l.client.close()
+	l.interest.close()
 }
 
 // decode makes an event of a live message of a session; nil if it is none.
@@ -197,6 +200,9 @@ func (l *Link) decode(m *nats.Msg, session uint64) *broker.Event {
 		return nil
 	}
 	st := l.client.known(n, session)
+	if st == nil && l.interest.covered(t) {
+		st = l.discover(n, t, session)
+	}
 	if st == nil {
 		return nil
 	}
@@ -205,6 +211,23 @@ func (l *Link) decode(m *nats.Msg, session uint64) *broker.Event {
 		ev.Prev = headerNumber(m.Header, "Nats-Last-Sequence")
 	}
 	return ev
+}
+
+// discover reads a shard that came to be known by an event of a pattern. If that fails, events of its
+// topics are missing; nil too if the session is over, whose end says so.
+func (l *Link) discover(n int, t broker.Topic, session uint64) *shardState {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	st, err := l.client.shardOf(ctx, t)
+	switch {
+	case err != nil:
+		l.bus.log.Warn("shard not read", "shard", n, "err", err)
+		l.noteLoss()
+		return nil
+	case st.session != session:
+		return nil
+	}
+	return st
 }
 
 // newEvent makes an event of a stored or republished message; nil if it is neither. Prev is left.

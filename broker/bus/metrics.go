@@ -17,7 +17,11 @@ type counts struct {
 	seconds   prometheus.Histogram
 	lost      prometheus.Counter
 
-	reconnects prometheus.Counter
+	reconnects    prometheus.Counter
+	subscriptions [kinds]atomic.Int64
+	// switches are those of shards, to the kind.
+	switches [kinds]atomic.Uint64
+	unwanted atomic.Uint64
 }
 
 // Reasons of weir_bus_publish_errors_total.
@@ -28,9 +32,12 @@ const (
 )
 
 var (
-	descShards = prometheus.NewDesc("weir_bus_shards", "Shards in use.", nil, nil)
-	descLinkUp = prometheus.NewDesc("weir_broker_link_up", "Whether the bus can be reached: 1, or 0.", nil, nil)
-	descMemory = prometheus.NewDesc("weir_bus_stored_bytes", "Bytes stored, by storage.", []string{"storage"}, nil)
+	descLinkUp        = prometheus.NewDesc("weir_broker_link_up", "Whether the bus can be reached: 1, or 0.", nil, nil)
+	descShards        = prometheus.NewDesc("weir_bus_shards", "Shards in use.", nil, nil)
+	descSubscriptions = prometheus.NewDesc("weir_bus_link_subscriptions", "Subscriptions to live events, by what they are to.", []string{"to"}, nil)
+	descSwitches      = prometheus.NewDesc("weir_bus_link_switches_total", "Shards that a link began to subscribe to as a whole, or by topic again.", []string{"to"}, nil)
+	descUnwanted      = prometheus.NewDesc("weir_bus_link_unwanted_total", "Events that came with those of their shard, and that nobody subscribed to.", nil, nil)
+	descMemory        = prometheus.NewDesc("weir_bus_stored_bytes", "Bytes stored, by storage.", []string{"storage"}, nil)
 )
 
 func (c *counts) init() {
@@ -67,6 +74,9 @@ func (b *Bus) Describe(ch chan<- *prometheus.Desc) {
 	b.counts.lost.Describe(ch)
 	b.counts.reconnects.Describe(ch)
 	ch <- descLinkUp
+	ch <- descSubscriptions
+	ch <- descSwitches
+	ch <- descUnwanted
 	ch <- descShards
 	ch <- descMemory
 }
@@ -83,6 +93,13 @@ func (b *Bus) Collect(ch chan<- prometheus.Metric) {
 		up = 0
 	}
 	ch <- prometheus.MustNewConstMetric(descLinkUp, prometheus.GaugeValue, up)
+	for k := range kinds {
+		ch <- prometheus.MustNewConstMetric(descSubscriptions, prometheus.GaugeValue, float64(b.counts.subscriptions[k].Load()), k.String())
+	}
+	for _, k := range []kind{kindTopic, kindShard} {
+		ch <- prometheus.MustNewConstMetric(descSwitches, prometheus.CounterValue, float64(b.counts.switches[k].Load()), k.String())
+	}
+	ch <- prometheus.MustNewConstMetric(descUnwanted, prometheus.CounterValue, float64(b.counts.unwanted.Load()))
 	used := 0
 	for i := range b.used {
 		if b.used[i].Load() {

@@ -223,3 +223,21 @@ func freeAddress(t *testing.T) string {
 	defer ln.Close() //nolint:errcheck // it was never used
 	return ln.Addr().String()
 }
+
+func TestPatternTakesInShardsThatAreMadeElsewhere(t *testing.T) {
+	b := open(t, Config{Listen: "127.0.0.1:0", Secret: testSecret})
+	l := link(t, join(t, b.ListenAddr().String(), testSecret))
+	if err := l.Add(t.Context(), "p.>"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[broker.Topic]broker.Position{}
+	for i := range 20 { // of shards that this process has not read
+		topic := broker.Topic(fmt.Sprintf("p.%d", i))
+		want[topic] = publish(t, b, topic, "x")
+	}
+	for _, ev := range collect(t, l, len(want)) {
+		if ev.Position != want[ev.Topic] {
+			t.Errorf("%s came at %v, was stored at %v", ev.Topic, ev.Position, want[ev.Topic])
+		}
+	}
+}

@@ -32,6 +32,32 @@ func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error
 	return broker.Position{Epoch: st.epoch, Offset: info.State.LastSeq}, nil
 }
 
+// Heads are such positions in all shards, zero in one that does not exist yet.
+func (l *Link) Heads(ctx context.Context) (*[broker.Shards]broker.Position, error) {
+	ctx, done, err := l.client.call(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read heads of shards: %w", err)
+	}
+	defer done()
+	heads := new([broker.Shards]broker.Position)
+	streams := l.client.js.ListStreams(ctx)
+	for info := range streams.Info() {
+		n, ok := shardOfStream(info.Config.Name)
+		if !ok {
+			continue
+		}
+		epoch, err := broker.ParseEpoch(info.Config.Metadata[metaEpoch])
+		if err != nil {
+			return nil, fmt.Errorf("stream %s was not made by weir: %w", info.Config.Name, err)
+		}
+		heads[n] = broker.Position{Epoch: epoch, Offset: info.State.LastSeq}
+	}
+	if err := streams.Err(); err != nil {
+		return nil, fmt.Errorf("read heads of shards: %w: %w", broker.ErrUnavailable, err)
+	}
+	return heads, nil
+}
+
 // Replay gives the events of t after a position, at most limit, or Recovered=false if one could be
 // missing.
 //

@@ -206,13 +206,18 @@ func (b *Bus) stored(ctx context.Context) (shards []int, err error) {
 	defer cancel()
 	names := b.client.js.StreamNames(ctx)
 	for name := range names.Name() {
-		number, ok := strings.CutPrefix(name, streamPrefix)
-		n, err := strconv.Atoi(number)
-		if ok && err == nil && n >= 0 && n < broker.Shards {
+		if n, ok := shardOfStream(name); ok {
 			shards = append(shards, n)
 		}
 	}
 	return shards, names.Err()
+}
+
+// shardOfStream is the shard whose stream has that name.
+func shardOfStream(name string) (shard int, ok bool) {
+	number, ok := strings.CutPrefix(name, streamPrefix)
+	n, err := strconv.Atoi(number)
+	return n, ok && err == nil && n >= 0 && n < broker.Shards
 }
 
 func newEpoch() broker.Epoch {

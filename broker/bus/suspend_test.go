@@ -14,7 +14,7 @@ func TestSuspendedBusIsAnothersUntilItResumes(t *testing.T) {
 	cfg := Config{Dir: t.TempDir()}
 	b := open(t, cfg)
 	l := link(t, b)
-	if err := l.Add(t.Context(), topic); err != nil {
+	if err := l.Add(t.Context(), broker.Pattern(topic)); err != nil {
 		t.Fatal(err)
 	}
 	first := publish(t, b, topic, "1")

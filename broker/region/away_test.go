@@ -50,9 +50,9 @@ func TestUnsubscribeEndsARepairThatWaits(t *testing.T) {
 	defer r.stop()
 	r.src.set(func() { r.src.fail = errors.New("gone") })
 	r.src.loss <- struct{}{}
-	r.node.Unsubscribe(name)
+	r.node.Unsubscribe(broker.Pattern(name))
 	r.src.set(func() { r.src.fail = nil })
-	if _, err := r.node.Subscribe(t.Context(), name); err != nil {
+	if _, err := r.node.Subscribe(t.Context(), broker.Pattern(name)); err != nil {
 		t.Fatal(err)
 	}
 	r.src.live <- []*broker.Event{r.src.store(1)}

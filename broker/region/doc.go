@@ -11,9 +11,16 @@
 // repair asks until it is answered, so that a source which is away costs time and no event; what
 // is lost while it reads has another one follow. What cannot be proven whole becomes a Reset.
 //
+// # Patterns
+//
+// Which topics a pattern has is known only as their events come. The first one is checked like any
+// other: its topic begins where its shard was when the pattern opened. Of topics known in this way a
+// bounded number is kept. When the source has lost something, it cannot be known which topics it was
+// of: then the pattern is Reset. An event is handed on once, whatever stands for its topic.
+//
 // # Locks
 //
 // Node.sinkMu orders calls of the sink and is held during them; Node.mu guards the topics.
-// Order: sinkMu, then mu. Subscribe and Unsubscribe take mu alone, so that a sink which waits
+// Order: sinkMu, then mu, then the matcher's own; headsReader's are held with none of those. Subscribe and Unsubscribe take mu alone, so that a sink which waits
 // does not hold them up, except for the moment in which a topic opens.
 package region

@@ -18,9 +18,14 @@ type counts struct {
 	retries    prometheus.Counter
 	gaps       *prometheus.CounterVec
 	recoveries *prometheus.CounterVec
+	forgotten  prometheus.Counter
 }
 
-var descTopics = prometheus.NewDesc("weir_broker_topics", "Topics subscribed to.", nil, nil)
+var (
+	descTopics   = prometheus.NewDesc("weir_broker_topics", "Topics subscribed to.", nil, nil)
+	descPatterns = prometheus.NewDesc("weir_broker_patterns", "Patterns subscribed to.", nil, nil)
+	descSeen     = prometheus.NewDesc("weir_broker_seen_topics", "Topics known through patterns alone.", nil, nil)
+)
 
 func (c *counts) init() {
 	counter := func(name, help string) prometheus.Counter {
@@ -30,6 +35,7 @@ func (c *counts) init() {
 	c.duplicates = counter("weir_broker_duplicates_total", "Events that came twice and were dropped.")
 	c.repaired = counter("weir_broker_repaired_events_total", "Events read from the stream because they did not come live.")
 	c.retries = counter("weir_broker_repair_retries_total", "Times a repair found no bus, and waited to ask again.")
+	c.forgotten = counter("weir_broker_forgotten_topics_total", "Topics known through patterns alone that were forgotten for others.")
 	c.gaps = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_gaps_total", Help: "Gaps, by what became of them."}, []string{"outcome"})
 	c.recoveries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_broker_recoveries_total", Help: "Resumes asked of the stream, by outcome."}, []string{"outcome"})
 	for _, o := range []string{outcomeRecovered, outcomeHole} {
@@ -41,7 +47,7 @@ func (c *counts) init() {
 }
 
 func (n *Node) collectors() []prometheus.Collector {
-	return []prometheus.Collector{n.counts.events, n.counts.duplicates, n.counts.repaired, n.counts.retries, n.counts.gaps, n.counts.recoveries}
+	return []prometheus.Collector{n.counts.events, n.counts.duplicates, n.counts.repaired, n.counts.retries, n.counts.gaps, n.counts.recoveries, n.counts.forgotten}
 }
 
 // Describe implements [prometheus.Collector].
@@ -50,6 +56,8 @@ func (n *Node) Describe(ch chan<- *prometheus.Desc) {
 		c.Describe(ch)
 	}
 	ch <- descTopics
+	ch <- descPatterns
+	ch <- descSeen
 }
 
 // Collect implements [prometheus.Collector].
@@ -58,7 +66,10 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 		c.Collect(ch)
 	}
 	n.mu.Lock()
-	topics := len(n.topics)
+	seen := n.patterns.seen.Len()
+	topics, patterns := len(n.topics)-seen, len(n.patterns.byName)
 	n.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(descTopics, prometheus.GaugeValue, float64(topics))
+	ch <- prometheus.MustNewConstMetric(descPatterns, prometheus.GaugeValue, float64(patterns))
+	ch <- prometheus.MustNewConstMetric(descSeen, prometheus.GaugeValue, float64(seen))
 }

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ const (
 	// how often at most that is logged.
 	repairPause = 200 * time.Millisecond
 	warnPause   = 10 * time.Second
+	// maxSeen bounds the topics kept of those that patterns alone make live. Past it the one that was
+	// quiet the longest is forgotten, see Node.forget.
+	maxSeen = 1 << 16
 )
 
 // Source is what a node needs of the bus. broker/bus's Link is one.
@@ -36,23 +40,30 @@ type Source interface {
 	// call at a time. What is missing can be read by Replay from then on. The batch's array is
 	// lent, its events are not.
 	Run(ctx context.Context, events func([]*broker.Event), lost func()) error
-	// Add makes a topic live: every event stored after it returns comes to Run.
-	Add(ctx context.Context, t broker.Topic) error
+	// Add makes a topic live, or all that a pattern stands for: every event stored after it returns
+	// comes to Run. Events of what overlaps may come twice.
+	Add(ctx context.Context, p broker.Pattern) error
 	// Remove ends that.
-	Remove(t broker.Topic)
+	Remove(p broker.Pattern)
 	// Head is a position of t after which everything is new.
 	Head(ctx context.Context, t broker.Topic) (broker.Position, error)
+	// Heads are such positions for the topics of each shard; zero for a shard that has no event.
+	Heads(ctx context.Context) (*Heads, error)
 	// Replay gives the events after a position, exactly, at most limit of them and More if there
 	// are others, or Recovered=false.
 	Replay(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
 }
 
+// Heads is a position in each shard.
+type Heads = [broker.Shards]broker.Position
+
 // Sink takes what a node hands on, one call at a time, each topic's events in order.
 type Sink interface {
 	// Deliver takes events. The batch's array is lent, the events are not.
 	Deliver(batch []*broker.Event)
-	// Reset says that events of t may be missing: it goes on after head.
-	Reset(t broker.Topic, head broker.Position)
+	// Reset says that events of a topic may be missing: it goes on after head. Or of any topic that a
+	// pattern stands for: head is zero.
+	Reset(p broker.Pattern, head broker.Position)
 }
 
 // Node is one node's broker. Its methods may be called from any goroutine.
@@ -64,8 +75,11 @@ type Node struct {
 	sinkMu sync.Mutex
 	sink   Sink
 
-	mu     sync.Mutex
-	topics map[broker.Topic]*topic
+	mu       sync.Mutex
+	topics   map[broker.Topic]*topic
+	patterns patterns
+
+	heads headsReader
 
 	warned atomic.Int64 // when a repair was last said to wait, nanoseconds of Unix time
 
@@ -75,12 +89,18 @@ type Node struct {
 	waiting  chan struct{}
 }
 
-// topic is what the node knows of a topic it subscribed to.
+// topic is what the node knows of a topic that is live.
 type topic struct {
-	name  broker.Topic
-	epoch broker.Epoch
-	last  uint64 // offset of the newest event handed on, or the head it began at
+	name broker.Topic
+	// own is set while it is subscribed to by itself; else a pattern stands for it, and listed is its
+	// element in patterns.seen, generation that of the patterns when it was last held to them.
+	own        bool
+	listed     *list.Element
+	generation uint64
+	epoch      broker.Epoch
+	last       uint64 // offset of the newest event handed on, or the head it began at
 	// holding is set while the topic opens or is repaired: its events wait in held.
+	opening bool
 	holding bool
 	held    []*broker.Event
 	// again is set if events may have been lost while it was: they had no room in held, or the
@@ -99,6 +119,8 @@ func New(source Source, log *slog.Logger) *Node {
 		source:   source,
 		log:      log,
 		topics:   make(map[broker.Topic]*topic),
+		patterns: patterns{byName: make(map[broker.Pattern]*pattern)},
+		heads:    headsReader{turn: make(chan struct{}, 1)},
 		repairs:  make(chan *topic, 1<<16),
 		overflow: make(chan struct{}, 1),
 		slots:    make(chan struct{}, recoverSlots),
@@ -125,27 +147,60 @@ func (n *Node) Run(ctx context.Context, sink Sink) error {
 	return err
 }
 
-// Subscribe makes t live: every event stored after it returns is handed to the sink. Events
-// up to the position it returns are not.
-func (n *Node) Subscribe(ctx context.Context, t broker.Topic) (broker.Position, error) {
-	st := &topic{name: t, holding: true}
-	n.mu.Lock()
-	if n.topics[t] != nil {
-		n.mu.Unlock()
-		return broker.Position{}, fmt.Errorf("subscribe to %s: it is subscribed already", t)
+// Subscribe makes a topic live: every event stored after it returns is handed to the sink. Events
+// up to the position it returns are not, unless a pattern stands for the topic too. Of a pattern, all
+// topics that it stands for are live, and the position is zero. However much of what is subscribed to
+// has an event, the sink gets it once.
+func (n *Node) Subscribe(ctx context.Context, p broker.Pattern) (broker.Position, error) {
+	if p.Wild() {
+		return broker.Position{}, n.subscribePattern(ctx, p)
 	}
-	n.topics[t] = st
+	t := broker.Topic(p)
+	n.mu.Lock()
+	st := n.state(t)
+	if st != nil && st.own {
+		n.mu.Unlock()
+		return broker.Position{}, errTwice(p)
+	}
+	if st == nil {
+		st = &topic{name: t, opening: true, holding: true}
+		n.topics[t] = st
+	}
+	n.patterns.unlist(st)
+	st.own = true
 	n.mu.Unlock()
 
 	head, err := n.open(ctx, t)
 	if err != nil {
-		n.Unsubscribe(t)
+		n.Unsubscribe(p)
 		return broker.Position{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.opened(st, head), nil
+}
+
+func errTwice(p broker.Pattern) error {
+	return fmt.Errorf("subscribe to %s: it is subscribed already", p)
+}
+
+func (n *Node) open(ctx context.Context, t broker.Topic) (broker.Position, error) {
+	if err := n.source.Add(ctx, broker.Pattern(t)); err != nil {
+		return broker.Position{}, err
+	}
+	return n.source.Head(ctx, t)
+}
+
+// opened begins a topic at head. n.mu is held.
+func (n *Node) opened(st *topic, head broker.Position) broker.Position {
+	if !st.opening {
+		return head // a pattern had it live, and it goes on where it is
+	}
+	if n.adopt(st, head.Epoch) {
+		return head
 	}
 	// What came while it opened was stored before this returns: handed on or not, nobody was
 	// promised it. It only moves the place where the topic begins.
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	st.epoch, st.last = head.Epoch, head.Offset
 	for _, ev := range st.held {
 		if ev.Position.Epoch == st.epoch {
@@ -153,30 +208,40 @@ func (n *Node) Subscribe(ctx context.Context, t broker.Topic) (broker.Position, 
 		}
 	}
 	again := st.again
-	st.held, st.holding, st.again = nil, false, false
+	st.held, st.opening, st.holding, st.again = nil, false, false, false
 	if again { // the source lost something after head was read
 		st.suspect = true
 		n.repair(st)
 	}
-	return broker.Position{Epoch: st.epoch, Offset: st.last}, nil
+	return broker.Position{Epoch: st.epoch, Offset: st.last}
 }
 
-func (n *Node) open(ctx context.Context, t broker.Topic) (broker.Position, error) {
-	if err := n.source.Add(ctx, t); err != nil {
-		return broker.Position{}, err
-	}
-	return n.source.Head(ctx, t)
-}
-
-// Unsubscribe ends the subscription of t.
-func (n *Node) Unsubscribe(t broker.Topic) {
+// Unsubscribe ends the subscription of a topic or pattern.
+func (n *Node) Unsubscribe(p broker.Pattern) {
 	n.mu.Lock()
-	if st := n.topics[t]; st != nil {
-		st.closed = true
-		delete(n.topics, t)
+	if p.Wild() {
+		n.patterns.remove(p)
+	} else if st := n.topics[broker.Topic(p)]; st != nil && st.own {
+		n.release(st)
 	}
 	n.mu.Unlock()
-	n.source.Remove(t)
+	n.source.Remove(p)
+}
+
+// release gives up a topic that is subscribed to, unless a pattern stands for it. n.mu is held.
+func (n *Node) release(st *topic) {
+	st.own = false
+	if _, covered := n.patterns.start(st.name); !covered || st.opening && !n.adopt(st, 0) {
+		n.remove(st)
+		return
+	}
+	n.patterns.list(st)
+}
+
+func (n *Node) remove(st *topic) {
+	st.closed = true
+	n.patterns.unlist(st)
+	delete(n.topics, st.name)
 }
 
 // Recover gives what a subscriber of t missed since a position. It waits for its turn; with
@@ -215,10 +280,11 @@ func (n *Node) take(batch []*broker.Event) {
 	var out output
 	n.mu.Lock()
 	for _, ev := range batch {
-		if st := n.topics[ev.Topic]; st != nil {
+		if st := n.state(ev.Topic); st != nil {
 			n.accept(st, ev, &out)
 		}
 	}
+	n.forget(&out)
 	n.mu.Unlock()
 	n.flush(&out)
 }
@@ -232,18 +298,19 @@ func (n *Node) accept(st *topic, ev *broker.Event, out *output) {
 			return
 		}
 		st.held = append(st.held, ev)
-	case p.Epoch != st.epoch:
+	case p.Epoch != st.epoch && st.epoch != 0:
 		// The stream was made anew: what the old one still had is not to be known.
 		n.counts.gaps.WithLabelValues(outcomeHole).Inc()
 		st.epoch, st.last, st.suspect = p.Epoch, p.Offset, false
-		out.reset(st.name, broker.Position{Epoch: p.Epoch, Offset: p.Offset - 1})
+		out.reset(broker.Pattern(st.name), broker.Position{Epoch: p.Epoch, Offset: p.Offset - 1})
 		out.event(ev)
-	case p.Offset <= st.last:
+	case p.Epoch == st.epoch && p.Offset <= st.last:
 		n.counts.duplicates.Inc()
 	case ev.Prev <= st.last && (ev.Prev != 0 || !st.suspect):
-		st.last, st.suspect = p.Offset, false
+		st.epoch, st.last, st.suspect = p.Epoch, p.Offset, false
 		out.event(ev)
 	default:
+		st.epoch = p.Epoch
 		st.held = append(st.held, ev)
 		n.repair(st)
 	}
@@ -256,7 +323,7 @@ type output struct {
 
 type step struct {
 	events []*broker.Event
-	topic  broker.Topic // else: reset this one
+	reset  broker.Pattern // else
 	head   broker.Position
 }
 
@@ -268,15 +335,15 @@ func (o *output) event(ev *broker.Event) {
 	o.steps = append(o.steps, step{events: []*broker.Event{ev}})
 }
 
-func (o *output) reset(t broker.Topic, head broker.Position) {
-	o.steps = append(o.steps, step{topic: t, head: head})
+func (o *output) reset(p broker.Pattern, head broker.Position) {
+	o.steps = append(o.steps, step{reset: p, head: head})
 }
 
 // flush hands out to the sink. n.sinkMu is held, n.mu is not.
 func (n *Node) flush(out *output) {
 	for _, s := range out.steps {
 		if s.events == nil {
-			n.sink.Reset(s.topic, s.head)
+			n.sink.Reset(s.reset, s.head)
 			continue
 		}
 		n.counts.events.Add(float64(len(s.events)))

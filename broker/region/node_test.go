@@ -30,10 +30,12 @@ type stream struct {
 	fail   error  // of Replay
 	head   uint64 // of Head, when the topic opens
 	epoch  broker.Epoch
-	heads  func() // called within Head
-	reads  func() // called within Replay, after it read
-	live   chan []*broker.Event
-	loss   chan struct{}
+	// opening is called by Head before it reads, heads after; reads by Replay, after it read.
+	opening func(broker.Topic)
+	heads   func()
+	reads   func()
+	live    chan []*broker.Event
+	loss    chan struct{}
 }
 
 func newStream() *stream {
@@ -53,10 +55,13 @@ func (s *stream) Run(ctx context.Context, events func([]*broker.Event), lost fun
 	}
 }
 
-func (s *stream) Add(context.Context, broker.Topic) error { return nil }
-func (s *stream) Remove(broker.Topic)                     {}
+func (s *stream) Add(context.Context, broker.Pattern) error { return nil }
+func (s *stream) Remove(broker.Pattern)                     {}
 
-func (s *stream) Head(context.Context, broker.Topic) (broker.Position, error) {
+func (s *stream) Head(_ context.Context, t broker.Topic) (broker.Position, error) {
+	if s.opening != nil {
+		s.opening(t)
+	}
 	at := broker.Position{Epoch: s.epoch, Offset: s.head}
 	if s.heads != nil {
 		s.heads()
@@ -64,15 +69,33 @@ func (s *stream) Head(context.Context, broker.Topic) (broker.Position, error) {
 	return at, nil
 }
 
-func (s *stream) Replay(_ context.Context, _ broker.Topic, after broker.Position, _ int) (broker.Recovery, error) {
-	rec, err := s.replay(after)
+func (s *stream) Heads(context.Context) (*Heads, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	heads := new(Heads)
+	for i := range heads {
+		heads[i] = broker.Position{Epoch: s.epoch, Offset: s.newest()}
+	}
+	return heads, nil
+}
+
+// newest is the offset of the newest event. s.mu is held.
+func (s *stream) newest() uint64 {
+	if n := len(s.stored); n > 0 {
+		return s.stored[n-1].Position.Offset
+	}
+	return s.head
+}
+
+func (s *stream) Replay(_ context.Context, t broker.Topic, after broker.Position, _ int) (broker.Recovery, error) {
+	rec, err := s.replay(t, after)
 	if s.reads != nil {
 		s.reads()
 	}
 	return rec, err
 }
 
-func (s *stream) replay(after broker.Position) (broker.Recovery, error) {
+func (s *stream) replay(t broker.Topic, after broker.Position) (broker.Recovery, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -83,7 +106,7 @@ func (s *stream) replay(after broker.Position) (broker.Recovery, error) {
 		after.Offset, rec.Head = 0, broker.Position{Epoch: s.epoch}
 	}
 	for _, ev := range s.stored {
-		if ev.Position.Offset > after.Offset {
+		if ev.Topic == t && ev.Position.Offset > after.Offset {
 			rec.Head.Offset = ev.Position.Offset
 			if rec.Recovered {
 				rec.Events = append(rec.Events, ev)
@@ -94,16 +117,18 @@ func (s *stream) replay(after broker.Position) (broker.Recovery, error) {
 }
 
 // store adds the topic's next event; its offset skips some, as those of other topics do.
-func (s *stream) store(step uint64) *broker.Event {
+func (s *stream) store(step uint64) *broker.Event { return s.storeIn(name, step) }
+
+func (s *stream) storeIn(t broker.Topic, step uint64) *broker.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := s.head
 	var prev uint64
-	if n := len(s.stored); n > 0 {
-		last = s.stored[n-1].Position.Offset
-		prev = last
+	for _, ev := range s.stored {
+		if ev.Topic == t {
+			prev = ev.Position.Offset
+		}
 	}
-	ev := &broker.Event{Topic: name, Position: broker.Position{Epoch: s.epoch, Offset: last + step}, Prev: prev}
+	ev := &broker.Event{Topic: t, Position: broker.Position{Epoch: s.epoch, Offset: s.newest() + step}, Prev: prev}
 	s.stored = append(s.stored, ev)
 	return ev
 }
@@ -122,9 +147,13 @@ func (r *record) Deliver(batch []*broker.Event) {
 	}
 }
 
-func (r *record) Reset(_ broker.Topic, head broker.Position) {
+func (r *record) Reset(p broker.Pattern, head broker.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p.Wild() {
+		r.log = append(r.log, "reset "+string(p))
+		return
+	}
 	r.log = append(r.log, fmt.Sprintf("reset@%d", head.Offset))
 }
 
@@ -158,20 +187,29 @@ func start(t failer, src *stream) *rig {
 		cancel()
 		<-done
 	}
-	if _, err := r.node.Subscribe(ctx, name); err != nil {
-		t.Fatalf("subscribe: %v", err)
-	}
+	r.subscribe(t, broker.Pattern(name))
 	return r
+}
+
+func (r *rig) subscribe(t failer, p broker.Pattern) broker.Position {
+	at, err := r.node.Subscribe(context.Background(), p)
+	if err != nil {
+		t.Fatalf("subscribe to %s: %v", p, err)
+	}
+	return at
 }
 
 // want waits until the sink got exactly that.
 func (r *rig) want(t failer, log string) {
-	deadline := time.Now().Add(10 * time.Second)
-	for r.out.String() != log {
+	r.until(t, func() bool { return r.out.String() == log }, func() string { return fmt.Sprintf("sink got %q, want %q", r.out, log) })
+}
+
+// until waits until ok, and says what is wrong if that takes too long.
+func (r *rig) until(t failer, ok func() bool, wrong func() string) {
+	for deadline := time.Now().Add(10 * time.Second); !ok(); <-time.After(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("sink got %q, want %q", r.out, log)
+			t.Fatalf("%s", wrong())
 		}
-		<-time.After(100 * time.Microsecond)
 	}
 }
 

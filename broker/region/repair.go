@@ -23,18 +23,29 @@ func (n *Node) repair(st *topic) {
 	}
 }
 
-// lost is called by the source when events may be missing: of any topic, also the last one.
+// lost is called by the source when events may be missing: of any topic, also the last one. Which
+// topics a pattern has is not known, so its subscribers are told; of those seen the next event will
+// show whether one is to be repaired.
 func (n *Node) lost() {
+	n.sinkMu.Lock()
+	defer n.sinkMu.Unlock()
+	var out output
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, st := range n.topics {
 		st.suspect = true
 		if st.holding {
 			st.again = true
-		} else {
+		} else if st.own {
 			n.repair(st)
 		}
 	}
+	for p, pt := range n.patterns.byName {
+		if pt.heads != nil {
+			out.reset(p, broker.Position{})
+		}
+	}
+	n.mu.Unlock()
+	n.flush(&out)
 }
 
 func (n *Node) serveRepairs(ctx context.Context) {
@@ -55,7 +66,7 @@ func (n *Node) requeue(ctx context.Context) {
 	n.mu.Lock()
 	var broken []*topic
 	for _, st := range n.topics {
-		if st.holding && st.epoch != 0 {
+		if st.holding && !st.opening {
 			broken = append(broken, st)
 		}
 	}
@@ -130,7 +141,7 @@ func (n *Node) settle(st *topic, rec broker.Recovery, out *output) {
 	} else {
 		n.counts.gaps.WithLabelValues(outcomeHole).Inc()
 		st.epoch, st.last = rec.Head.Epoch, rec.Head.Offset
-		out.reset(st.name, rec.Head)
+		out.reset(broker.Pattern(st.name), rec.Head)
 	}
 	// An event held from before the stream was made anew is not to be handed on after its end. Should
 	// it be the other way round, the next repair reads it.

@@ -12,12 +12,13 @@ import (
 )
 
 type benchCmd struct {
-	Fanout  benchFanoutCmd  `cmd:"" help:"Deliver events to many subscribers of one topic, beside the least that could."`
-	Hold    benchHoldCmd    `cmd:"" help:"Memory of idle subscribed connections, and of those that come and go."`
-	Connect benchConnectCmd `cmd:"" help:"Take in connections and shake hands, as fast as it goes."`
-	Slow    benchSlowCmd    `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
-	Flood   benchFloodCmd   `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
-	XDP     benchXDPCmd     `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
+	Fanout   benchFanoutCmd   `cmd:"" help:"Deliver events to many subscribers of one topic, beside the least that could."`
+	Hold     benchHoldCmd     `cmd:"" help:"Memory of idle subscribed connections, and of those that come and go."`
+	Connect  benchConnectCmd  `cmd:"" help:"Take in connections and shake hands, as fast as it goes."`
+	Slow     benchSlowCmd     `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
+	Fairness benchFairnessCmd `cmd:"" help:"Measure what a topic of many subscribers does to one of few."`
+	Flood    benchFloodCmd    `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
+	XDP      benchXDPCmd      `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
 type benchSlowCmd struct {

@@ -19,7 +19,7 @@ import (
 )
 
 type subscribeCmd struct {
-	Topics []string `arg:"" help:"Topics to subscribe to."`
+	Topics []string `arg:"" help:"Topics to subscribe to; * stands for any token, a last > for all that follow."`
 	URL    string   `help:"Address of the edge." default:"ws://127.0.0.1:8000" env:"WEIR_EDGE_URL" placeholder:"URL"`
 	Since  []string `help:"Go on after this position, one for each topic." placeholder:"EPOCH:OFFSET"`
 	Count  int      `help:"End after so many events; 0: never." placeholder:"N"`
@@ -30,6 +30,7 @@ type subscribeCmd struct {
 func (*subscribeCmd) Help() string {
 	return `Examples:
   weir subscribe ticks.EURUSD ticks.BTCUSD
+  weir subscribe 'ticks.*' 'news.>'
   weir subscribe news --since 5f3a9c:120 --json`
 }
 

@@ -228,7 +228,7 @@ type source struct {
 var errNoRegion = fmt.Errorf("%w: it is still with another process", broker.ErrUnavailable)
 
 // Subscribe implements [edge.Source].
-func (s *source) Subscribe(ctx context.Context, t broker.Topic) (broker.Position, error) {
+func (s *source) Subscribe(ctx context.Context, t broker.Pattern) (broker.Position, error) {
 	if r := s.at.Load(); r != nil {
 		return r.Subscribe(ctx, t)
 	}
@@ -236,7 +236,7 @@ func (s *source) Subscribe(ctx context.Context, t broker.Topic) (broker.Position
 }
 
 // Unsubscribe implements [edge.Source].
-func (s *source) Unsubscribe(t broker.Topic) {
+func (s *source) Unsubscribe(t broker.Pattern) {
 	if r := s.at.Load(); r != nil {
 		r.Unsubscribe(t)
 	}

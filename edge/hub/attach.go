@@ -43,8 +43,8 @@ type Sub struct {
 	tries   uint8
 }
 
-// Topic is the topic of the subscription. Any goroutine.
-func (s *Sub) Topic() broker.Topic { return s.topic.name }
+// Topic is the topic, or pattern, of the subscription. Any goroutine.
+func (s *Sub) Topic() broker.Pattern { return s.topic.name }
 
 // Start begins delivery to a subscriber whose topic is open: it is told its place, is sent
 // what it missed if it asked, and then every event. It may close the conn.
@@ -62,7 +62,8 @@ func (s *Shard) Start(sub *Sub) {
 }
 
 // catchUp brings sub from sub.since to where the topic was swept, by the ring if it reaches
-// back so far, else through the broker, whose answer comes to recovered.
+// back so far, else through the broker, whose answer comes to recovered. No broker has what a
+// pattern's ring does not.
 func (s *Shard) catchUp(sub *Sub) {
 	t := sub.topic
 	if sub.since.Epoch == t.epoch && sub.since.Offset <= t.swept {
@@ -77,6 +78,10 @@ func (s *Shard) catchUp(sub *Sub) {
 			}
 			return
 		}
+	}
+	if t.wild {
+		s.giveUp(sub)
+		return
 	}
 	if sub.told && sub.since.Epoch == t.epoch && sub.since.Offset > t.swept {
 		s.waitLate(sub) // where another process left it: that one was ahead of this
@@ -120,9 +125,9 @@ func (s *Shard) recovered(sub *Sub, rec *broker.Recovery) {
 	if !s.tell(sub, Control{Position: sub.since, Resumed: true, Recovered: true}) {
 		return
 	}
-	msgs := make([]*Message, len(rec.Events))
+	msgs := make([]placed, len(rec.Events))
 	for i, ev := range rec.Events {
-		msgs[i] = &Message{Event: ev}
+		msgs[i] = placed{&Message{Event: ev}, ev.Position.Offset}
 	}
 	left, alive := s.replay(sub, msgs)
 	if !alive || left > 0 {
@@ -192,7 +197,7 @@ func (s *Shard) tell(sub *Sub, c Control) bool {
 // replay writes msgs to sub, a batch's bytes at a time, and moves sub.since with them. If the conn
 // is blocked before the last one sub falls behind: left is how many are not written. alive is false
 // if the conn was closed.
-func (s *Shard) replay(sub *Sub, msgs []*Message) (left int, alive bool) {
+func (s *Shard) replay(sub *Sub, msgs []placed) (left int, alive bool) {
 	for len(msgs) > 0 {
 		b, n := s.joined[:0], 0
 		for n < len(msgs) && (n == 0 || len(b)+len(msgs[n].Event.Data) <= s.hub.cfg.BatchBytes) {
@@ -206,7 +211,7 @@ func (s *Shard) replay(sub *Sub, msgs []*Message) (left int, alive bool) {
 		if sub.state == subClosed {
 			return len(msgs) - n, false
 		}
-		sub.since = msgs[n-1].Event.Position
+		sub.since = broker.Position{Epoch: sub.topic.epoch, Offset: msgs[n-1].at}
 		if msgs = msgs[n:]; len(msgs) > 0 && sub.conn.Blocked() {
 			s.fall(sub)
 			return len(msgs), true

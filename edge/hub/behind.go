@@ -10,14 +10,14 @@ package hub
 // [Shard.DrainAll]: who stalls for seconds is not worth a look every few milliseconds.
 const patience = 32
 
-// risesPerRun bounds the subscribers that one [Shard.Run] looks at, so that the loop's other work
-// goes on.
-const risesPerRun = 256
+// risesPerSlice bounds the subscribers that are looked at before each slice of a sweep, so that other
+// work goes on: one that rises may be written a batch.
+const risesPerSlice = 16
 
 // fall leaves sub behind at sub.since.
 func (s *Shard) fall(sub *Sub) {
 	sub.state, sub.tries = subBehind, 0
-	s.behind = append(s.behind, sub)
+	s.behind.push(sub)
 	sub.conn.Fell()
 }
 
@@ -37,12 +37,12 @@ func (s *Shard) retry() {
 
 // Behind is the number of subscriptions whose conns were blocked when they were last looked at, or
 // that wait for the broker to answer.
-func (s *Shard) Behind() int { return len(s.behind) + len(s.stalled) + len(s.postponed) }
+func (s *Shard) Behind() int { return s.behind.len() + len(s.stalled) + len(s.postponed) }
 
 // EachBehind calls f for the conn of each of them, those that have been behind the longest first. f must
 // not close any.
 func (s *Shard) EachBehind(f func(Conn)) {
-	for _, list := range [][]*Sub{s.stalled, s.behind} {
+	for _, list := range [][]*Sub{s.stalled, s.behind.all()} {
 		for _, sub := range list {
 			if sub.state == subBehind {
 				f(sub.conn)
@@ -53,18 +53,18 @@ func (s *Shard) EachBehind(f func(Conn)) {
 
 // Fallen reports whether some of those have not been behind for long: then [Shard.Drain] is to be
 // called within milliseconds.
-func (s *Shard) Fallen() bool { return len(s.behind) > 0 }
+func (s *Shard) Fallen() bool { return s.behind.len() > 0 }
 
 // Drain has the next calls of [Shard.Run] look once at each subscriber that fell behind not long
 // ago, whether its conn has drained. It reports whether there is any: then Run must be called.
 func (s *Shard) Drain() bool {
-	s.rising = len(s.behind)
+	s.rising = s.behind.len()
 	return s.rising > 0
 }
 
 // DrainAll is Drain for all that are behind. To be called some times a second.
 func (s *Shard) DrainAll() bool {
-	s.behind = append(s.behind, s.stalled...)
+	s.behind.push(s.stalled...)
 	clear(s.stalled)
 	s.stalled = s.stalled[:0]
 	return s.Drain()
@@ -72,30 +72,21 @@ func (s *Shard) DrainAll() bool {
 
 // rise looks at some of those behind. Its conns' methods may close them, and they may fall again.
 func (s *Shard) rise() {
-	n := min(s.rising, risesPerRun, len(s.behind))
+	n := min(s.rising, risesPerSlice, s.behind.len())
 	s.rising -= n
-	if n == 0 {
-		return
-	}
-	looked := append(s.scratch[:0], s.behind[:n]...)
-	rest := copy(s.behind, s.behind[n:])
-	clear(s.behind[rest:])
-	s.behind = s.behind[:rest]
-	for _, sub := range looked {
-		switch {
+	for range n {
+		switch sub := s.behind.pop(); {
 		case sub.state != subBehind:
 		case !sub.conn.Blocked():
 			sub.tries = 0
 			s.riseOne(sub)
 		case sub.tries < patience:
 			sub.tries++
-			s.behind = append(s.behind, sub)
+			s.behind.push(sub)
 		default:
 			s.stalled = append(s.stalled, sub)
 		}
 	}
-	clear(looked)
-	s.scratch = looked[:0]
 }
 
 // riseOne brings sub to where the topic was swept: in ModeLatest by the newest message of each key, if
@@ -112,7 +103,7 @@ func (s *Shard) riseOne(sub *Sub) {
 }
 
 // riseLatest sends sub the newest messages of their keys, after a word of how many others there were.
-func (s *Shard) riseLatest(sub *Sub, msgs []*Message) {
+func (s *Shard) riseLatest(sub *Sub, msgs []placed) {
 	t := sub.topic
 	if skipped := t.count - sub.count - uint64(len(msgs)); skipped > 0 {
 		s.skipped += skipped

@@ -11,19 +11,20 @@ import (
 
 // Source is what the hub needs of the node's broker.
 type Source interface {
-	// Subscribe makes t live on this node: every event after the position it returns is
-	// handed to [Hub.Deliver]. The hub calls it again only after Unsubscribe.
-	Subscribe(ctx context.Context, t broker.Topic) (broker.Position, error)
+	// Subscribe makes a topic live on this node: every event after the position it returns is
+	// handed to [Hub.Deliver], once, whatever else it is part of. With a pattern, whose position
+	// means nothing, all of its topics are live. The hub calls it again only after Unsubscribe.
+	Subscribe(ctx context.Context, p broker.Pattern) (broker.Position, error)
 	// Unsubscribe ends that.
-	Unsubscribe(t broker.Topic)
+	Unsubscribe(p broker.Pattern)
 	// Recover gives the events of t after a position, at most limit, or says that it cannot.
 	Recover(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
 }
 
 // Config configures a [Hub]. The zero value is valid.
 type Config struct {
-	// SliceWrites is how many conns one slice of a sweep writes to before the next topic
-	// and the loop's reads get their turn. 16 to 65536, default 256.
+	// SliceWrites is how many conns one slice of a sweep writes to before another topic may have
+	// its turn. A write takes some 5 us. 16 to 65536, default 16.
 	SliceWrites int
 	// BatchBytes bounds the payload bytes joined into one write. Bytes, 1 KiB to 16 MiB,
 	// default 64 KiB; one event over it is a batch by itself.
@@ -36,12 +37,18 @@ type Config struct {
 	RingEvents int
 	// RingBytes bounds their payload bytes. Bytes, 0 to 64 MiB, default 256 KiB.
 	RingBytes int
+	// PatternRingEvents and PatternRingBytes are those of a pattern, for which there is no other
+	// way to catch up. 0 to 1<<20, default 1024; bytes, 0 to 64 MiB, default 1 MiB.
+	PatternRingEvents, PatternRingBytes int
 	// RecoverEvents bounds the events that a subscriber which catches up is given by the broker at
 	// once: it asks again. 1 to 65536, default 256.
 	RecoverEvents int
-	// Modes give topics their mode; the first that matches holds, and ModeLog if none does.
+	// Modes give topics their mode; the first that matches holds, and ModeLog if none does. A pattern
+	// has that of the first that has a topic in common with it, if it holds for all of its topics, else
+	// ModeLog.
 	Modes []ModeRule
-	// LatestKeys bounds the keys whose newest event is kept, per topic in ModeLatest and loop. Who
+	// LatestKeys bounds the keys whose newest event is kept, per topic in ModeLatest and loop; of a
+	// pattern each of its topics has keys of its own, and the bound is for all of them. Who
 	// falls behind by more is sent all events instead. 1 to 1<<20, default 65536.
 	LatestKeys int
 	// Linger is how long a topic without subscribers stays open, so that interest does not
@@ -69,11 +76,13 @@ func (c Config) withDefaults() Config {
 		field *int
 		value int
 	}{
-		{&c.SliceWrites, 256},
+		{&c.SliceWrites, 16},
 		{&c.BatchBytes, 64 << 10},
 		{&c.InboxEvents, 16 << 10},
 		{&c.RingEvents, 64},
 		{&c.RingBytes, 256 << 10},
+		{&c.PatternRingEvents, 1024},
+		{&c.PatternRingBytes, 1 << 20},
 		{&c.RecoverEvents, 256},
 		{&c.LatestKeys, 1 << 16},
 	} {
@@ -104,6 +113,8 @@ func (c Config) Validate() error {
 		{"InboxEvents", c.InboxEvents, 64, 1 << 20},
 		{"RingEvents", c.RingEvents, 0, 65536},
 		{"RingBytes", c.RingBytes, 0, 64 << 20},
+		{"PatternRingEvents", c.PatternRingEvents, 0, 1 << 20},
+		{"PatternRingBytes", c.PatternRingBytes, 0, 64 << 20},
 		{"RecoverEvents", c.RecoverEvents, 1, 1 << 16},
 		{"LatestKeys", c.LatestKeys, 1, 1 << 20},
 		{"Linger", int(c.Linger), 1, int(time.Hour)},

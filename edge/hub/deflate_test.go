@@ -117,7 +117,7 @@ func TestControlsAreNeverCompressed(t *testing.T) {
 		if got, want := m.Frame(v.Deflated()), m.Frame(v); !bytes.Equal(got, want) {
 			t.Errorf("variant %d: %q, want %q", v, got, want)
 		}
-		c := Control{Topic: long, Position: pos(1), Subscribed: true}
+		c := Control{Topic: broker.Pattern(long), Position: pos(1), Subscribed: true}
 		if got, want := AppendControl(nil, v.Deflated(), c), AppendControl(nil, v, c); !bytes.Equal(got, want) {
 			t.Errorf("variant %d: %q, want %q", v, got, want)
 		}

@@ -11,9 +11,17 @@
 // with subscribers, in order, waking each loop at most once. [Shard.Run], called by the
 // loop, gathers what has come per topic, joins it into one run of frames per [Variant]
 // (group commit: what arrives during a sweep leaves with the next one, in one write per
-// conn), and sweeps over the subscribers in slices so that the loop's other work goes on.
+// conn), and sweeps over the subscribers in slices so that the loop's other work goes on; the topic
+// whose sweep has come the least far has the next one.
 // Encodings are made once an event and shared by all loops and subscribers; so is what
 // permessage-deflate makes of them, as no conn keeps a window between messages.
+//
+// # Patterns
+//
+// A subscription may be of a pattern, such as ticks.*: to a shard that is one more topic, whose
+// messages are those of all topics that match, in the order in which the node got them. Which
+// patterns stand for an event's topic is asked once an event, of a [broker.Matcher]. A pattern has no
+// stream: its ring is all that there is to catch up from, and past that its subscribers are told.
 //
 // # Position
 //
@@ -25,7 +33,8 @@
 // # Locks
 //
 // Hub.mu guards the map of topics, entry.mu one topic's list of shards and its order of
-// delivery, Shard.inboxMu a shard's inbox. Order: Hub.mu, then entry.mu, then inboxMu. The
+// delivery, Shard.inboxMu a shard's inbox. Order: Hub.mu, then the matcher's own or entry.mu, then
+// inboxMu. The
 // loops take inboxMu, so a stalled Deliver never blocks a loop, and by itself
 // Message.deflating, while one of them compresses what all of them are about to send.
 package hub

@@ -28,7 +28,7 @@ const expectWorkers = 16
 
 // Place is where a subscription stands, for another process to go on from there.
 type Place struct {
-	Topic   broker.Topic
+	Topic   broker.Pattern
 	Variant Variant
 	// Since is the position of the last event that was written.
 	Since broker.Position
@@ -53,7 +53,7 @@ func (s *Sub) Place() Place {
 }
 
 // OpenTopics are the topics open on this node.
-func (h *Hub) OpenTopics() []broker.Topic {
+func (h *Hub) OpenTopics() []broker.Pattern {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return slices.Collect(maps.Keys(h.topics))
@@ -101,9 +101,9 @@ func (k *kept) add(m *Message) {
 
 // Expect opens topics and keeps their events until [Hub.Settle]. It returns how many could not be
 // opened, and why the first of them: their subscribers try themselves.
-func (h *Hub) Expect(ctx context.Context, topics []broker.Topic) (failed int, err error) {
+func (h *Hub) Expect(ctx context.Context, topics []broker.Pattern) (failed int, err error) {
 	var mu sync.Mutex
-	eachOf(topics, func(t broker.Topic) {
+	eachOf(topics, func(t broker.Pattern) {
 		if e := h.expect(ctx, t); e != nil {
 			mu.Lock()
 			defer mu.Unlock()
@@ -116,14 +116,19 @@ func (h *Hub) Expect(ctx context.Context, topics []broker.Topic) (failed int, er
 	return failed, err
 }
 
-func (h *Hub) expect(ctx context.Context, t broker.Topic) error {
-	e := &entry{opening: true, kept: &kept{}}
+func (h *Hub) expect(ctx context.Context, t broker.Pattern) error {
+	e := &entry{name: t, opening: true}
 	h.mu.Lock()
 	if h.topics[t] != nil {
 		h.mu.Unlock()
 		return nil
 	}
 	h.topics[t] = e
+	if t.Wild() { // whose places mean nothing to another process
+		h.openPattern(e)
+	} else {
+		e.kept = &kept{}
+	}
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
 	defer cancel()
@@ -138,24 +143,24 @@ func (h *Hub) expect(ctx context.Context, t broker.Topic) error {
 	if e.head.IsZero() {
 		e.head = head
 	}
-	if e.kept.floor.IsZero() {
+	if e.kept != nil && e.kept.floor.IsZero() {
 		e.kept.floor = head
 	}
 	return nil
 }
 
 // Reach reads the events of expected topics from positions on that lie before what was kept.
-func (h *Hub) Reach(ctx context.Context, from map[broker.Topic]broker.Position) {
-	topics := make([]broker.Topic, 0, len(from))
+func (h *Hub) Reach(ctx context.Context, from map[broker.Pattern]broker.Position) {
+	topics := make([]broker.Pattern, 0, len(from))
 	for t := range from {
 		topics = append(topics, t)
 	}
-	eachOf(topics, func(t broker.Topic) { h.reach(ctx, t, from[t]) })
+	eachOf(topics, func(t broker.Pattern) { h.reach(ctx, t, from[t]) })
 }
 
 // reach leaves what is kept as it is if the broker does not have the events: each subscriber asks for
 // itself then, and is told.
-func (h *Hub) reach(ctx context.Context, t broker.Topic, from broker.Position) {
+func (h *Hub) reach(ctx context.Context, t broker.Pattern, from broker.Position) {
 	h.mu.RLock()
 	e := h.topics[t]
 	h.mu.RUnlock()
@@ -172,7 +177,7 @@ func (h *Hub) reach(ctx context.Context, t broker.Topic, from broker.Position) {
 	at := from
 	for at.Epoch == floor.Epoch && at.Offset < floor.Offset {
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
-		rec, err := h.src.Recover(ctx, t, at, h.cfg.RecoverEvents)
+		rec, err := h.src.Recover(ctx, broker.Topic(t), at, h.cfg.RecoverEvents)
 		cancel()
 		if err != nil || !rec.Recovered || rec.Head.Epoch != at.Epoch || len(msgs) > maxKeptEvents {
 			return
@@ -206,10 +211,10 @@ func (h *Hub) Settle(ctx context.Context) {
 		}
 	}
 	h.mu.RLock()
-	var unused []broker.Topic
+	var unused []broker.Pattern
 	for t, e := range h.topics {
 		e.mu.Lock()
-		if e.kept != nil && len(e.shards) == 0 && !e.opening {
+		if len(e.shards) == 0 && !e.opening {
 			unused = append(unused, t)
 		}
 		e.kept = nil
@@ -222,9 +227,9 @@ func (h *Hub) Settle(ctx context.Context) {
 }
 
 // eachOf calls f for each topic, some at once.
-func eachOf(topics []broker.Topic, f func(broker.Topic)) {
+func eachOf(topics []broker.Pattern, f func(broker.Pattern)) {
 	var wg sync.WaitGroup
-	next := make(chan broker.Topic)
+	next := make(chan broker.Pattern)
 	for range min(expectWorkers, len(topics)) {
 		wg.Go(func() {
 			for t := range next {

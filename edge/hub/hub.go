@@ -38,8 +38,11 @@ type Hub struct {
 	seed maphash.Seed
 
 	mu     sync.RWMutex
-	topics map[broker.Topic]*entry
+	topics map[broker.Pattern]*entry
 	shards []*Shard
+
+	// patterns are the entries whose names are patterns.
+	patterns broker.Matcher[*entry]
 
 	deflates deflates
 
@@ -50,8 +53,9 @@ type Hub struct {
 	once    sync.Once
 }
 
-// entry is one topic as the node sees it.
+// entry is one topic, or pattern, as the node sees it.
 type entry struct {
+	name    broker.Pattern
 	mu      sync.Mutex
 	opening bool
 	head    broker.Position // of the last event delivered, or where the topic was opened
@@ -61,7 +65,7 @@ type entry struct {
 
 // interest is a change of one shard's interest in a topic.
 type interest struct {
-	topic broker.Topic
+	topic broker.Pattern
 	shard *Shard
 	add   bool
 }
@@ -82,7 +86,7 @@ func New(cfg Config, src Source) (*Hub, error) {
 		cfg:     cfg.withDefaults(),
 		src:     src,
 		seed:    maphash.MakeSeed(),
-		topics:  make(map[broker.Topic]*entry, firstFreeEntries),
+		topics:  make(map[broker.Pattern]*entry, firstFreeEntries),
 		resumes: make(chan resume, recoverQueue),
 		done:    make(chan struct{}),
 	}
@@ -119,25 +123,46 @@ func (h *Hub) close() {
 
 // Deliver hands on events of live topics, each topic's in order. It copies nothing: the
 // events must not change any more. It waits while a loop's inbox is full, and is called by
-// one goroutine at a time.
+// one goroutine at a time, as is Reset.
 func (h *Hub) Deliver(batch []*broker.Event) {
 	for _, ev := range batch {
-		h.deliver(&Message{Event: ev, deflates: &h.deflates})
+		m := &Message{Event: ev, deflates: &h.deflates}
+		if e := h.entry(broker.Pattern(ev.Topic)); e != nil {
+			e.deliver(m)
+		}
+		for _, e := range h.patterns.Match(ev.Topic) {
+			e.deliverNext(m)
+		}
 	}
 }
 
-// Reset says that continuity of t was lost: delivery goes on after head.
-func (h *Hub) Reset(t broker.Topic, head broker.Position) {
-	h.deliver(&Message{Event: &broker.Event{Topic: t, Position: head}, Reset: true})
-}
-
-func (h *Hub) deliver(m *Message) {
-	h.mu.RLock()
-	e := h.topics[m.Event.Topic]
-	h.mu.RUnlock()
-	if e == nil {
+// Reset says that continuity of p was lost, a topic or a pattern: delivery goes on after head. What is
+// lost of a topic is lost of the patterns that stand for it too; head means nothing to those.
+func (h *Hub) Reset(p broker.Pattern, head broker.Position) {
+	e := h.entry(p)
+	if p.Wild() {
+		if e != nil {
+			e.reset()
+		}
 		return
 	}
+	t := broker.Topic(p)
+	if e != nil {
+		e.deliver(&Message{Event: &broker.Event{Topic: t, Position: head}, Reset: true})
+	}
+	for _, e := range h.patterns.Match(t) {
+		e.reset()
+	}
+}
+
+func (h *Hub) entry(p broker.Pattern) *entry {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.topics[p]
+}
+
+// deliver hands on m at the position of its event.
+func (e *entry) deliver(m *Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// While the topic opens nobody was promised anything yet: only its head moves.
@@ -145,12 +170,17 @@ func (h *Hub) deliver(m *Message) {
 	if e.kept != nil {
 		e.kept.add(m)
 	}
+	e.push(m)
+}
+
+// push is for who holds e.mu.
+func (e *entry) push(m *Message) {
 	for _, s := range e.shards {
-		s.push(item{msg: m})
+		s.push(item{msg: m, topic: e.name, at: e.head.Offset})
 	}
 }
 
-// Topics is the number of topics open on this node.
+// Topics is the number of topics open on this node, patterns among them.
 func (h *Hub) Topics() int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -167,7 +197,7 @@ func (h *Hub) NewShard(wake func(), clock func() int64, observe func(ageNanos in
 		wake:    wake,
 		clock:   clock,
 		observe: observe,
-		topics:  make(map[broker.Topic]*topic),
+		topics:  make(map[broker.Pattern]*topic),
 	}
 	s.room.L = &s.inboxMu
 	h.mu.Lock()
@@ -221,12 +251,15 @@ func (h *Hub) serveLane(ctx context.Context, lane <-chan interest) {
 
 // acquire adds a shard to a topic's entry and tells the shard where the topic stands. The
 // entry's lock orders that answer before the first event the shard is given.
-func (h *Hub) acquire(ctx context.Context, t broker.Topic, s *Shard) {
+func (h *Hub) acquire(ctx context.Context, t broker.Pattern, s *Shard) {
 	h.mu.Lock()
 	e, known := h.topics[t]
 	if !known {
-		e = &entry{opening: true}
+		e = &entry{name: t, opening: true}
 		h.topics[t] = e
+		if t.Wild() {
+			h.openPattern(e)
+		}
 	}
 	h.mu.Unlock()
 	if !known {
@@ -256,7 +289,7 @@ func (h *Hub) acquire(ctx context.Context, t broker.Topic, s *Shard) {
 }
 
 // drop takes a shard off a topic's entry, and closes the topic if it was the last.
-func (h *Hub) drop(t broker.Topic, s *Shard) {
+func (h *Hub) drop(t broker.Pattern, s *Shard) {
 	h.mu.RLock()
 	e := h.topics[t]
 	h.mu.RUnlock()
@@ -273,10 +306,11 @@ func (h *Hub) drop(t broker.Topic, s *Shard) {
 	}
 }
 
-func (h *Hub) forget(t broker.Topic) {
+func (h *Hub) forget(t broker.Pattern) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.topics, t)
+	h.patterns.Remove(t)
 }
 
 func (h *Hub) serveResumes(ctx context.Context) {
@@ -286,7 +320,7 @@ func (h *Hub) serveResumes(ctx context.Context) {
 			return
 		case r := <-h.resumes:
 			ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
-			rec, err := h.src.Recover(ctx, r.sub.Topic(), r.after, h.cfg.RecoverEvents)
+			rec, err := h.src.Recover(ctx, broker.Topic(r.sub.Topic()), r.after, h.cfg.RecoverEvents)
 			cancel()
 			answer := item{sub: r.sub, recovery: &rec}
 			if err != nil {

@@ -29,11 +29,11 @@ type fakeSource struct {
 	fail     error
 	log      []*broker.Event
 	gone     uint64 // offsets up to here cannot be recovered
-	open     map[broker.Topic]int
+	open     map[broker.Pattern]int
 	recovers int
 }
 
-func (f *fakeSource) Subscribe(_ context.Context, t broker.Topic) (broker.Position, error) {
+func (f *fakeSource) Subscribe(_ context.Context, t broker.Pattern) (broker.Position, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
@@ -43,7 +43,7 @@ func (f *fakeSource) Subscribe(_ context.Context, t broker.Topic) (broker.Positi
 	return f.head, nil
 }
 
-func (f *fakeSource) Unsubscribe(t broker.Topic) {
+func (f *fakeSource) Unsubscribe(t broker.Pattern) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.open[t]--
@@ -141,7 +141,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 
 func startRig(t *testing.T, cfg Config) (r *rig, stop func()) {
 	t.Helper()
-	return startRigOn(t, cfg, &fakeSource{head: pos(0), open: map[broker.Topic]int{}})
+	return startRigOn(t, cfg, &fakeSource{head: pos(0), open: map[broker.Pattern]int{}})
 }
 
 func startRigOn(t *testing.T, cfg Config, src *fakeSource) (r *rig, stop func()) {
@@ -179,7 +179,7 @@ func (r *rig) answer() {
 	r.settle()
 }
 
-func (r *rig) subscribe(topic broker.Topic, v Variant, since broker.Position) *fakeConn {
+func (r *rig) subscribe(topic broker.Pattern, v Variant, since broker.Position) *fakeConn {
 	r.t.Helper()
 	c := &fakeConn{shard: r.shard}
 	sub, ready, err := r.shard.Subscribe(c, topic, v, since)
@@ -195,7 +195,7 @@ func (r *rig) subscribe(topic broker.Topic, v Variant, since broker.Position) *f
 }
 
 // live is subscribe, with the topic open when it returns.
-func (r *rig) live(topic broker.Topic, v Variant) *fakeConn {
+func (r *rig) live(topic broker.Pattern, v Variant) *fakeConn {
 	r.t.Helper()
 	c := r.subscribe(topic, v, broker.Position{})
 	if !c.started {

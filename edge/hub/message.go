@@ -75,7 +75,7 @@ func (m *Message) encode(v Variant) []byte {
 	case v.plain() != v:
 		return m.deflated(v)
 	case m.Reset:
-		return AppendControl(nil, v, Control{Topic: ev.Topic, Position: ev.Position})
+		return AppendControl(nil, v, Control{Topic: broker.Pattern(ev.Topic), Position: ev.Position})
 	case v == ResumedRawWS:
 		return m.Frame(RawWS)
 	case v == RawWS:
@@ -93,7 +93,8 @@ func (m *Message) encode(v Variant) []byte {
 
 // Control is what a subscriber is told about its place in a topic.
 type Control struct {
-	Topic    broker.Topic
+	// Topic is a topic or a pattern; the Position of a pattern is of this node, and no event's.
+	Topic    broker.Pattern
 	Position broker.Position
 	// Subscribed marks the answer to a subscribe; without it the control is a reset.
 	Subscribed bool

@@ -57,11 +57,15 @@ func ParseModeRule(s string) (ModeRule, error) {
 	return r, nil
 }
 
-// modeOf is that of the first rule that matches, else ModeLog.
-func modeOf(rules []ModeRule, t broker.Topic) Mode {
+// modeOf is that of the first rule that has to do with p, if it holds for all of p; else ModeLog,
+// which suits all.
+func modeOf(rules []ModeRule, p broker.Pattern) Mode {
 	for _, r := range rules {
-		if r.Topics.Matches(t) {
+		switch {
+		case r.Topics.Covers(p):
 			return r.Mode
+		case r.Topics.Overlaps(p):
+			return ModeLog
 		}
 	}
 	return ModeLog

@@ -16,8 +16,9 @@ func TestFirstModeThatMatchesHolds(t *testing.T) {
 		}
 		rules = append(rules, r)
 	}
-	for topic, want := range map[broker.Topic]Mode{
+	for topic, want := range map[broker.Pattern]Mode{
 		"ticks.EURUSD": ModeLatest, "ticks.internal.x": ModeLog, "a=b": ModeLatest, "other": ModeLog,
+		"ticks.*": ModeLatest, "ticks.>": ModeLog, "ticks.*.x": ModeLog, "ticks.internal.*": ModeLog, "ticks.external.*": ModeLatest, ">": ModeLog, "other.>": ModeLog,
 	} {
 		if got := modeOf(rules, topic); got != want {
 			t.Errorf("%s: %v, want %v", topic, got, want)

@@ -14,6 +14,7 @@ import (
 
 // told is what a subscriber reads of one frame in JSONWS.
 type told struct {
+	Topic      string `json:"topic"`
 	Offset     uint64 `json:"offset"`
 	Key        string `json:"key"`
 	Data       *int   `json:"data"`
@@ -43,7 +44,8 @@ func parseTold(t rapid.TB, frames string) (all []told) {
 // model is a hub with some subscribers that block and drain at random, beside what was published.
 type model struct {
 	*rig
-	topic     broker.Topic
+	name      broker.Pattern // what all subscribe to
+	topics    []broker.Topic // what is published to
 	mode      Mode
 	published []*broker.Event
 	conns     []*modelConn
@@ -54,12 +56,13 @@ type model struct {
 
 type modelConn struct {
 	*fakeConn
-	from int // events published before it subscribed
+	from   int // events published before it subscribed
+	resets int
 }
 
-func (m *model) publish(key string) {
+func (m *model) publish(topic broker.Topic, key string) {
 	offset := uint64(len(m.published) + 1)
-	ev := event(m.topic, offset)
+	ev := event(topic, offset)
 	ev.Key = key
 	m.published = append(m.published, ev)
 	m.src.mu.Lock()
@@ -77,7 +80,7 @@ func (m *model) takeOver(t *testing.T, rt *rapid.T) {
 	ctx := context.Background()
 	some := func(what string) {
 		for range rapid.IntRange(0, 10).Draw(rt, what) {
-			m.publish(rapid.StringMatching("[a-e]").Draw(rt, "key"))
+			m.publish(rapid.SampledFrom(m.topics).Draw(rt, "topic"), rapid.StringMatching("[a-e]").Draw(rt, "key"))
 		}
 	}
 	m.src.mu.Lock()
@@ -98,11 +101,11 @@ func (m *model) takeOver(t *testing.T, rt *rapid.T) {
 	m.shard.Freeze()
 	some("events in between")
 	places := make([]Place, len(m.conns))
-	from := map[broker.Topic]broker.Position{}
+	from := map[broker.Pattern]broker.Position{}
 	for i, c := range m.conns {
 		places[i] = c.sub.Place()
-		if at, known := from[m.topic]; places[i].Live && (!known || at.Offset > places[i].Since.Offset) {
-			from[m.topic] = places[i].Since
+		if at, known := from[m.name]; places[i].Live && (!known || at.Offset > places[i].Since.Offset) {
+			from[m.name] = places[i].Since
 		}
 	}
 	m.shard.Run() // which must do nothing
@@ -141,23 +144,40 @@ func (m *model) check(t rapid.TB, c *modelConn) {
 	var last uint64
 	var got []told
 	var skipped uint64
+	resets := 0 // since the last event
 	for _, one := range parseTold(t, c.got) {
 		switch {
+		case one.Data == nil && one.Topic != string(m.name):
+			t.Fatalf("a control of %q", one.Topic)
 		case one.Subscribed:
-			last = one.Offset
+			last = uint64(c.from) //nolint:gosec // a count
 		case one.Data != nil:
+			if m.mode == ModeLog && one.Offset != last+1 && resets == 0 {
+				t.Fatalf("offset %d after %d", one.Offset, last)
+			}
 			if one.Offset <= last {
 				t.Fatalf("offset %d after %d", one.Offset, last)
 			}
 			last = one.Offset
 			got = append(got, one)
+			resets = 0
 		case one.Skipped > 0:
 			skipped += one.Skipped
+		case m.name.Wild() && one.Recovered != nil: // the ring did not reach so far back
+			resets++
+			c.resets++
 		default:
 			t.Fatalf("told %+v", one)
 		}
 	}
 	want := m.published[c.from:]
+	if resets > 0 {
+		return // nothing came since
+	}
+	if c.resets > 0 { // nothing is missing since the last one
+		want = m.published[last:]
+		got, skipped = nil, 0
+	}
 	if uint64(len(got))+skipped != uint64(len(want)) {
 		t.Fatalf("%d events and %d skipped, %d were published", len(got), skipped, len(want))
 	}
@@ -166,10 +186,10 @@ func (m *model) check(t rapid.TB, c *modelConn) {
 	}
 	newest, read := map[string]uint64{}, map[string]uint64{}
 	for _, ev := range want {
-		newest[ev.Key] = ev.Position.Offset
+		newest[string(ev.Topic)+" "+ev.Key] = ev.Position.Offset
 	}
 	for _, one := range got {
-		read[one.Key] = one.Offset
+		read[one.Topic+" "+one.Key] = one.Offset
 	}
 	if fmt.Sprint(newest) != fmt.Sprint(read) {
 		t.Fatalf("newest of each key: read %v, published %v", read, newest)
@@ -177,36 +197,44 @@ func (m *model) check(t rapid.TB, c *modelConn) {
 }
 
 // TestSlowReadersEndWhereTheOthersAre: whatever the order in which subscribers block and drain while
-// events are published, and move to another process, one of mode log reads every event once and in order, one of mode latest the
-// newest of each key, and is told how many it was not sent.
+// events are published, and move to another process, one of mode log reads every event once and in
+// order, one of mode latest the newest of each key, and is told how many it was not sent. One of a
+// pattern may be told instead that some are missing.
 func TestSlowReadersEndWhereTheOthersAre(t *testing.T) {
 	for _, mode := range []Mode{ModeLog, ModeLatest} {
-		t.Run(mode.String(), func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) { runModel(t, rt, mode) })
-		})
+		for _, name := range []broker.Pattern{"m.a", "m.*"} {
+			t.Run(mode.String()+" "+string(name), func(t *testing.T) {
+				rapid.Check(t, func(rt *rapid.T) { runModel(t, rt, mode, name) })
+			})
+		}
 	}
 }
 
-func runModel(t *testing.T, rt *rapid.T, mode Mode) {
+func runModel(t *testing.T, rt *rapid.T, mode Mode, name broker.Pattern) {
 	t.Helper()
 	cfg := Config{
 		RingEvents: rapid.IntRange(1, 8).Draw(rt, "ring"), RecoverEvents: rapid.IntRange(1, 5).Draw(rt, "recover"),
 		LatestKeys: rapid.IntRange(1, 6).Draw(rt, "keys kept"), Modes: []ModeRule{{"m.>", mode}},
+		PatternRingEvents: rapid.IntRange(1, 8).Draw(rt, "pattern's ring"),
 	}
 	r, stop := startRig(t, cfg)
 	defer stop()
 	r.hub.cfg.SliceWrites = 1 // so that a run ends in the middle of a sweep
-	m := &model{rig: r, topic: "m.a", mode: mode, cfg: cfg}
+	m := &model{rig: r, name: name, mode: mode, topics: []broker.Topic{"m.a"}, cfg: cfg}
 	defer func() {
 		for _, stop := range m.stops {
 			stop()
 		}
 	}()
-	m.conns = append(m.conns, &modelConn{fakeConn: m.live(m.topic, JSONWS)})
+	if name.Wild() {
+		m.topics = append(m.topics, "m.b", "m.c")
+		m.live("m.b", RawWS) // which is subscribed to by itself, too
+	}
+	m.conns = append(m.conns, &modelConn{fakeConn: m.live(name, JSONWS)})
 	rt.Repeat(map[string]func(*rapid.T){
 		"publish": func(rt *rapid.T) {
 			for range rapid.IntRange(1, 12).Draw(rt, "events") {
-				m.publish(rapid.StringMatching("[a-e]").Draw(rt, "key"))
+				m.publish(rapid.SampledFrom(m.topics).Draw(rt, "topic"), rapid.StringMatching("[a-e]").Draw(rt, "key"))
 			}
 		},
 		"take over": func(rt *rapid.T) {
@@ -218,7 +246,7 @@ func runModel(t *testing.T, rt *rapid.T, mode Mode) {
 		"settle": func(*rapid.T) { m.quiet() },
 		"subscribe": func(rt *rapid.T) {
 			m.quiet()
-			m.conns = append(m.conns, &modelConn{fakeConn: m.live(m.topic, JSONWS), from: len(m.published)})
+			m.conns = append(m.conns, &modelConn{fakeConn: m.live(name, JSONWS), from: len(m.published)})
 		},
 		"block": func(rt *rapid.T) {
 			c := rapid.SampledFrom(m.conns).Draw(rt, "conn")

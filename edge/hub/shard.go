@@ -3,13 +3,21 @@ package hub
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weir/broker"
 )
 
-// slicesPerRun bounds the slices of sweeps of one [Shard.Run], so that the loop's reads and
-// accepts get their turn between runs.
-const slicesPerRun = 4
+// runTime and slicesPerRun bound one [Shard.Run], so that the loop's reads and accepts get their turn
+// between runs. The latter is for writes that cost so little that nothing is won by looking sooner.
+const (
+	runTime      = time.Millisecond
+	slicesPerRun = 256
+)
+
+// observeWrites bounds the writes of a batch that are observed at once, with the age which its events
+// have at the last of them.
+const observeWrites = 256
 
 // Conn is what the hub needs of a subscriber's conn. All methods are called on the conn's
 // loop, and may close the conn.
@@ -36,22 +44,22 @@ type Shard struct {
 	clock   func() int64
 	observe func(int64, uint64)
 
-	topics map[broker.Topic]*topic
-	active []*topic // with work, in the order of their turns
+	topics map[broker.Pattern]*topic
+	turns  turns
 	idle   []*topic // without subscribers since topic.idleSince
 	subs   int
 
-	behind  []*Sub // whose conns were blocked
-	stalled []*Sub // ... for long
-	rising  int    // of those, how many are to be looked at
+	behind  fifo[*Sub] // whose conns were blocked
+	stalled []*Sub     // ... for long
+	rising  int        // of those behind, how many are to be looked at
 	// postponed are those that the broker could not answer.
 	postponed []*Sub
-	scratch   []*Sub
 	joined    []byte // what a subscriber is sent that catches up
 	skipped   uint64
 
 	frozen    bool
-	scheduled atomic.Bool
+	scheduled atomic.Bool // Run runs, or will
+	arrived   atomic.Bool // the inbox is not empty
 	stalls    atomic.Uint64
 
 	inboxMu sync.Mutex
@@ -64,7 +72,8 @@ type Shard struct {
 // item is one entry of a shard's inbox: a message, or the answer to what the shard asked.
 type item struct {
 	msg      *Message
-	topic    broker.Topic // opened at head, or not: err
+	at       uint64         // msg's offset in topic
+	topic    broker.Pattern // msg's, or opened at head, or not: err
 	head     broker.Position
 	backlog  []*Message // what came since
 	err      error
@@ -86,6 +95,7 @@ func (s *Shard) push(it item) {
 		return
 	}
 	s.inbox = append(s.inbox, it)
+	s.arrived.Store(true)
 	s.inboxMu.Unlock()
 	s.wakeUp()
 }
@@ -105,16 +115,48 @@ func (s *Shard) release() {
 	s.room.Broadcast()
 }
 
-// Run takes what has come and sweeps some slices. It reports whether work is left: then the
-// loop must call Run again after its other work, and is not woken for it.
+// Run takes what has come and sweeps, a slice of one topic at a time, and no longer than about a
+// millisecond. Before each slice it looks at what else has come, so that no topic waits for a sweep of
+// another, see [turns]. It reports whether work is left: then the loop must call Run again after its
+// other work, and is not woken for it.
 func (s *Shard) Run() (more bool) {
 	if s.frozen {
 		return false
 	}
+	s.scheduled.Store(true) // what comes meanwhile is seen here
+	start := s.clock()
+	for range slicesPerRun {
+		if s.arrived.Load() {
+			s.takeAll()
+		}
+		s.rise()
+		if t := s.turns.next(); t != nil {
+			s.turn(t)
+		}
+		switch {
+		case s.turns.empty() && s.rising == 0:
+			if !s.rest() {
+				return false
+			}
+		case s.clock()-start >= int64(runTime):
+			return true
+		}
+	}
+	return true
+}
+
+// rest has the next push wake the loop. It reports whether one came before it could know.
+func (s *Shard) rest() (more bool) {
 	s.scheduled.Store(false)
+	return s.arrived.Load() && !s.scheduled.Swap(true)
+}
+
+// takeAll empties the inbox.
+func (s *Shard) takeAll() {
 	s.inboxMu.Lock()
 	items := s.inbox
 	s.inbox = s.spare[:0]
+	s.arrived.Store(false)
 	s.room.Broadcast()
 	s.inboxMu.Unlock()
 	for i := range items {
@@ -122,39 +164,28 @@ func (s *Shard) Run() (more bool) {
 	}
 	clear(items)
 	s.spare = items[:0]
+}
 
-	s.rise()
-	for range slicesPerRun {
-		if len(s.active) == 0 {
-			break
-		}
-		t := s.active[0]
-		copy(s.active, s.active[1:])
-		s.active = s.active[:len(s.active)-1]
-		s.slice(t)
-		if t.sweeping || len(t.pending) > 0 {
-			s.active = append(s.active, t)
-		} else {
-			t.queued = false
-		}
+// turn sweeps one slice of t.
+func (s *Shard) turn(t *topic) {
+	s.slice(t)
+	if t.sweeping || len(t.pending) > 0 {
+		s.turns.add(t, s.hub.cfg.SliceWrites)
+	} else {
+		t.queued = false
 	}
-	if len(s.active) == 0 && s.rising == 0 {
-		return false
-	}
-	s.scheduled.Store(true)
-	return true
 }
 
 func (s *Shard) take(it *item) {
 	switch {
 	case it.msg != nil:
-		t := s.topics[it.msg.Event.Topic]
-		if t == nil || !t.live || !t.accept(it.msg) {
+		t := s.topics[it.topic]
+		if t == nil || !t.live || !t.accept(placed{it.msg, it.at}) {
 			return
 		}
 		if !t.queued {
 			t.queued = true
-			s.active = append(s.active, t)
+			s.turns.add(t, s.hub.cfg.SliceWrites)
 		}
 	case it.sub != nil:
 		s.recovered(it.sub, it.recovery)
@@ -164,20 +195,21 @@ func (s *Shard) take(it *item) {
 }
 
 // slice writes the topic's batch to the next conns, making the batch first if none is on its
-// way, and observes how old its events were when they were written.
+// way, and observes how old its events were when they were written, not at each slice.
 func (s *Shard) slice(t *topic) {
 	if !t.sweeping {
 		t.form(s.hub.cfg)
 		s.settleLate(t)
 	}
-	written := t.sweep(s.hub.cfg.SliceWrites, s.fall)
-	if written > 0 {
+	t.unobserved += t.sweep(s.hub.cfg.SliceWrites, s.fall)
+	if t.unobserved >= observeWrites || t.unobserved > 0 && !t.sweeping {
 		now := s.clock()
 		for _, m := range t.batch {
 			if origin := m.Event.OriginNanos; origin != 0 {
-				s.observe(max(now-origin, 0), uint64(written))
+				s.observe(max(now-origin, 0), uint64(t.unobserved)) //nolint:gosec // a count, never negative
 			}
 		}
+		t.unobserved = 0
 	}
 	if !t.sweeping {
 		clear(t.batch)
@@ -185,9 +217,11 @@ func (s *Shard) slice(t *topic) {
 	}
 }
 
-// Subscribe registers c for t. If ready the caller goes on with [Shard.Start], else it waits
-// for [Conn.Opened]. The zero since asks for what is published from now on.
-func (s *Shard) Subscribe(c Conn, name broker.Topic, v Variant, since broker.Position) (sub *Sub, ready bool, err error) {
+// Subscribe registers c for a topic, or for all that a pattern stands for. If ready the caller goes
+// on with [Shard.Start], else it waits for [Conn.Opened]. The zero since asks for what is published
+// from now on; another one is told recovered=false if name is a pattern, but for a position that this
+// node gave in a control not long ago.
+func (s *Shard) Subscribe(c Conn, name broker.Pattern, v Variant, since broker.Position) (sub *Sub, ready bool, err error) {
 	t := s.topics[name]
 	if t == nil {
 		if err := s.hub.post(interest{topic: name, shard: s, add: true}); err != nil {
@@ -234,7 +268,7 @@ func (s *Shard) opened(it *item) {
 		delete(s.topics, name)
 	} else {
 		t.open(it.head)
-		t.keep(it.backlog)
+		t.adopt(it.backlog)
 	}
 	for _, sub := range waiting {
 		if sub.state != subClosed {

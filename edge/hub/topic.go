@@ -10,9 +10,17 @@ const noSlot = -1
 // maxJoinedKeep bounds the joined frames a topic keeps for its next batch, bytes per variant.
 const maxJoinedKeep = 256 << 10
 
-// topic is one loop's view of a topic.
+// placed is a message at its offset in a topic: its event's own, or, of a pattern's, the node's count
+// of those that matched.
+type placed struct {
+	*Message
+	at uint64
+}
+
+// topic is one loop's view of a topic, or of a pattern: to that, all that matches is one topic.
 type topic struct {
-	name  broker.Topic
+	name  broker.Pattern
+	wild  bool // the name is a pattern
 	mode  Mode
 	live  bool
 	epoch broker.Epoch
@@ -35,12 +43,14 @@ type topic struct {
 	// swept, having recovered events which this loop has yet to sweep.
 	waiting, late []*Sub
 
-	pending []*Message
-	queued  bool // in Shard.active
+	pending []placed
+	queued  bool   // in Shard.turns
+	waits   uint64 // ... since so many were added
 
 	sweeping      bool
 	cursor, limit int
-	batch         []*Message
+	unobserved    int // writes of the batch
+	batch         []placed
 	joined        [variants][]byte
 	isJoined      [variants]bool
 
@@ -48,7 +58,9 @@ type topic struct {
 	latest latest // in ModeLatest
 }
 
-func newTopic(name broker.Topic, mode Mode) *topic { return &topic{name: name, mode: mode} }
+func newTopic(name broker.Pattern, mode Mode) *topic {
+	return &topic{name: name, wild: name.Wild(), mode: mode}
+}
 
 func (t *topic) open(head broker.Position) {
 	t.live = true
@@ -58,12 +70,13 @@ func (t *topic) open(head broker.Position) {
 	t.latest.reset(head.Offset)
 }
 
-// keep takes in messages that nobody is owed a sweep of: whoever stands before them is caught up.
-func (t *topic) keep(msgs []*Message) {
+// adopt takes in messages that nobody is owed a sweep of: whoever stands before them is caught up.
+func (t *topic) adopt(msgs []*Message) {
 	for _, m := range msgs {
+		at := m.Event.Position.Offset
 		t.count++
-		t.ring.push(m, len(msgs), maxKeptBytes)
-		t.last, t.swept = m.Event.Position.Offset, m.Event.Position.Offset
+		t.ring.push(placed{m, at}, len(msgs), maxKeptBytes)
+		t.last, t.swept = at, at
 	}
 	t.latest.reset(t.swept)
 }
@@ -73,12 +86,11 @@ func (t *topic) position() broker.Position {
 }
 
 // accept queues m unless the topic has it already.
-func (t *topic) accept(m *Message) bool {
-	p := m.Event.Position
-	if !m.Reset && p.Epoch == t.epoch && p.Offset <= t.last {
+func (t *topic) accept(m placed) bool {
+	if !m.Reset && (t.wild || m.Event.Position.Epoch == t.epoch) && m.at <= t.last {
 		return false
 	}
-	t.last = p.Offset
+	t.last = m.at
 	t.pending = append(t.pending, m)
 	return true
 }
@@ -108,19 +120,28 @@ func (t *topic) form(cfg Config) {
 	for _, m := range t.batch {
 		if m.Reset {
 			t.epoch = m.Event.Position.Epoch
-			t.ring.reset(m.Event.Position.Offset)
-			t.latest.reset(m.Event.Position.Offset)
+			t.ring.reset(m.at)
+			t.latest.reset(m.at)
 		} else {
 			t.count++
-			t.ring.push(m, cfg.RingEvents, cfg.RingBytes)
-			if t.mode == ModeLatest {
-				t.latest.put(m, cfg.LatestKeys)
-			}
+			t.keep(m, cfg)
 		}
-		t.swept = m.Event.Position.Offset
+		t.swept = m.at
 	}
 	t.sweeping = n > 0
 	t.cursor, t.limit = 0, len(t.subs)
+}
+
+// keep has m there for those that fall behind. A pattern's have nothing but that.
+func (t *topic) keep(m placed, cfg Config) {
+	if t.wild {
+		t.ring.push(m, cfg.PatternRingEvents, cfg.PatternRingBytes)
+	} else {
+		t.ring.push(m, cfg.RingEvents, cfg.RingBytes)
+	}
+	if t.mode == ModeLatest {
+		t.latest.put(m, cfg.LatestKeys)
+	}
 }
 
 // frames is the batch in one run of frames for v.
@@ -228,42 +249,4 @@ func without(list []*Sub, sub *Sub) []*Sub {
 		}
 	}
 	return list
-}
-
-// ring is a topic's recent messages, for subscribers that resume from not far back.
-type ring struct {
-	floor uint64 // the offset right before the oldest message: a resume may start here
-	msgs  []*Message
-	bytes int
-}
-
-func (r *ring) reset(floor uint64) { *r = ring{floor: floor} }
-
-func (r *ring) push(m *Message, maxEvents, maxBytes int) {
-	r.msgs = append(r.msgs, m)
-	r.bytes += len(m.Event.Data)
-	drop := 0
-	for drop < len(r.msgs) && (len(r.msgs)-drop > maxEvents || r.bytes > maxBytes) {
-		r.floor = r.msgs[drop].Event.Position.Offset
-		r.bytes -= len(r.msgs[drop].Event.Data)
-		drop++
-	}
-	if drop > 0 {
-		n := copy(r.msgs, r.msgs[drop:])
-		clear(r.msgs[n:])
-		r.msgs = r.msgs[:n]
-	}
-}
-
-// after is the ring's messages past offset; ok is false if the ring does not reach so far
-// back.
-func (r *ring) after(offset uint64) (msgs []*Message, ok bool) {
-	if offset < r.floor {
-		return nil, false
-	}
-	i := len(r.msgs)
-	for i > 0 && r.msgs[i-1].Event.Position.Offset > offset {
-		i--
-	}
-	return r.msgs[i:], true
 }

@@ -34,7 +34,7 @@ type handedOpening struct {
 	Key                []byte
 	Origin, Extensions string
 	WindowBits         uint8
-	Topics             []broker.Topic
+	Topics             []broker.Pattern
 	Since              []broker.Position
 }
 

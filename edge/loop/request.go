@@ -46,7 +46,7 @@ type opening struct {
 	key     []byte // Sec-WebSocket-Key
 	deflate agreement
 	origin  string // to be allowed by name in the answer
-	topics  []broker.Topic
+	topics  []broker.Pattern
 	since   []broker.Position // one a topic, or none at all
 	waiting int               // topics not open yet
 }
@@ -289,7 +289,7 @@ func (o *opening) addPathTopic(escaped string) error {
 }
 
 func (o *opening) addTopic(name string) error {
-	t, err := broker.ParseTopic(name)
+	t, err := broker.ParsePattern(name)
 	if err != nil {
 		return err
 	}

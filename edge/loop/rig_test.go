@@ -42,7 +42,7 @@ type source struct {
 	log    []*broker.Event
 }
 
-func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position, error) {
+func (s *source) Subscribe(ctx context.Context, _ broker.Pattern) (broker.Position, error) {
 	s.mu.Lock()
 	fail, hold := s.fail, s.hold
 	head := broker.Position{Epoch: 0xabc}
@@ -60,7 +60,7 @@ func (s *source) Subscribe(ctx context.Context, _ broker.Topic) (broker.Position
 	return head, fail
 }
 
-func (s *source) Unsubscribe(broker.Topic) {}
+func (s *source) Unsubscribe(broker.Pattern) {}
 
 // Recover gives what was published.
 func (s *source) Recover(_ context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {

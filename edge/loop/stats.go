@@ -3,6 +3,7 @@ package loop
 import (
 	"sync/atomic"
 
+	"weir/broker"
 	"weir/edge/hub"
 	"weir/internal/hist"
 )
@@ -32,6 +33,9 @@ type stats struct {
 type Stats struct {
 	// Conns are the conns held now, Subscriptions theirs, Topics those open on this node.
 	Conns, Subscriptions, Topics int
+	// Patterns are those of the topics with a wildcard, Matched how events were matched with them.
+	Patterns int
+	Matched  broker.MatchStats
 	// Accepted counts handshakes answered with a subscription.
 	Accepted uint64
 	// Adopted counts conns that were taken over from another process.
@@ -76,6 +80,7 @@ func (s *Server) Stats() Stats {
 // StatsInto is Stats into memory that the caller reuses.
 func (s *Server) StatsInto(total *Stats) {
 	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
+	total.Patterns, total.Matched = s.hub.Patterns()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot

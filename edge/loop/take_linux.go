@@ -258,8 +258,8 @@ func (s *Server) receiveConns(p *handover.Peer) (arrived []arrival, err error) {
 }
 
 // earliest is, for each topic, the position from which on all of its live subscribers can be caught up.
-func earliest(arrived []arrival) map[broker.Topic]broker.Position {
-	from := map[broker.Topic]broker.Position{}
+func earliest(arrived []arrival) map[broker.Pattern]broker.Position {
+	from := map[broker.Pattern]broker.Position{}
 	for i := range arrived {
 		for _, place := range arrived[i].Places {
 			at, known := from[place.Topic]

@@ -135,7 +135,7 @@ type hello struct {
 	PID     int
 	Address string
 	Conns   int
-	Topics  []broker.Topic
+	Topics  []broker.Pattern
 }
 
 // refusal says why it comes to nothing.

@@ -1,0 +1,192 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// FairnessConfig configures [RunFairness]. Zero fields take the defaults.
+type FairnessConfig struct {
+	// Conns subscribe to the big topic, Small to the other. Defaults 10000 and 100.
+	Conns, Small int
+	// Rate is events a second of the small topic, BigRate of the big one while it is busy, which
+	// is to be more than its conns can be written to one by one. Defaults 10 and 100.
+	Rate, BigRate float64
+	// Size is a payload's bytes. Default 128.
+	Size int
+	// Duration is how long each turn is measured, Reps how many turns there are with and without
+	// the big topic's events. Defaults 10 s and 3.
+	Duration time.Duration
+	Reps     int
+}
+
+// FairnessResult is a run's.
+type FairnessResult struct {
+	Host    HostCard `json:"host"`
+	Conns   int      `json:"conns"`
+	Small   int      `json:"small_conns"`
+	BigRate float64  `json:"big_events_per_second"`
+	// Alone and Busy are the turns: what the subscribers of the small topic saw.
+	Alone []Step `json:"alone"`
+	Busy  []Step `json:"busy"`
+	// Big is what the big topic's saw meanwhile.
+	Big []Step `json:"big"`
+	// P50Ratio and P99Ratio are the median of the busy turns to that of the others.
+	P50Ratio float64 `json:"p50_ratio"`
+	P99Ratio float64 `json:"p99_ratio"`
+}
+
+func (c FairnessConfig) withDefaults() FairnessConfig {
+	if c.Small == 0 {
+		c.Small = 100
+	}
+	if c.BigRate == 0 {
+		c.BigRate = 100
+	}
+	if c.Reps == 0 {
+		c.Reps = 3
+	}
+	f := c.fanout().withDefaults()
+	c.Conns, c.Rate, c.Size, c.Duration = f.Conns, f.Rate, f.Size, f.Duration
+	return c
+}
+
+func (c FairnessConfig) fanout() FanoutConfig {
+	return FanoutConfig{Conns: c.Conns, Rate: c.Rate, Size: c.Size, Duration: c.Duration}
+}
+
+// Validate says what is wrong, joined; nil if nothing is.
+func (c FairnessConfig) Validate() error {
+	c = c.withDefaults()
+	errs := []error{c.fanout().Validate()}
+	if c.Small < 1 || c.Small > connsPerWorker {
+		errs = append(errs, fmt.Errorf("--small is %d: want 1 to %d", c.Small, connsPerWorker))
+	}
+	if c.BigRate < 1 || c.BigRate > 5000 {
+		errs = append(errs, fmt.Errorf("--big-rate is %v: want 1 to 5000", c.BigRate))
+	}
+	if c.Reps < 1 || c.Reps > 100 {
+		errs = append(errs, fmt.Errorf("--reps is %d: want 1 to 100", c.Reps))
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	smallTopic = "bench.small"
+	// bigLead is how long the big topic's events come before, and after, those that are measured.
+	bigLead = time.Second
+)
+
+// fairness is a run: two topics of one server.
+type fairness struct {
+	cfg        FairnessConfig
+	big, small *fanout
+	result     *FairnessResult
+}
+
+// RunFairness starts a weir of its own on loopback, and measures what subscribers of a small topic see
+// while the loops have a big one's sweep to do all the time, in turns with and without that.
+func RunFairness(ctx context.Context, cfg FairnessConfig, progress io.Writer) (*FairnessResult, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	srv, err := (&servers{}).start(ctx, ServerWeir, maxConnsEnv(cfg.Conns+cfg.Small))
+	if err != nil {
+		return nil, err
+	}
+	defer srv.end()
+	f := &fairness{cfg: cfg, big: &fanout{cfg: cfg.fanout().withDefaults(), topic: fanoutTopic, progress: progress, server: srv}}
+	f.result = &FairnessResult{Host: ReadHostCard(), Conns: cfg.Conns, Small: cfg.Small, BigRate: cfg.BigRate}
+	defer f.big.stop()
+	if err := f.big.open(ctx, &FanoutTurn{}); err != nil {
+		return nil, err
+	}
+	small := cfg.fanout()
+	small.Conns = cfg.Small
+	f.small = &fanout{cfg: small.withDefaults(), topic: smallTopic, progress: progress, server: srv}
+	defer f.small.stop()
+	if err := f.small.open(ctx, &FanoutTurn{}); err != nil {
+		return nil, err
+	}
+	for rep := range cfg.Reps {
+		// Which comes first changes: what an earlier turn left behind is then in both.
+		turns := []func(context.Context) error{f.alone, f.busy}
+		if rep%2 == 1 {
+			slices.Reverse(turns)
+		}
+		for _, turn := range turns {
+			if err := turn(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	r := f.result
+	ratio := func(of func(Step) float64) float64 { return medianOf(r.Busy, of) / max(medianOf(r.Alone, of), 0.001) }
+	r.P50Ratio = ratio(func(s Step) float64 { return s.P50 })
+	r.P99Ratio = ratio(func(s Step) float64 { return s.P99 })
+	return r, nil
+}
+
+func medianOf(steps []Step, of func(Step) float64) float64 {
+	var values []float64
+	for _, s := range steps {
+		values = append(values, of(s))
+	}
+	return median(values)
+}
+
+// alone measures the small topic while the big one has no events.
+func (f *fairness) alone(ctx context.Context) error {
+	s, err := f.measureSmall(ctx, "alone")
+	f.result.Alone = append(f.result.Alone, s)
+	return err
+}
+
+// busy measures it while the big one has too many.
+func (f *fairness) busy(ctx context.Context) error {
+	if err := f.big.reset(); err != nil {
+		return err
+	}
+	type done struct {
+		published uint64
+		err       error
+	}
+	big := make(chan done, 1)
+	go func() {
+		n, _, err := f.big.pub.Run(ctx, f.cfg.BigRate, f.cfg.Duration+2*bigLead)
+		big <- done{n, err}
+	}()
+	select {
+	case <-time.After(bigLead):
+	case <-ctx.Done():
+	}
+	s, err := f.measureSmall(ctx, "busy")
+	d := <-big
+	if err := errors.Join(err, d.err); err != nil {
+		return err
+	}
+	f.result.Busy = append(f.result.Busy, s)
+	b := Step{Rate: f.cfg.BigRate, Published: d.published, Expected: d.published * uint64(f.cfg.Conns)} //nolint:gosec // bounded by Validate
+	hist, err := f.big.gather(ctx, &b)
+	if err != nil {
+		return err
+	}
+	b.setLatency(hist)
+	b.Holds = b.Deliveries == b.Expected && !b.Faults.Any()
+	f.result.Big = append(f.result.Big, b)
+	fmt.Fprintf(f.big.progress, "  big  %8.0f msg/s to %d  p50 %.1f  p99 %.1f ms\n", b.Rate, f.cfg.Conns, b.P50, b.P99)
+	return nil
+}
+
+func (f *fairness) measureSmall(ctx context.Context, turn string) (Step, error) {
+	s, err := f.small.measure(ctx, f.cfg.Rate, f.cfg.Duration)
+	if err == nil {
+		fmt.Fprintf(f.small.progress, "%5s  %8.0f msg/s to %d  p50 %.2f  p99 %.2f  max %.2f ms  %.2f cores\n", turn, s.Rate, f.cfg.Small, s.P50, s.P99, s.Max, s.ServerCores)
+	}
+	return s, err
+}
