@@ -55,6 +55,8 @@ type conn struct {
 	counted uint32 // by the ledger, at this tick
 	pending uint32 // outstanding bytes when it was last looked at; 0: not blocked then
 
+	tls *records // nil: in plain text
+
 	state    connState
 	reason   CloseReason
 	armed    bool
@@ -65,7 +67,7 @@ type conn struct {
 	proxied  bool // its client is in the loop's proxied
 }
 
-// onTraffic looks at what has come. Called by gnet on the loop.
+// onTraffic looks at what has come, as plain text.
 func (c *conn) onTraffic() {
 	switch c.state {
 	case stateProxy:
@@ -73,22 +75,20 @@ func (c *conn) onTraffic() {
 	case stateHead:
 		c.readHead()
 	case stateOpening:
-		if c.gc.InboundBuffered() > c.loop.cfg.MaxMessageBytes {
+		if c.buffered() > c.loop.cfg.MaxMessageBytes {
 			c.respondError(ReasonTooLarge, errTooEager)
 		}
 	case stateMessages:
 		c.readFrames()
 	case stateStream, stateClosing:
 		// A stream's client has nothing to say, a closing one is not listened to.
-		if n := c.gc.InboundBuffered(); n > 0 {
-			_, _ = c.gc.Discard(n)
-		}
+		c.discard(c.buffered())
 	case stateClosed:
 	}
 }
 
 // Blocked implements [hub.Conn].
-func (c *conn) Blocked() bool { return c.state != stateClosed && c.gc.OutboundBuffered() > 0 }
+func (c *conn) Blocked() bool { return c.state != stateClosed && c.outstanding() > 0 }
 
 // Deliver implements [hub.Conn].
 func (c *conn) Deliver(frames []byte, events int) {
@@ -104,7 +104,11 @@ func (c *conn) Deliver(frames []byte, events int) {
 // write sends b, or queues it if the kernel has no room. The conn may be closed when it
 // returns.
 func (c *conn) write(b []byte) {
-	if c.state != stateClosed {
+	switch {
+	case c.state == stateClosed:
+	case c.tls.inProcess():
+		c.seal(b)
+	default:
 		_, _ = c.gc.Write(b) // a failing write has closed the conn, by onClose
 	}
 }
@@ -128,12 +132,8 @@ func (c *conn) finish(r CloseReason) {
 	c.open, c.echo = nil, nil
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
-	if n := c.gc.InboundBuffered(); n > 0 {
-		_, _ = c.gc.Discard(n)
-	}
-	if c.gc.OutboundBuffered() == 0 {
-		shutdownWrite(c.gc.Fd())
-	}
+	c.discard(c.buffered())
+	c.endWrite()
 }
 
 // closeWith ends a WebSocket conn with a close frame, any other by itself.
@@ -210,7 +210,7 @@ func (c *conn) expired() {
 // expiredBlocked gives a conn whose client does not read as long as it takes some bytes: a ping would
 // stand behind those outstanding.
 func (c *conn) expiredBlocked() {
-	pending := uint32(min(c.gc.OutboundBuffered(), math.MaxUint32)) //nolint:gosec // bounded by the min
+	pending := uint32(min(c.outstanding(), math.MaxUint32)) //nolint:gosec // bounded by the min
 	if pending == c.pending {
 		c.closeSlow()
 		return

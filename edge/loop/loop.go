@@ -47,7 +47,8 @@ type loop struct {
 	scratch        []byte
 	inflated       []byte
 	pong           []byte
-	sinceUp        int // ticks since the shard's last Tick
+	opened, sealed []byte // of the records of a conn
+	sinceUp        int    // ticks since the shard's last Tick
 }
 
 // newLoop is called on the loop el itself, at its first conn.
@@ -123,7 +124,7 @@ func (l *loop) onOpen(gc gnet.Conn) *conn {
 		return c
 	}
 	l.wheel.arm(c, l.cfg.HandshakeTimeout)
-	if l.isProxy(c.address()) {
+	if l.cfg.isProxy(c.address()) {
 		c.state = stateProxy
 	} else {
 		l.admit(c)
@@ -164,6 +165,7 @@ func (l *loop) onClose(c *conn) {
 		delete(l.proxied, c)
 	}
 	l.conns--
+	l.countTLS(c, -1)
 	l.server.conns.Add(-1)
 	l.stats.closed[c.reason].Add(1)
 }

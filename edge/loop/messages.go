@@ -32,13 +32,10 @@ type echo struct {
 // readFrames takes the whole frames that have come. Of the pings among them the newest is
 // answered (RFC 6455 section 5.5.3 allows that), so that a run of pings costs one write.
 func (c *conn) readFrames() {
-	if n := c.gc.InboundBuffered(); n == 0 || n < int(c.need) {
+	if n := c.buffered(); n == 0 || n < int(c.need) {
 		return
 	}
-	b, err := c.gc.Peek(-1)
-	if err != nil {
-		return
-	}
+	b := c.peek()
 	c.heard()
 	used, pings := 0, 0
 	pong := c.loop.pong[:0]
@@ -66,8 +63,8 @@ func (c *conn) readFrames() {
 		c.loop.scratch = ws.AppendFrame(c.loop.scratch[:0], ws.OpPong, pong)
 		c.reply(c.loop.scratch)
 	}
-	if used > 0 && c.state == stateMessages {
-		_, _ = c.gc.Discard(used)
+	if c.state == stateMessages {
+		c.discard(used)
 	}
 }
 
@@ -152,7 +149,7 @@ func (c *conn) takeEcho(f ws.Frame) {
 
 // reply writes what the client asked for, unless it does not read its answers.
 func (c *conn) reply(b []byte) {
-	if pending := c.gc.OutboundBuffered(); pending > 0 && pending+len(b) > c.loop.cfg.MaxPendingBytes {
+	if pending := c.outstanding(); pending > 0 && pending+len(b) > c.loop.cfg.MaxPendingBytes {
 		c.closeSlow()
 		return
 	}

@@ -44,6 +44,8 @@ const (
 	ReasonRefusedRate
 	// ReasonBadProxyHeader: a conn of ProxyProtocol did not begin with a valid PROXY header.
 	ReasonBadProxyHeader
+	// ReasonTLSError: the TLS handshake failed, or what came afterwards was no valid record.
+	ReasonTLSError
 	reasons
 )
 
@@ -68,6 +70,7 @@ var reasonNames = [reasons]string{
 	ReasonRefusedPrefixRate: "refused_prefix_rate",
 	ReasonRefusedRate:       "refused_rate",
 	ReasonBadProxyHeader:    "bad_proxy_header",
+	ReasonTLSError:          "tls_error",
 }
 
 // String is the reason's label value.

@@ -53,13 +53,10 @@ type opening struct {
 
 // readHead parses the request once its head is complete, and routes it.
 func (c *conn) readHead() {
-	if n := c.gc.InboundBuffered(); n == 0 {
+	if c.buffered() == 0 {
 		return
 	}
-	b, err := c.gc.Peek(-1)
-	if err != nil {
-		return
-	}
+	b := c.peek()
 	r := &c.loop.request
 	n, err := r.Parse(b, c.loop.headLimits)
 	if errors.Is(err, http1.ErrShort) {
@@ -74,7 +71,7 @@ func (c *conn) readHead() {
 		c.respondRefusal(err)
 		return
 	}
-	_, _ = c.gc.Discard(n) // r and what aliases it is dead from here on
+	c.discard(n) // r and what aliases it is dead from here on
 	if o == nil {
 		c.startEcho()
 		return

@@ -31,6 +31,10 @@ type Server struct {
 	addr  atomic.Pointer[net.TCPAddr]
 
 	accepts acceptMeter
+	tls     *tlsDoor      // nil: none
+	looping chan struct{} // closed once conns can be given to loops
+	stopped chan struct{} // closed when the loops are
+	begin   sync.Once     // closes it
 
 	mu     sync.Mutex
 	loops  map[gnet.EventLoop]*loop
@@ -47,7 +51,7 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
-	return &Server{
+	s := &Server{
 		cfg:   cfg,
 		hub:   h,
 		log:   log,
@@ -56,7 +60,14 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		start: time.Now(),
 		ready: make(chan struct{}),
 		loops: make(map[gnet.EventLoop]*loop),
-	}, nil
+
+		looping: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	if s.tls, err = newTLSDoor(s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Run listens and serves until ctx ends, then closes the conns over a window of at most DrainTimeout and
@@ -65,6 +76,13 @@ func (s *Server) Run(ctx context.Context) error {
 	addr, err := s.claim()
 	if err != nil {
 		return err
+	}
+	if s.tls != nil {
+		if err := s.tls.listen(); err != nil {
+			return err
+		}
+		s.tls.open(s.looping)
+		defer s.tls.close()
 	}
 	// gnet takes [::] for IPv6 alone, and no host for both.
 	at := addr.String()
@@ -75,9 +93,12 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopTicks()
 	ended := make(chan error, 1)
 	go func() {
+		defer close(s.stopped)
 		ended <- gnet.Run(&handler{s}, "tcp://"+at,
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
+			gnet.WithLoadBalancing(gnet.LeastConnections), // of conns that come from a handshake
+			gnet.WithTicker(true),
 			gnet.WithLogger(gnetLog{s.log}),
 		)
 	}()
@@ -91,6 +112,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-s.ready:
 	case err = <-ended:
 		return err
+	}
+	if s.tls != nil {
+		s.tls.close()
 	}
 	s.drain()
 	stopCtx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -138,6 +162,14 @@ func (s *Server) Addr() net.Addr {
 		return a
 	}
 	return nil
+}
+
+// TLSAddr is the address of TLS conns, nil if there is none or before Run found it.
+func (s *Server) TLSAddr() net.Addr {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.addr()
 }
 
 // Conns is the number of conns held.
@@ -230,22 +262,29 @@ func (h *handler) OnBoot(e gnet.Engine) gnet.Action {
 
 func (h *handler) OnShutdown(gnet.Engine) {}
 
-func (h *handler) OnTick() (time.Duration, gnet.Action) { return time.Hour, gnet.None }
+// OnTick is called first when all loops are known to the engine: which OnBoot is not.
+func (h *handler) OnTick() (time.Duration, gnet.Action) {
+	h.s.begin.Do(func() { close(h.s.looping) })
+	return time.Hour, gnet.None
+}
 
 func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	l := h.s.loopOf(gc.EventLoop())
-	if _, isKick := gc.Context().(*kick); isKick {
+	switch from := gc.Context().(type) {
+	case *kick:
 		l.kickReady.Store(true)
-		return nil, gnet.None
+	case *arrival:
+		l.onArrival(gc, from)
+	default:
+		l.onOpen(gc)
 	}
-	l.onOpen(gc)
 	return nil, gnet.None
 }
 
 func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch c := gc.Context().(type) {
 	case *conn:
-		c.onTraffic()
+		c.received()
 	case *kick:
 		_, _ = gc.Discard(gc.InboundBuffered())
 		h.s.loopOf(gc.EventLoop()).run()
@@ -253,8 +292,9 @@ func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-func (h *handler) OnClose(gc gnet.Conn, _ error) gnet.Action {
+func (h *handler) OnClose(gc gnet.Conn, err error) gnet.Action {
 	if c, ok := gc.Context().(*conn); ok {
+		c.closedBy(err)
 		c.loop.onClose(c)
 	}
 	return gnet.None

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"weir/edge/hub"
+	"weir/edge/tlsconn"
 	"weir/internal/hist"
 )
 
@@ -22,6 +23,8 @@ type stats struct {
 	skipped       atomic.Uint64
 	heldProcess   atomic.Int64
 	heldKernel    atomic.Int64
+	tlsKernel     atomic.Int64
+	tlsProcess    atomic.Int64
 	closed        [reasons]atomic.Uint64
 	latency       hist.Histogram
 }
@@ -51,6 +54,10 @@ type Stats struct {
 	// HeldProcess and HeldKernel are the bytes that wait for clients which are behind, here and in
 	// their sockets.
 	HeldProcess, HeldKernel int64
+	// TLSKernel and TLSProcess are the TLS conns held now, by where their records are made.
+	TLSKernel, TLSProcess int64
+	// TLS counts handshakes and changes of certificates.
+	TLS tlsconn.Stats
 	// RateOverflows counts conns let in without a look at their prefix's rate: its place among
 	// those remembered was taken by others that owe.
 	RateOverflows uint64
@@ -70,6 +77,12 @@ func (s *Server) Stats() Stats {
 // StatsInto is Stats into memory that the caller reuses.
 func (s *Server) StatsInto(total *Stats) {
 	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
+	if s.tls != nil {
+		total.TLS = s.tls.handshaker.Stats()
+		for r := range s.tls.closed {
+			total.Closed[r] = s.tls.closed[r].Load()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot
@@ -87,6 +100,8 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Skipped += st.skipped.Load()
 		total.HeldProcess += st.heldProcess.Load()
 		total.HeldKernel += st.heldKernel.Load()
+		total.TLSKernel += st.tlsKernel.Load()
+		total.TLSProcess += st.tlsProcess.Load()
 		for r := range st.closed {
 			total.Closed[r] += st.closed[r].Load()
 		}
