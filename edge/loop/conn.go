@@ -41,10 +41,8 @@ type conn struct {
 	// sub is the conn's subscription, more those after the first, nil if there are none.
 	sub  *hub.Sub
 	more *[]*hub.Sub
-	// open is the request while its topics are opened, else nil.
+	// open is the request while its topics are opened, and on /echo afterwards; else nil.
 	open *opening
-	// echo is the message being put together on /echo; nil on other doors.
-	echo *echo
 
 	prev, next *conn // in the wheel
 	deadline   uint32
@@ -129,7 +127,7 @@ func (c *conn) finish(r CloseReason) {
 		return
 	}
 	c.unsubscribe()
-	c.open, c.echo = nil, nil
+	c.open = nil
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
 	c.discard(c.buffered())

@@ -153,7 +153,7 @@ func (l *loop) onClose(c *conn) {
 	c.unsubscribe()
 	l.wheel.disarm(c)
 	c.state = stateClosed
-	c.open, c.echo = nil, nil
+	c.open = nil
 	if c.refused {
 		l.lingering--
 	}

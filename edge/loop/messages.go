@@ -84,7 +84,7 @@ func (c *conn) takeFrame(f ws.Frame) {
 	case ws.OpClose:
 		c.takeClose(f.Payload)
 	default:
-		if c.echo == nil {
+		if c.open == nil {
 			c.closeWith(ReasonNotAllowed, closePolicy, "this door only sends: publish with POST /api/publish")
 			return
 		}
@@ -119,7 +119,7 @@ func (c *conn) closeProtocol(err error) {
 
 // takeEcho answers a message with itself once its last fragment is there.
 func (c *conn) takeEcho(f ws.Frame) {
-	e := c.echo
+	e := c.open.echo
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
 		e.op, e.compressed = f.OpCode, f.Compressed

@@ -49,6 +49,7 @@ type opening struct {
 	topics     []broker.Topic
 	since      []broker.Position // one a topic, or none at all
 	waiting    int               // topics not open yet
+	echo       *echo             // the message being put together on /echo; nil on other doors
 }
 
 // readHead parses the request once its head is complete, and routes it.

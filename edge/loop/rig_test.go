@@ -3,6 +3,7 @@ package loop
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -79,7 +80,8 @@ type rig struct {
 	hub    *hub.Hub
 	srv    *Server
 	offset uint64
-	stop   func() // drains and waits for the end
+	tls    *tls.Config // clients speak it, if set
+	stop   func()      // drains and waits for the end
 }
 
 func start(t *testing.T, cfg Config) *rig {
@@ -170,7 +172,17 @@ type client struct {
 
 func (r *rig) dial() *client {
 	r.t.Helper()
-	nc, err := net.Dial("tcp", r.srv.Addr().String())
+	if r.tls != nil {
+		c := r.dialTLSPort()
+		c.speakTLS(r.tls)
+		return c
+	}
+	return r.dialTo(r.srv.Addr())
+}
+
+func (r *rig) dialTo(addr net.Addr) *client {
+	r.t.Helper()
+	nc, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"syscall"
@@ -202,6 +203,11 @@ func TestEveryCloseReasonIsProduced(t *testing.T) {
 			c := r.dial()
 			c.send(upgrade("/ws/a"))
 			c.wantEnd()
+		}},
+		{ReasonTLSError, secured(t, Config{}), func(r *rig) {
+			c := r.dialTLSPort()
+			c.send("GET / HTTP/1.1\r\n\r\n")
+			_, _ = io.ReadAll(c)
 		}},
 	} {
 		produced[tt.reason] = true

@@ -108,7 +108,7 @@ func (c *conn) established() {
 // startEcho answers the handshake of /echo.
 func (c *conn) startEcho() {
 	c.upgrade(c.loop.echoKey, c.loop.echoExtensions)
-	c.echo = &echo{}
+	c.open = &opening{echo: &echo{}}
 	c.established()
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()

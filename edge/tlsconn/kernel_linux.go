@@ -129,4 +129,3 @@ func Ended(fd int, err error) bool {
 	}
 	return messages[0].Header.Type == tlsGetRecordType && messages[0].Data[0] == recordAlert && data[1] == 0
 }
-

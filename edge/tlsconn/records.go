@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"slices"
 )
 
@@ -62,5 +61,3 @@ func (r *Records) SealEnd(dst []byte) []byte {
 
 // IsEnd reports whether an error of [Records.Open] is the client's own end, not a fault.
 func IsEnd(err error) bool { return errors.Is(err, io.EOF) }
-
-var _ net.Conn = (*wire)(nil)
