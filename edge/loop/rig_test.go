@@ -81,6 +81,7 @@ type rig struct {
 	srv    *Server
 	offset uint64
 	tls    *tls.Config // clients speak it, if set
+	layer  string      // where their records are made
 	stop   func()      // drains and waits for the end
 }
 

@@ -25,13 +25,13 @@ func secured(t *testing.T, cfg Config) Config {
 }
 
 // startTLS starts a server whose clients speak TLS of a version, 0 for any. Its record layer is in this
-// process: the kernel's is for test/ktls.
+// process.
 func startTLS(t *testing.T, cfg Config, version uint16) *rig {
 	t.Helper()
 	cfg = secured(t, cfg)
 	cfg.KTLS = KTLSOff
 	r := start(t, cfg)
-	r.tls = &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version}
+	r.tls, r.layer = &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version}, "process"
 	return r
 }
 
@@ -85,71 +85,76 @@ func (r *rig) wantHandshakes(result tlsconn.Result, n uint64) {
 	}
 }
 
-func TestSubscriberOverTLSGetsPayloads(t *testing.T) {
-	eachVersion(t, Config{}, func(t *testing.T, r *rig) {
-		c, plain := r.open("/ws/a"), r.dialTo(r.srv.Addr())
-		plain.send(upgrade("/ws/a"))
-		plain.head()
-		big := strings.Repeat("x", 300<<10)
-		for _, data := range []string{"hello", big, "again"} {
-			r.publish("a", data)
-			c.wantFrame(1, data)
-			plain.wantFrame(1, data)
-		}
-		if s := r.srv.Stats(); s.TLSProcess != 1 || s.TLSKernel != 0 || s.Conns != 2 {
-			t.Errorf("%+v", s)
-		}
-		r.why(c.LocalAddr().String(), func(c ConnReport) bool { return c.TLS == "process" && c.State == "websocket" })
-		c.send(masked(0x88, "\x03\xe8bye"))
-		c.wantClose(1000)
-		r.wantClosed(ReasonClientClosed, 1)
-		r.wantHandshakes(tlsconn.ResultOK, 1)
-		if s := r.srv.Stats(); s.TLSProcess != 0 || s.Conns != 1 {
-			t.Errorf("%+v", s)
-		}
-	})
+func TestSubscriberOverTLSGetsPayloads(t *testing.T) { eachVersion(t, Config{}, getsPayloads) }
+
+func getsPayloads(t *testing.T, r *rig) {
+	t.Helper()
+	c, plain := r.open("/ws/a"), r.dialTo(r.srv.Addr())
+	plain.send(upgrade("/ws/a"))
+	plain.head()
+	big := strings.Repeat("x", 300<<10)
+	for _, data := range []string{"hello", big, "again"} {
+		r.publish("a", data)
+		c.wantFrame(1, data)
+		plain.wantFrame(1, data)
+	}
+	if s := r.srv.Stats(); s.TLSProcess+s.TLSKernel != 1 || s.Conns != 2 {
+		t.Errorf("%+v", s)
+	}
+	r.why(c.LocalAddr().String(), func(c ConnReport) bool { return c.TLS == r.layer && c.State == "websocket" })
+	c.send(masked(0x88, "\x03\xe8bye"))
+	c.wantClose(1000)
+	r.wantClosed(ReasonClientClosed, 1)
+	r.wantHandshakes(tlsconn.ResultOK, 1)
+	if s := r.srv.Stats(); s.TLSProcess+s.TLSKernel != 0 || s.Conns != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
-func TestStreamOverTLS(t *testing.T) {
-	eachVersion(t, Config{}, func(t *testing.T, r *rig) {
-		c := r.dial()
-		c.send("GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n")
-		c.head()
-		r.publish("a", "hello")
-		for line := ""; line != "data: hello\n"; {
-			var err error
-			if line, err = c.r.ReadString('\n'); err != nil {
-				t.Fatal(err)
-			}
+func TestStreamOverTLS(t *testing.T) { eachVersion(t, Config{}, streams) }
+
+func streams(t *testing.T, r *rig) {
+	t.Helper()
+	c := r.dial()
+	c.send("GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.head()
+	r.publish("a", "hello")
+	for line := ""; line != "data: hello\n"; {
+		var err error
+		if line, err = c.r.ReadString('\n'); err != nil {
+			t.Fatal(err)
 		}
-	})
+	}
 }
 
 func TestRequestInManyRecordsWorks(t *testing.T) {
-	eachVersion(t, Config{Echo: true}, func(t *testing.T, r *rig) {
-		c := r.dial()
-		for _, b := range upgrade("/echo") {
-			c.send(string(b))
-		}
-		c.head()
-		long := strings.Repeat("x", 60000)
-		message := masked(0x82, long)
-		for len(message) > 0 {
-			n := min(len(message), 777)
-			c.send(message[:n])
-			message = message[n:]
-		}
-		c.wantFrame(2, long)
-		// Two messages in a record, and a third with the begin of a fourth.
-		c.send(masked(0x81, "a") + masked(0x81, "b"))
-		c.wantFrame(1, "a")
-		c.wantFrame(1, "b")
-		fourth := masked(0x81, "d")
-		c.send(masked(0x81, "c") + fourth[:3])
-		c.wantFrame(1, "c")
-		c.send(fourth[3:])
-		c.wantFrame(1, "d")
-	})
+	eachVersion(t, Config{Echo: true}, takesManyRecords)
+}
+
+func takesManyRecords(t *testing.T, r *rig) {
+	t.Helper()
+	c := r.dial()
+	for _, b := range upgrade("/echo") {
+		c.send(string(b))
+	}
+	c.head()
+	long := strings.Repeat("x", 60000)
+	message := masked(0x82, long)
+	for len(message) > 0 {
+		n := min(len(message), 777)
+		c.send(message[:n])
+		message = message[n:]
+	}
+	c.wantFrame(2, long)
+	// Two messages in a record, and a third with the begin of a fourth.
+	c.send(masked(0x81, "a") + masked(0x81, "b"))
+	c.wantFrame(1, "a")
+	c.wantFrame(1, "b")
+	fourth := masked(0x81, "d")
+	c.send(masked(0x81, "c") + fourth[:3])
+	c.wantFrame(1, "c")
+	c.send(fourth[3:])
+	c.wantFrame(1, "d")
 }
 
 // TestCiphertextCutAnywhereWorks has what a client sends come in parts that no record begins or ends.
@@ -176,28 +181,29 @@ func (d dribbling) Write(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-func TestSlowReaderOverTLSReadsEveryEvent(t *testing.T) {
-	eachVersion(t, Config{}, func(t *testing.T, r *rig) {
-		slow, fast := r.open("/ws/a?format=json"), r.open("/ws/a?format=json")
+func TestSlowReaderOverTLSReadsEveryEvent(t *testing.T) { eachVersion(t, Config{}, readsEveryEvent) }
+
+func readsEveryEvent(t *testing.T, r *rig) {
+	t.Helper()
+	slow, fast := r.open("/ws/a?format=json"), r.open("/ws/a?format=json")
+	fast.frame()
+	r.fill(oneKey, fast)
+	for i := range 300 {
+		r.publish("a", fmt.Sprint(i))
 		fast.frame()
-		r.fill(oneKey, fast)
-		for i := range 300 {
-			r.publish("a", fmt.Sprint(i))
-			fast.frame()
+	}
+	if held := r.srv.Stats().HeldProcess; held == 0 {
+		<-time.After(2 * tick) // it is counted every tick
+		if held = r.srv.Stats().HeldProcess; held == 0 {
+			t.Errorf("the ledger has no bytes of the process: %+v", r.srv.Stats())
 		}
-		if held := r.srv.Stats().HeldProcess; held == 0 {
-			<-time.After(2 * tick) // it is counted every tick
-			if held = r.srv.Stats().HeldProcess; held == 0 {
-				t.Errorf("the ledger has no bytes of the process: %+v", r.srv.Stats())
-			}
+	}
+	slow.place()
+	for want := uint64(1); want <= r.offset; want++ {
+		if p := slow.place(); p.Offset != want || p.Skipped > 0 || p.Recovered != nil {
+			t.Fatalf("told %+v, want offset %d", p, want)
 		}
-		slow.place()
-		for want := uint64(1); want <= r.offset; want++ {
-			if p := slow.place(); p.Offset != want || p.Skipped > 0 || p.Recovered != nil {
-				t.Fatalf("told %+v, want offset %d", p, want)
-			}
-		}
-	})
+	}
 }
 
 func TestTLSConnOverALimitIsClosedBeforeItsHandshake(t *testing.T) {
@@ -287,16 +293,17 @@ func TestRecordThatIsWrongClosesTheConn(t *testing.T) {
 	})
 }
 
-func TestEndOfATLSClientIsAnswered(t *testing.T) {
-	eachVersion(t, Config{}, func(t *testing.T, r *rig) {
-		c := r.open("/ws/a")
-		if err := c.Conn.(*tls.Conn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		c.wantEnd()
-		_ = r.open("/ws/a").Conn.(*tls.Conn).NetConn().Close() // without a word
-		r.wantClosed(ReasonPeerGone, 2)
-	})
+func TestEndOfATLSClientIsAnswered(t *testing.T) { eachVersion(t, Config{}, answersTheEnd) }
+
+func answersTheEnd(t *testing.T, r *rig) {
+	t.Helper()
+	c := r.open("/ws/a")
+	if err := c.Conn.(*tls.Conn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	c.wantEnd()
+	_ = r.open("/ws/a").Conn.(*tls.Conn).NetConn().Close() // without a word
+	r.wantClosed(ReasonPeerGone, 2)
 }
 
 func TestProxyHeaderComesBeforeTLS(t *testing.T) {
@@ -324,8 +331,10 @@ func TestProxyHeaderComesBeforeTLS(t *testing.T) {
 	r.wantClosed(ReasonBadProxyHeader, 1)
 }
 
-func TestTLSConnsAreDrained(t *testing.T) {
-	r := startTLS(t, Config{}, 0)
+func TestTLSConnsAreDrained(t *testing.T) { drains(t, startTLS(t, Config{}, 0)) }
+
+func drains(t *testing.T, r *rig) {
+	t.Helper()
 	c, shaking := r.open("/ws/a"), r.dialTLSPort()
 	for deadline := time.Now().Add(waitFor); r.srv.Conns() != 2; <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
