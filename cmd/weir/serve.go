@@ -271,10 +271,15 @@ func (n *node) screen() string {
 	if n.cfg.Bus.Dir != "" {
 		storage = "in " + n.cfg.Bus.Dir
 	}
+	tlsURLs, tlsAt := "", reachable(n.edge.TLSAddr())
+	if tlsAt != "" {
+		tlsURLs = "wss://" + tlsAt + "/ws/{topic}  https://" + tlsAt + "/sse/{topic}"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  weir %s serves\n\n", version())
 	for _, line := range [][2]string{
 		{"edge", "ws://" + edgeAt + "/ws/{topic}   http://" + edgeAt + "/sse/{topic}"},
+		{"", tlsURLs},
 		{"admin", "http://" + adminAt + "/"},
 		{"events", storage},
 		{"XDP", n.guard.describe()},
@@ -284,7 +289,9 @@ func (n *node) screen() string {
 		{"", `curl http://` + adminAt + `/api/publish -d '{"channel":"news","data":"hello"}'`},
 		{"stop", "Ctrl-C"},
 	} {
-		fmt.Fprintf(&b, "  %-10s %s\n", line[0], line[1])
+		if line[1] != "" {
+			fmt.Fprintf(&b, "  %-10s %s\n", line[0], line[1])
+		}
 	}
 	return b.String() + "\n"
 }

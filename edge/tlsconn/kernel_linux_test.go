@@ -188,7 +188,9 @@ func TestNetnsKernelTLSEndsAreToldFromFaults(t *testing.T) {
 		{"a record that does not decrypt", func(p *peer) {
 			_, _ = p.client.NetConn().Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
 		}, false},
-		{"another version", func(p *peer) { _, _ = p.client.NetConn().Write([]byte("\x17\x09\x09\x00\x20" + strings.Repeat("x", 32))) }, false},
+		{"another version", func(p *peer) {
+			_, _ = p.client.NetConn().Write([]byte("\x17\x09\x09\x00\x20" + strings.Repeat("x", 32)))
+		}, false},
 		{"plain text", func(p *peer) { _, _ = p.client.NetConn().Write([]byte("GET / HTTP/1.1\r\n\r\n")) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
