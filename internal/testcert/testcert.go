@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
 	"os"
@@ -52,7 +53,7 @@ func (c *Cert) Renew(tb testing.TB, end time.Time, names ...string) {
 		tb.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, DNSNames: names, NotBefore: end.Add(-2 * time.Hour), NotAfter: end,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "weir test"}, DNSNames: names, NotBefore: end.Add(-2 * time.Hour), NotAfter: end,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
