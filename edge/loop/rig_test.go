@@ -75,7 +75,7 @@ func (s *source) Recover(_ context.Context, _ broker.Topic, after broker.Positio
 
 // rig is a running server.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	src    *source
 	hub    *hub.Hub
 	srv    *Server
@@ -85,17 +85,17 @@ type rig struct {
 	stop   func()      // drains and waits for the end
 }
 
-func start(t *testing.T, cfg Config) *rig {
-	t.Helper()
-	return startWith(t, cfg, hub.Config{})
+func start(tb testing.TB, cfg Config) *rig {
+	tb.Helper()
+	return startWith(tb, cfg, hub.Config{})
 }
 
-func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
-	t.Helper()
-	r := &rig{t: t, src: &source{}}
+func startWith(tb testing.TB, cfg Config, hubCfg hub.Config) *rig {
+	tb.Helper()
+	r := &rig{t: tb, src: &source{}}
 	var err error
 	if r.hub, err = hub.New(hubCfg, r.src); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -104,7 +104,7 @@ func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 		cfg.DrainTimeout = tick
 	}
 	if r.srv, err = New(cfg, r.hub, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	hubCtx, cancelHub := context.WithCancel(context.Background())
@@ -112,7 +112,7 @@ func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 	wg.Go(func() { _ = r.hub.Run(hubCtx) })
 	served.Go(func() {
 		if err := r.srv.Run(ctx); err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 	})
 	r.stop = sync.OnceFunc(func() {
@@ -121,11 +121,11 @@ func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
 		cancelHub()
 		wg.Wait()
 	})
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	select {
 	case <-r.srv.Ready():
 	case <-time.After(waitFor):
-		t.Fatal("not ready")
+		tb.Fatal("not ready")
 	}
 	return r
 }
@@ -166,7 +166,7 @@ func (r *rig) wantClosed(reason CloseReason, n uint64) {
 
 // client is a plain TCP client that speaks what it is told.
 type client struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }

@@ -17,20 +17,20 @@ import (
 )
 
 // secured is cfg with a port for TLS.
-func secured(t *testing.T, cfg Config) Config {
-	t.Helper()
-	cert := testcert.New(t)
+func secured(tb testing.TB, cfg Config) Config {
+	tb.Helper()
+	cert := testcert.New(tb)
 	cfg.TLSListen, cfg.TLSCertificates = "127.0.0.1:0", []string{cert.Pair()}
 	return cfg
 }
 
 // startTLS starts a server whose clients speak TLS of a version, 0 for any. Its record layer is in this
 // process.
-func startTLS(t *testing.T, cfg Config, version uint16) *rig {
-	t.Helper()
-	cfg = secured(t, cfg)
+func startTLS(tb testing.TB, cfg Config, version uint16) *rig {
+	tb.Helper()
+	cfg = secured(tb, cfg)
 	cfg.KTLS = KTLSOff
-	r := start(t, cfg)
+	r := start(tb, cfg)
 	r.tls, r.layer = &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version}, "process"
 	return r
 }

@@ -114,6 +114,10 @@ func copyWord(b []byte, v uint64) int {
 // was ended by its client: its record was close_notify. Else what came was a fault: another alert, an
 // update of keys, which kernels before 6.14 do not know, or a record that does not decrypt.
 func Ended(fd int, err error) bool {
+	// A fault may be told by the socket alone, to who waits for it.
+	if fault, e := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); e == nil && fault != 0 {
+		err = errors.Join(err, syscall.Errno(fault))
+	}
 	if !errors.Is(err, unix.EIO) {
 		return !errors.Is(err, unix.EBADMSG) && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.EINVAL)
 	}
