@@ -3,6 +3,7 @@ package loop
 import (
 	"crypto/tls"
 	"fmt"
+	"strings"
 
 	"weir/edge/tlsconn"
 )
@@ -45,6 +46,9 @@ func (c *Config) tls() tlsconn.Config {
 func (c *Config) checkTLS() (errs []error) {
 	if c.TLSListen != "" && len(c.TLSCertificates) == 0 {
 		errs = append(errs, &FieldError{"TLSCertificates", "empty", "the files of a certificate and its key, as CERT.pem:KEY.pem, since edge.tls_listen is set"})
+	}
+	if c.TLSListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		errs = append(errs, &FieldError{"TLSListen", c.TLSListen, "another address than edge.listen has"})
 	}
 	if c.TLSMinVersion != TLS12 && c.TLSMinVersion != TLS13 {
 		errs = append(errs, &FieldError{"TLSMinVersion", c.TLSMinVersion, "1.2 or 1.3"})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir/edge/tlsconn"
 	"weir/internal/testkernel"
 )
 
@@ -31,6 +32,22 @@ func TestNetnsKernelTLSConnsAreAsPlainOnes(t *testing.T) {
 		"drains":             drains,
 	} {
 		t.Run(name, func(t *testing.T) { do(t, startKernelTLS(t, Config{Echo: true})) })
+	}
+}
+
+// TestNetnsKernelTLSLeavesNothingInTheProcess compares with a conn in plain text.
+func TestNetnsKernelTLSLeavesNothingInTheProcess(t *testing.T) {
+	const conns, slack = 400, 400
+	r := startKernelTLS(t, Config{})
+	for _, version := range []uint16{0, tls.VersionTLS13} { // the first of each kind has caches filled
+		r.idleBytes(10, version)
+	}
+	plain, secure := r.idleBytes(conns, 0), r.idleBytes(conns, tls.VersionTLS13)
+	if secure > plain+slack {
+		t.Errorf("%d bytes a conn, in plain text %d", secure, plain)
+	}
+	if n := r.srv.Stats().TLS.Handshakes[tlsconn.ResultOK]; n != conns+10 {
+		t.Errorf("%d handshakes", n)
 	}
 }
 

@@ -31,8 +31,13 @@ type tlsDoor struct {
 	ctx        context.Context // ends with the door
 	stop       context.CancelFunc
 	accepting  sync.WaitGroup
+	enrolling  chan struct{}
 	closed     [reasons]atomic.Uint64
 }
+
+// maxEnrolling bounds the conns being given to loops: each has two descriptors then, the second of
+// which may be one of the spare ones.
+const maxEnrolling = spareDescriptors / 4
 
 // newTLSDoor is nil if there is none.
 func newTLSDoor(s *Server) (*tlsDoor, error) {
@@ -43,7 +48,7 @@ func newTLSDoor(s *Server) (*tlsDoor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve TLS: %w", err)
 	}
-	return &tlsDoor{server: s, handshaker: h}, nil
+	return &tlsDoor{server: s, handshaker: h, enrolling: make(chan struct{}, maxEnrolling)}, nil
 }
 
 // listen makes the address known. Conns wait there until open.
@@ -173,7 +178,9 @@ func (d *tlsDoor) usher(a *arrival) {
 		d.turnAway(a, d.reasonOf(err))
 		return
 	}
-	if err := d.enroll(a); err != nil || !a.taken.Load() {
+	if err := d.enroll(a); errors.Is(err, syscall.EMFILE) {
+		d.turnAway(a, ReasonRefusedFull)
+	} else if err != nil || !a.taken.Load() {
 		d.turnAway(a, ReasonPeerGone)
 	}
 }
@@ -241,6 +248,8 @@ func (d *tlsDoor) enroll(a *arrival) error {
 	if addr, ok := a.conn.RemoteAddr().(*net.TCPAddr); ok {
 		addr.Zone = strings.Clone(addr.Zone)
 	}
+	d.enrolling <- struct{}{}
+	defer func() { <-d.enrolling }()
 	ctx := gnet.NewContext(gnet.NewNetConnContext(context.Background(), a.conn), a)
 	d.server.mu.Lock()
 	engine := d.server.engine

@@ -160,6 +160,7 @@ func takesManyRecords(t *testing.T, r *rig) {
 // TestCiphertextCutAnywhereWorks has what a client sends come in parts that no record begins or ends.
 func TestCiphertextCutAnywhereWorks(t *testing.T) {
 	eachVersion(t, Config{Echo: true}, func(t *testing.T, r *rig) {
+		t.Helper()
 		c := r.dialTLSPort()
 		c.Conn = dribbling{c.Conn}
 		c.speakTLS(r.tls)
@@ -277,6 +278,7 @@ func TestClientThatStallsInItsHandshakeIsClosed(t *testing.T) {
 
 func TestRecordThatIsWrongClosesTheConn(t *testing.T) {
 	eachVersion(t, Config{}, func(t *testing.T, r *rig) {
+		t.Helper()
 		for i, garbage := range []string{"\x17\x03\x03\x00\x20" + strings.Repeat("x", 32), "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x03\x00\x04\x01\x00\x00\x00"} {
 			c := r.open("/ws/a")
 			if _, err := io.WriteString(c.Conn.(*tls.Conn).NetConn(), garbage); err != nil {
@@ -383,6 +385,7 @@ func TestTLSThatCannotBeServedIsSaid(t *testing.T) {
 		want string
 	}{
 		{Config{TLSListen: ":1"}, "edge.TLSCertificates is empty: want the files of a certificate"},
+		{Config{TLSListen: ":8000", TLSCertificates: []string{"c:k"}}, "edge.TLSListen is :8000: want another address"},
 		{Config{TLSMinVersion: "1.1"}, "edge.TLSMinVersion is 1.1: want 1.2 or 1.3"},
 		{Config{TLSHandshakes: -1}, "edge.TLSHandshakes is -1: want 1 to 65536"},
 		{Config{KTLS: "on"}, "edge.KTLS is on: want auto or off"},

@@ -13,7 +13,7 @@ type Config struct {
 	// MinVersion is the oldest version spoken, [tls.VersionTLS12] or [tls.VersionTLS13]. Default the
 	// first.
 	MinVersion uint16
-	// Handshakes bounds those under way at once, each with about 30 KiB; as many more wait. 1 to
+	// Handshakes bounds those under way at once, each with a goroutine; as many more wait. 1 to
 	// [MaxHandshakes].
 	Handshakes int
 	// Kernel is whether the kernel is given the record layer where it takes it.

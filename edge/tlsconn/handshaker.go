@@ -129,7 +129,7 @@ func (h *Handshaker) handshake(ctx context.Context, conn net.Conn, ahead []byte)
 	h.cpu <- struct{}{}
 	defer func() { <-h.cpu }()
 	r := &Records{}
-	hs := &handshake{Conn: conn, cpu: h.cpu, ahead: ahead}
+	hs := &handshake{socket: conn, cpu: h.cpu, ahead: ahead}
 	defer hs.secrets.forget()
 	r.wire.handshake = hs
 	r.conn = tls.Server(&r.wire, h.base)
@@ -157,7 +157,7 @@ func (h *Handshaker) toKernel(hs *handshake, state tls.ConnectionState) (taken b
 	if state.Version != tls.VersionTLS13 || len(hs.secrets.client) == 0 || len(hs.secrets.server) == 0 {
 		return false, nil
 	}
-	begun, err := handOver(hs.Conn, state.CipherSuite, &hs.secrets)
+	begun, err := handOver(hs.socket, state.CipherSuite, &hs.secrets)
 	switch {
 	case err == nil:
 		return true, nil

@@ -30,6 +30,7 @@ func eachVersion(t *testing.T, f func(t *testing.T, p *peer)) {
 
 func TestRecordsGoBothWays(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		for _, text := range []string{"x", "hello", strings.Repeat("0123456789", 30_000)} {
 			go p.say(text)
 			p.want(text)
@@ -41,6 +42,7 @@ func TestRecordsGoBothWays(t *testing.T) {
 
 func TestRecordsCutAnywhereOpen(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		p.say("first")
 		p.say("second")
 		var b []byte
@@ -65,6 +67,7 @@ func TestRecordsCutAnywhereOpen(t *testing.T) {
 
 func TestBatchIsCutIntoFewRecords(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		const size = 40 << 10
 		b := p.seal(strings.Repeat("x", size))
 		const records, overhead = 3, 40
@@ -76,6 +79,7 @@ func TestBatchIsCutIntoFewRecords(t *testing.T) {
 
 func TestEachEndSaysWhenItIsDone(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		p.send(p.Records.SealEnd(nil))
 		if _, err := p.client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Fatalf("the client reads %v, want the end", err)
@@ -100,6 +104,7 @@ func TestEachEndSaysWhenItIsDone(t *testing.T) {
 
 func TestRecordThatIsWrongIsAnsweredByAnAlert(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		p.say("hello")
 		b := p.arrive()
 		b[len(b)-1] ^= 1
@@ -123,6 +128,7 @@ func TestGarbageIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachVersion(t, func(t *testing.T, p *peer) {
+				t.Helper()
 				if got, err := p.Records.Open(nil, []byte(garbage)); err == nil || IsEnd(err) || len(got) > 0 {
 					t.Errorf("opened %q, %v", got, err)
 				}
@@ -149,6 +155,7 @@ func TestEmptyRecordsWithoutEndAreAnError(t *testing.T) {
 
 func TestSealingDoesNotAllocate(t *testing.T) {
 	eachVersion(t, func(t *testing.T, p *peer) {
+		t.Helper()
 		dst, plain := make([]byte, 0, 4096), make([]byte, 512)
 		if n := testing.AllocsPerRun(100, func() {
 			if _, err := p.Records.Seal(dst, plain); err != nil {

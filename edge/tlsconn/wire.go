@@ -18,8 +18,8 @@ type wire struct {
 
 // handshake is what a wire has until the handshake is done.
 type handshake struct {
-	net.Conn
-	cpu chan struct{} // one of its elements is held but while the socket is waited for
+	socket net.Conn
+	cpu    chan struct{} // one of its elements is held but while the socket is waited for
 	// ahead is what came before the handshake began.
 	ahead []byte
 	// header is that of the record that is read, as far as it is; left is what of its body is not.
@@ -70,7 +70,7 @@ func (h *handshake) read(p []byte) (n int, err error) {
 		return n, nil
 	}
 	<-h.cpu
-	n, err = h.Conn.Read(p)
+	n, err = h.socket.Read(p)
 	h.cpu <- struct{}{}
 	return n, err
 }
@@ -79,7 +79,7 @@ func (h *handshake) read(p []byte) (n int, err error) {
 func (w *wire) Write(p []byte) (n int, err error) {
 	if h := w.handshake; h != nil {
 		<-h.cpu
-		n, err = h.Conn.Write(p)
+		n, err = h.socket.Write(p)
 		h.cpu <- struct{}{}
 		return n, err
 	}
@@ -90,7 +90,7 @@ func (w *wire) Write(p []byte) (n int, err error) {
 // Close ends the handshake, by its context.
 func (w *wire) Close() error {
 	if h := w.handshake; h != nil {
-		return h.Conn.Close()
+		return h.socket.Close()
 	}
 	return nil
 }
