@@ -123,7 +123,8 @@ type arrival struct {
 	conn     *net.TCPConn
 	deadline time.Time
 	client   netip.AddrPort
-	proxied  bool // client is from a PROXY header
+	behind   bool // a proxy: its conn begins with a PROXY header
+	proxied  bool // client is from such a header
 	admitted bool // counted by the server's gate
 	session  tlsconn.Session
 	taken    atomic.Bool // by its loop
@@ -137,6 +138,13 @@ func (d *tlsDoor) arrive(conn *net.TCPConn) {
 	if held > int64(s.cfg.MaxConns) || descriptor(conn) >= s.maxFD {
 		d.turnAway(a, ReasonRefusedFull)
 		return
+	}
+	// Before it has a place among the handshakes, if its client is known already.
+	if a.behind = s.cfg.isProxy(a.address()); !a.behind {
+		if r, ok := d.admit(a); !ok {
+			d.turnAway(a, r)
+			return
+		}
 	}
 	if !d.handshaker.Go(func() { d.usher(a) }) {
 		d.turnAway(a, ReasonRefusedFull)
@@ -161,26 +169,25 @@ func (d *tlsDoor) usher(a *arrival) {
 	}
 	stop := context.AfterFunc(d.ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	ahead, err := d.proxyHeader(a)
-	if err != nil {
-		r := ReasonBadProxyHeader
-		if errors.Is(err, os.ErrDeadlineExceeded) || gone(err) {
-			r = d.reasonOf(err)
+	var ahead []byte
+	var err error
+	if a.behind {
+		var r CloseReason
+		var ok bool
+		if ahead, r, ok = d.readProxyHeader(a); !ok {
+			d.turnAway(a, r)
+			return
 		}
-		d.turnAway(a, r)
-		return
-	}
-	if r, ok := d.admit(a); !ok {
-		d.turnAway(a, r)
-		return
 	}
 	if a.session, err = d.handshaker.Handshake(d.ctx, a.conn, ahead); err != nil {
 		d.turnAway(a, d.reasonOf(err))
 		return
 	}
-	if err := d.enroll(a); errors.Is(err, syscall.EMFILE) {
+	switch err := d.enroll(a); {
+	case a.taken.Load(): // and counted by its loop from there on
+	case errors.Is(err, syscall.EMFILE):
 		d.turnAway(a, ReasonRefusedFull)
-	} else if err != nil || !a.taken.Load() {
+	default:
 		d.turnAway(a, ReasonPeerGone)
 	}
 }
@@ -203,11 +210,22 @@ func gone(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// proxyHeader reads the PROXY header of a proxy's conn; ahead is what came behind it.
-func (d *tlsDoor) proxyHeader(a *arrival) (ahead []byte, err error) {
-	if !d.server.cfg.isProxy(a.address()) {
-		return nil, nil
+// readProxyHeader learns from a proxy's conn whom it is for, and asks the gate; ahead is what came behind
+// the header. Without ok r is why the conn is to be closed.
+func (d *tlsDoor) readProxyHeader(a *arrival) (ahead []byte, r CloseReason, ok bool) {
+	ahead, err := a.proxyHeader()
+	switch {
+	case err == nil:
+		r, ok = d.admit(a)
+	case errors.Is(err, os.ErrDeadlineExceeded) || gone(err):
+		r = d.reasonOf(err)
+	default:
+		r = ReasonBadProxyHeader
 	}
+	return ahead, r, ok
+}
+
+func (a *arrival) proxyHeader() (ahead []byte, err error) {
 	b := make([]byte, 0, proxyproto.MaxLineBytes)
 	for {
 		h, n, err := proxyproto.Parse(b)
