@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -180,6 +181,7 @@ func (d *tlsDoor) usher(a *arrival) {
 		}
 	}
 	if a.session, err = d.handshaker.Handshake(d.ctx, a.conn, ahead); err != nil {
+		a.explain(err)
 		d.turnAway(a, d.reasonOf(err))
 		return
 	}
@@ -189,6 +191,22 @@ func (d *tlsDoor) usher(a *arrival) {
 		d.turnAway(a, ReasonRefusedFull)
 	default:
 		d.turnAway(a, ReasonPeerGone)
+	}
+}
+
+// explainPatience bounds the time that a client which is told what is wrong has to end its conn: what it
+// sent and nobody read would make the kernel take back the answer.
+const explainPatience = 100 * time.Millisecond
+
+// explain tells a client that speaks HTTP in plain text what is wrong, if that is why its handshake failed.
+func (a *arrival) explain(err error) {
+	bad, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || string(bad.RecordHeader[:4]) != "GET " {
+		return
+	}
+	_ = a.conn.SetDeadline(time.Now().Add(explainPatience))
+	if _, err := a.conn.Write(errPlainText.appendTo(nil)); err == nil && a.conn.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, a.conn, 64<<10)
 	}
 }
 

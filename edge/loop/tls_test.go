@@ -295,6 +295,18 @@ func TestRecordThatIsWrongClosesTheConn(t *testing.T) {
 	})
 }
 
+func TestClientInPlainTextIsToldToSpeakTLS(t *testing.T) {
+	r := startTLS(t, Config{}, 0)
+	c := r.dialTLSPort()
+	c.send(upgrade("/ws/a"))
+	if res, body := c.head(); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "wss://") {
+		t.Errorf("%s %s", res.Status, body)
+	}
+	c.wantEnd()
+	r.wantClosed(ReasonTLSError, 1)
+	r.wantHandshakes(tlsconn.ResultFailed, 1)
+}
+
 func TestEndOfATLSClientIsAnswered(t *testing.T) { eachVersion(t, Config{}, answersTheEnd) }
 
 func answersTheEnd(t *testing.T, r *rig) {
