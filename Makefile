@@ -66,8 +66,8 @@ test-bpf: ## The verifier, and programs run on packets (root)
 	go test -count=1 -run '^TestBPF' ./bpf/... ./ratelimit/... ./bench/... ./internal/tidy/...
 
 .PHONY: test-netns
-test-netns: ## Native XDP on veth pairs (root)
-	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/... ./tuning/...
+test-netns: ## Native XDP on veth pairs, kernel TLS (root)
+	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/... ./edge/... ./tuning/...
 
 .PHONY: test-e2e
 test-e2e: build ## The binary as a user runs it

@@ -82,6 +82,9 @@ func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }
 // Addr is the address served; nil before Run found it.
 func (s *Server) Addr() net.Addr { return s.loops.Addr() }
 
+// TLSAddr is the address of wss:// and https://; nil if there is none, or before Run found it.
+func (s *Server) TLSAddr() net.Addr { return s.loops.TLSAddr() }
+
 // ConnReport is what became of one conn.
 type ConnReport = loop.ConnReport
 

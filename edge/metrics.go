@@ -2,6 +2,7 @@ package edge
 
 import (
 	"weir/edge/loop"
+	"weir/edge/tlsconn"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -28,6 +29,11 @@ var (
 	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
 	descOverflows     = prometheus.NewDesc("weir_edge_rate_overflows_total", "Conns let in without a look at the rate of their prefix, whose place others that owe had taken.", nil, nil)
 	descClosed        = prometheus.NewDesc("weir_edge_closed_total", "Conns that ended, by reason.", []string{"reason"}, nil)
+	descTLSConns      = prometheus.NewDesc("weir_edge_tls_conns", "TLS conns held now, by where their records are made.", []string{"layer"}, nil)
+	descTLSHandshakes = prometheus.NewDesc("weir_edge_tls_handshakes_total", "TLS handshakes, by result: refused are those for which too many were under way.", []string{"result"}, nil)
+	descTLSReloads    = prometheus.NewDesc("weir_edge_tls_reloads_total", "Changes of the files of certificates, by whether what they have can be served.", []string{"result"}, nil)
+	descTLSNotTaken   = prometheus.NewDesc("weir_edge_tls_kernel_failures_total", "TLS conns that the kernel did not take, though it has TLS.", nil, nil)
+	descTLSExpires    = prometheus.NewDesc("weir_edge_tls_certificate_expires_seconds", "When the first certificate expires, in seconds since 1970; 0: there is none.", nil, nil)
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
 )
 
@@ -39,6 +45,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
 		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
+		descTLSConns, descTLSHandshakes, descTLSReloads, descTLSNotTaken, descTLSExpires,
 	} {
 		ch <- d
 	}
@@ -77,8 +84,25 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descMatches, prometheus.CounterValue, float64(st.Matched.Misses), "searched")
 	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldProcess), "process")
 	ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(st.HeldKernel), "kernel")
+	collectTLS(ch, &st)
 	for _, r := range loop.Reasons() {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(st.Closed[r]), r.String())
 	}
 	ch <- prometheus.MustNewConstHistogram(descLatency, st.Latency.Count(), float64(st.Latency.Sum())/1e9, st.Latency.Buckets(latencyBounds))
+}
+
+func collectTLS(ch chan<- prometheus.Metric, st *Stats) {
+	ch <- prometheus.MustNewConstMetric(descTLSConns, prometheus.GaugeValue, float64(st.TLSKernel), "kernel")
+	ch <- prometheus.MustNewConstMetric(descTLSConns, prometheus.GaugeValue, float64(st.TLSProcess), "process")
+	for _, r := range tlsconn.Results() {
+		ch <- prometheus.MustNewConstMetric(descTLSHandshakes, prometheus.CounterValue, float64(st.TLS.Handshakes[r]), r.String())
+	}
+	ch <- prometheus.MustNewConstMetric(descTLSReloads, prometheus.CounterValue, float64(st.TLS.Reloaded), "taken")
+	ch <- prometheus.MustNewConstMetric(descTLSReloads, prometheus.CounterValue, float64(st.TLS.Rejected), "rejected")
+	ch <- prometheus.MustNewConstMetric(descTLSNotTaken, prometheus.CounterValue, float64(st.TLS.KernelFailed))
+	var expires float64
+	if !st.TLS.Expires.IsZero() {
+		expires = float64(st.TLS.Expires.Unix())
+	}
+	ch <- prometheus.MustNewConstMetric(descTLSExpires, prometheus.GaugeValue, expires)
 }

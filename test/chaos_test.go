@@ -151,6 +151,7 @@ func (p *pair) admins() []string {
 // publishUntil publishes 1, 2 and so on to a topic until ctx ends, each until it is acknowledged,
 // through any of the processes. It returns the last.
 func publishUntil(ctx context.Context, tb testing.TB, admins []string, topic string) (n uint64) {
+	tb.Helper()
 	client := &http.Client{Timeout: 3 * time.Second}
 	for ctx.Err() == nil {
 		n++

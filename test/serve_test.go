@@ -20,8 +20,14 @@ import (
 // long enough to get it.
 func TestE2EClientsNobodyHereWrote(t *testing.T) {
 	p := serve(t)
+	clientsNobodyHereWrote(t, p, "ws://"+p.edge, "http://"+p.edge, "")
+}
+
+// clientsNobodyHereWrote subscribes them at two URLs of the edge; ca is the file of the certificate to trust.
+func clientsNobodyHereWrote(t *testing.T, p *process, ws, http1, ca string) {
+	t.Helper()
 	const topic = "e2e.all"
-	wsURL := "ws://" + p.edge + "/ws/" + topic
+	wsURL := ws + "/ws/" + topic
 	got := make(chan string, 1)
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -31,21 +37,24 @@ func TestE2EClientsNobodyHereWrote(t *testing.T) {
 		}
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<script>
-const ws = new WebSocket(%q), es = new EventSource("http://%s/sse/%s"), all = [];
+const ws = new WebSocket(%q), es = new EventSource("%s/sse/%s"), all = [];
 const add = (how, data) => { all.push(how + "=" + data); if (all.length == 2) fetch("/", {method: "POST", body: all.sort().join(" ")}); };
 ws.onmessage = e => add("ws", e.data);
 es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
-</script>`, wsURL, p.edge, topic)
+</script>`, wsURL, http1, topic)
 	}))
 	defer page.Close()
-	browser := client(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+	browser := client(t, "chromium", "--ignore-certificate-errors", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(), page.URL)
-	node := client(t, "node", "clients/ws.mjs", wsURL)
-	curl := client(t, "curl", "-sN", "http://"+p.edge+"/sse/"+topic)
-	own := client(t, binary(t), "subscribe", "--url", "ws://"+p.edge, "--count", "1", topic)
+	node := client(t, "env", "NODE_EXTRA_CA_CERTS="+ca, "node", "clients/ws.mjs", wsURL)
+	curlArgs, ownArgs := []string{"-sSN", http1 + "/sse/" + topic}, []string{"subscribe", "--url", ws, "--count", "1", topic}
+	if ca != "" {
+		curlArgs, ownArgs = append(curlArgs, "--cacert", ca), append(ownArgs, "--ca", ca)
+	}
+	curl, own := client(t, "curl", curlArgs...), client(t, binary(t), ownArgs...)
 	p.until("five subscribers", func() error {
 		if n := p.subscriptions(); n != 5 {
-			return fmt.Errorf("%d subscriptions", n)
+			return fmt.Errorf("%d subscriptions\nnode: %s\ncurl: %s\nweir: %s\nchromium: %s", n, node, curl, own, browser)
 		}
 		return nil
 	})

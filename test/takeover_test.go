@@ -37,8 +37,14 @@ func TestE2ETakeoverTenTimesUnderLoad(t *testing.T) {
 		takeovers int
 		start     func(tb testing.TB) *process
 	}{
-		{"edge", 1000, 10, func(tb testing.TB) *process { return newPair(tb, 1, "--data", tb.TempDir()).edges[0] }},
-		{"serve", 200, 10, func(tb testing.TB) *process { return serve(tb, "--data", tb.TempDir()) }},
+		{"edge", 1000, 10, func(tb testing.TB) *process {
+			tb.Helper()
+			return newPair(tb, 1, "--data", tb.TempDir()).edges[0]
+		}},
+		{"serve", 200, 10, func(tb testing.TB) *process {
+			tb.Helper()
+			return serve(tb, "--data", tb.TempDir())
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { takeOvers(t, tt.start(t), tt.clients, tt.takeovers) })
 	}

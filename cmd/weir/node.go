@@ -193,6 +193,9 @@ func (n *node) screen() string {
 	if n.edge != nil {
 		edgeAt := reachable(n.edge.Addr())
 		add("edge", "ws://"+edgeAt+"/ws/{topic}   http://"+edgeAt+"/sse/{topic}")
+		if tlsAt := reachable(n.edge.TLSAddr()); tlsAt != "" {
+			add("", "wss://"+tlsAt+"/ws/{topic}  https://"+tlsAt+"/sse/{topic}")
+		}
 	}
 	add("admin", "http://"+adminAt+"/")
 	if at := n.bus.ListenAddr(); at != nil {

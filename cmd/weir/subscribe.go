@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +27,9 @@ type subscribeCmd struct {
 	Since  []string `help:"Go on after this position, one for each topic." placeholder:"EPOCH:OFFSET"`
 	Count  int      `help:"End after so many events; 0: never." placeholder:"N"`
 	JSON   bool     `help:"Print envelopes as JSON, controls too." name:"json"`
+
+	CA       string `help:"Trust the certificates in this PEM file, instead of the system's." name:"ca" placeholder:"FILE" type:"path"`
+	Insecure bool   `help:"Trust any certificate: whoever is in between can read and change all."`
 }
 
 // Help is printed below the flags.
@@ -31,7 +37,8 @@ func (*subscribeCmd) Help() string {
 	return `Examples:
   weir subscribe ticks.EURUSD ticks.BTCUSD
   weir subscribe 'ticks.*' 'news.>'
-  weir subscribe news --since 5f3a9c:120 --json`
+  weir subscribe news --since 5f3a9c:120 --json
+  weir subscribe --url wss://edge.example:8443 --ca ca.pem news`
 }
 
 // limits of what a server may send to this client.
@@ -73,23 +80,68 @@ func (c *subscribeCmd) Run(ctx context.Context, a *app) error {
 // dial connects and shakes hands; rest is what came behind the answer.
 func (c *subscribeCmd) dial(ctx context.Context) (conn net.Conn, rest []byte, err error) {
 	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "ws" || u.Host == "" {
-		return nil, nil, &usageError{fmt.Errorf("--url %s: want ws://host:port", c.URL)}
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return nil, nil, &usageError{fmt.Errorf("--url %s: want ws://host:port or wss://host:port", c.URL)}
 	}
 	query := url.Values{"format": {"json"}, "topic": c.Topics}
 	if len(c.Since) > 0 {
 		query["since"] = c.Since
 	}
-	var d net.Dialer
-	conn, err = d.DialContext(ctx, "tcp", u.Host)
-	if err != nil {
-		return nil, nil, fmt.Errorf("no edge answers at %s: start one with weir serve, or name its address with --url: %w", c.URL, err)
+	if conn, err = c.connect(ctx, u); err != nil {
+		return nil, nil, err
 	}
 	target := strings.TrimSuffix(u.Path, "/") + "/ws?" + query.Encode()
 	if rest, err = shake(conn, u.Host, target); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("shake hands with %s: %w", c.URL, err), conn.Close())
 	}
 	return conn, rest, nil
+}
+
+// connect opens a connection, with TLS for wss://.
+func (c *subscribeCmd) connect(ctx context.Context, u *url.URL) (net.Conn, error) {
+	var cfg *tls.Config
+	port := map[bool]string{false: "80", true: "443"}[u.Scheme == "wss"]
+	if u.Scheme == "wss" {
+		var err error
+		if cfg, err = c.tlsConfig(u.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nil, fmt.Errorf("no edge answers at %s: start one with weir serve, or name its address with --url: %w", c.URL, err)
+	}
+	if cfg == nil {
+		return conn, nil
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
+			err = fmt.Errorf("%w (--ca FILE trusts those in a file)", err)
+		}
+		return nil, errors.Join(fmt.Errorf("speak TLS with %s: %w", c.URL, err), conn.Close())
+	}
+	return secure, nil
+}
+
+func (c *subscribeCmd) tlsConfig(name string) (*tls.Config, error) {
+	cfg := &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}, InsecureSkipVerify: c.Insecure} //nolint:gosec // by a flag that says what it does
+	if c.CA == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificates to trust: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(text) {
+		return nil, &usageError{fmt.Errorf("--ca %s: it has no certificate: want PEM", c.CA)}
+	}
+	return cfg, nil
 }
 
 // shake is a client's handshake; rest is what came behind the answer.

@@ -20,6 +20,13 @@ const (
 
 var errPrefixFull = &httpError{status: http.StatusTooManyRequests, text: textPrefixFull, header: retryAfter("5")}
 
+// refusals are the reasons of what the gate does not let in.
+var refusals = [...]CloseReason{
+	admit.OverConns:      ReasonRefusedPrefix,
+	admit.OverPrefixRate: ReasonRefusedPrefixRate,
+	admit.OverRate:       ReasonRefusedRate,
+}
+
 // admit asks the gate about a conn whose client is known, and refuses it if that says no.
 func (l *loop) admit(c *conn) {
 	verdict, wait := l.server.gate.Admit(c.address(), admit.Ticks(time.Since(l.server.start)))
@@ -27,11 +34,11 @@ func (l *loop) admit(c *conn) {
 	case admit.Admitted:
 		c.admitted = true
 	case admit.OverConns:
-		l.refuse(c, ReasonRefusedPrefix, errPrefixFull)
+		l.refuse(c, refusals[verdict], errPrefixFull)
 	case admit.OverPrefixRate:
-		l.refuse(c, ReasonRefusedPrefixRate, &httpError{http.StatusTooManyRequests, textPrefixRate, retryAfter(seconds(wait))})
+		l.refuse(c, refusals[verdict], &httpError{http.StatusTooManyRequests, textPrefixRate, retryAfter(seconds(wait))})
 	case admit.OverRate:
-		l.refuse(c, ReasonRefusedRate, &httpError{http.StatusServiceUnavailable, textRate, retryAfter(seconds(wait))})
+		l.refuse(c, refusals[verdict], &httpError{http.StatusServiceUnavailable, textRate, retryAfter(seconds(wait))})
 	}
 }
 
@@ -45,8 +52,13 @@ func seconds(d time.Duration) string {
 func (c *conn) address() netip.Addr { return c.client().Addr().WithZone("") }
 
 // isProxy reports whether conns of an address begin with a PROXY header.
-func (l *loop) isProxy(a netip.Addr) bool {
-	return slices.ContainsFunc(l.cfg.ProxyProtocol, func(p netip.Prefix) bool { return p.Contains(a) })
+func (c *Config) isProxy(a netip.Addr) bool {
+	return slices.ContainsFunc(c.ProxyProtocol, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// proxyClient is whom a PROXY header names; IPv4 where it is mapped.
+func proxyClient(h proxyproto.Header) netip.AddrPort {
+	return netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
 }
 
 // readProxyHeader learns from a PROXY header whom the conn is for, and goes on to its request. What
@@ -56,11 +68,7 @@ func (c *conn) readProxyHeader() {
 	if buffered == 0 || buffered < int(c.need) {
 		return
 	}
-	b, err := c.peek()
-	if err != nil {
-		return
-	}
-	b = b[:min(buffered, proxyproto.MaxBytes)]
+	b := c.peek()[:min(buffered, proxyproto.MaxBytes)]
 	h, n, err := proxyproto.Parse(b)
 	if errors.Is(err, proxyproto.ErrShort) {
 		c.need = uint32(n) //nolint:gosec // MaxBytes at most
@@ -73,8 +81,8 @@ func (c *conn) readProxyHeader() {
 	c.discard(n)
 	c.need = 0
 	if h.Source.IsValid() {
-		c.loop.proxied[c] = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
-		c.proxied = true
+		c.loop.proxied[c] = proxyClient(h)
+		c.aside |= asideClient
 	}
 	c.state = stateHead
 	if c.loop.admit(c); c.state == stateHead {

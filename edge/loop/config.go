@@ -81,6 +81,19 @@ type Config struct {
 	// ProxyProtocol are the prefixes of proxies whose conns begin with a PROXY header, at most
 	// 256. What a header names is the client for all of the above. Default none.
 	ProxyProtocol []netip.Prefix
+	// TLSListen is the TCP address to serve wss:// and https:// on, host:port. Default none.
+	TLSListen string
+	// TLSCertificates are pairs of PEM files, "CERT.pem:KEY.pem". A client that names a server is
+	// given the first that is for that name, else the first of all. Files that change are read again.
+	TLSCertificates []string
+	// TLSMinVersion is the oldest version spoken, [TLS12] or [TLS13]. Default [TLS12].
+	TLSMinVersion string
+	// TLSHandshakes bounds the handshakes under way at once; as many more wait, and past these conns
+	// are closed with [ReasonRefusedFull]. 1 to 65536, default 1024.
+	TLSHandshakes int
+	// KTLS is whether the kernel makes the records of TLS 1.3 conns if it can: [KTLSAuto] or
+	// [KTLSOff]. Default [KTLSAuto].
+	KTLS string
 }
 
 // Values of [Config.Compression].
@@ -143,6 +156,7 @@ func (c Config) Defaults() Config {
 		c.Compression = CompressionAuto
 	}
 	c.defaultAdmission()
+	c.defaultTLS()
 	if c.AllowedOrigins == nil {
 		c.AllowedOrigins = []string{"*"}
 	}
@@ -191,7 +205,8 @@ func (c Config) Validate() error {
 	if c.Compression != CompressionAuto && c.Compression != CompressionOff {
 		errs = append(errs, &FieldError{"Compression", c.Compression, "auto or off"})
 	}
-	return errors.Join(append(errs, c.checkAdmission()...)...)
+	errs = append(errs, c.checkAdmission()...)
+	return errors.Join(append(errs, c.checkTLS()...)...)
 }
 
 // maxDrainTo lets a URL fit a close frame beside its text.

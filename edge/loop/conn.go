@@ -41,10 +41,8 @@ type conn struct {
 	// sub is the conn's subscription, more those after the first, nil if there are none.
 	sub  *hub.Sub
 	more *[]*hub.Sub
-	// open is the request while its topics are opened, else nil.
+	// open is the request while its topics are opened, and on /echo afterwards; else nil.
 	open *opening
-	// echo is the message being put together on /echo; nil on other doors.
-	echo *echo
 
 	prev, next *conn // in the wheel
 	deadline   uint32
@@ -55,6 +53,8 @@ type conn struct {
 	counted uint32 // by the ledger, at this tick
 	pending uint32 // outstanding bytes when it was last looked at; 0: not blocked then
 
+	tls *records // nil: in plain text
+
 	state    connState
 	reason   CloseReason
 	armed    bool
@@ -62,62 +62,20 @@ type conn struct {
 	refused  bool // counted among the loop's lingering refusals
 	reasoned bool // reason is set
 	admitted bool // counted by the server's gate
-	proxied  bool // its client is in the loop's proxied
-	carries  bool // what it has to read begins in the loop's carried
+	aside    aside
 }
 
-// buffered is how many bytes have come that were not used.
-func (c *conn) buffered() int {
-	n := c.gc.InboundBuffered()
-	if c.carries {
-		n += len(c.loop.carried[c])
-	}
-	return n
-}
+// aside says what of a conn is kept in its loop, since few have it.
+type aside uint8
 
-// peek is all of them. They live until the callback's end.
-func (c *conn) peek() ([]byte, error) {
-	if !c.carries {
-		return c.gc.Peek(-1)
-	}
-	carried := c.loop.carried[c]
-	if n := c.gc.InboundBuffered(); n > 0 {
-		b, err := c.gc.Peek(-1)
-		if err != nil {
-			return nil, err
-		}
-		carried = append(carried, b...)
-		c.loop.carried[c] = carried
-		_, _ = c.gc.Discard(n)
-	}
-	return carried, nil
-}
+const (
+	// asideClient: its client is in the loop's proxied.
+	asideClient aside = 1 << iota
+	// asideBytes: what it has to read begins in the loop's carried.
+	asideBytes
+)
 
-// discard drops the first n of what was peeked, above 0.
-func (c *conn) discard(n int) {
-	if !c.carries {
-		_, _ = c.gc.Discard(n)
-		return
-	}
-	rest := c.loop.carried[c][n:]
-	if c.loop.carried[c] = rest; len(rest) == 0 {
-		delete(c.loop.carried, c)
-		c.carries = false
-	}
-}
-
-// drop drops all that has come.
-func (c *conn) drop() {
-	if c.carries {
-		delete(c.loop.carried, c)
-		c.carries = false
-	}
-	if n := c.gc.InboundBuffered(); n > 0 {
-		_, _ = c.gc.Discard(n)
-	}
-}
-
-// onTraffic looks at what has come. Called by gnet on the loop.
+// onTraffic looks at what has come, as plain text.
 func (c *conn) onTraffic() {
 	switch c.state {
 	case stateProxy:
@@ -132,13 +90,13 @@ func (c *conn) onTraffic() {
 		c.readFrames()
 	case stateStream, stateClosing:
 		// A stream's client has nothing to say, a closing one is not listened to.
-		c.drop()
+		c.discard(c.buffered())
 	case stateClosed:
 	}
 }
 
 // Blocked implements [hub.Conn].
-func (c *conn) Blocked() bool { return c.state != stateClosed && c.gc.OutboundBuffered() > 0 }
+func (c *conn) Blocked() bool { return c.state != stateClosed && c.outstanding() > 0 }
 
 // Deliver implements [hub.Conn].
 func (c *conn) Deliver(frames []byte, events int) {
@@ -154,7 +112,11 @@ func (c *conn) Deliver(frames []byte, events int) {
 // write sends b, or queues it if the kernel has no room. The conn may be closed when it
 // returns.
 func (c *conn) write(b []byte) {
-	if c.state != stateClosed {
+	switch {
+	case c.state == stateClosed:
+	case c.tls.inProcess():
+		c.seal(b)
+	default:
 		_, _ = c.gc.Write(b) // a failing write has closed the conn, by onClose
 	}
 }
@@ -175,16 +137,14 @@ func (c *conn) finish(r CloseReason) {
 		return
 	}
 	c.unsubscribe()
-	c.open, c.echo = nil, nil
+	c.open = nil
 	if c.state != stateClosing {
 		c.loop.closing++
 	}
 	c.state = stateClosing
 	c.loop.wheel.arm(c, closeLinger)
-	c.drop()
-	if c.gc.OutboundBuffered() == 0 {
-		shutdownWrite(c.gc.Fd())
-	}
+	c.discard(c.buffered())
+	c.endWrite()
 }
 
 // closeWith ends a WebSocket conn with a close frame, any other by itself.
@@ -262,7 +222,7 @@ func (c *conn) expired() {
 // expiredBlocked gives a conn whose client does not read as long as it takes some bytes: a ping would
 // stand behind those outstanding.
 func (c *conn) expiredBlocked() {
-	pending := uint32(min(c.gc.OutboundBuffered(), math.MaxUint32)) //nolint:gosec // bounded by the min
+	pending := uint32(min(c.outstanding(), math.MaxUint32)) //nolint:gosec // bounded by the min
 	if pending == c.pending {
 		c.closeSlow()
 		return

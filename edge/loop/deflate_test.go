@@ -11,16 +11,16 @@ import (
 )
 
 // deflate compresses as a client does, by compress/flate alone.
-func deflate(t *testing.T, s string) string {
-	t.Helper()
+func deflate(tb testing.TB, s string) string {
+	tb.Helper()
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.DefaultCompression)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_, err = w.Write([]byte(s))
 	if err = errors.Join(err, w.Flush()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
 }

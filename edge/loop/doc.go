@@ -11,6 +11,10 @@
 // by edge/http1 and routed to a front door; its topics opened by the hub; then WebSocket
 // frames by edge/ws, or server-sent events. Whatever ends it is one [CloseReason].
 //
+// A TLS conn comes another way: accepted here, counted and let in, then through its handshake by
+// edge/tlsconn on a pool, and given to the loop that has the fewest. From there on it is as the
+// others, its records made by the kernel, or by the conn as it reads and writes.
+//
 // # What gnet does, and what is done about it
 //
 //   - An event loop runs its queued tasks until the queue is empty, so a task that queues
@@ -21,6 +25,9 @@
 //   - A failing Write closes the conn before it returns; nothing of a conn is touched after
 //     a write without looking at its state.
 //   - Its outbound buffer has no bound: [Config.MaxPendingBytes] is checked before a write.
+//   - A conn given to a loop has two descriptors for a moment, and at its end gnet keeps the memory
+//     of its address's zone as a buffer.
+//   - The engine knows its loops when OnTick is called first, not yet at OnBoot.
 //   - An accept that fails for want of descriptors stops the engine: conns are refused while
 //     there are still some left.
 package loop

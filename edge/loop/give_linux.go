@@ -55,7 +55,7 @@ func (s *Server) serveTakeovers(ctx context.Context, t *takeovers) {
 			s.log.Warn("takeover failed: this process serves on", "err", err)
 			continue
 		}
-		s.log.Info("handed over", "moved", t.Moved, "left", t.Left, "paused", t.Paused)
+		s.log.Info("handed over", "moved", t.Moved, "left", t.Left, "left_tls", t.LeftTLS, "paused", t.Paused)
 		close(s.gone)
 		return
 	}
@@ -75,6 +75,10 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 	frozen := time.Now()
 	_ = p.SetDeadline(frozen.Add(freezeLimit))
 	stopped := s.stopAccepting()
+	if s.tls != nil {
+		s.tls.pause()
+		defer s.tls.resume()
+	}
 	given := s.freeze()
 	defer func() {
 		if err != nil {
@@ -92,6 +96,9 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 		}
 	}
 	t.Left = s.Conns() - t.Moved
+	for _, l := range s.allLoops() {
+		t.LeftTLS += int(l.stats.tlsProcess.Load())
+	}
 	if err := s.hooks.release(); err != nil {
 		return t, err
 	}
@@ -139,7 +146,19 @@ func (s *Server) greet(p *handover.Peer) error {
 		}
 		listeners = append(listeners, fds...)
 	}
-	return p.Send(msgHello, ours, listeners...)
+	if s.tls == nil {
+		return p.Send(msgHello, ours, listeners...)
+	}
+	ours.TLSAddress = s.tls.addr().String()
+	raw, err := s.tls.listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) {
+		sendErr = p.Send(msgHello, ours, append(listeners, int(fd))...) //nolint:gosec // a descriptor
+	})
+	return errors.Join(err, sendErr)
 }
 
 // mayGive says why nothing can be given.
@@ -223,6 +242,9 @@ func (l *loop) give() *gift {
 	l.shard.Freeze()
 	g := &gift{loop: l}
 	for _, c := range l.wheel.pick(l.conns, func(c *conn) bool { return c.state < stateClosing }) {
+		if c.tls.inProcess() {
+			continue // its record layer is here alone
+		}
 		if c.Blocked() {
 			letOut(c.gc.Fd(), c.gc.OutboundBuffered())
 			_ = c.gc.Flush() // a failing one closes it

@@ -12,6 +12,8 @@ import (
 // handed is a conn on its way to the process that goes on, beside its descriptor.
 type handed struct {
 	State connState
+	// Kernel says that its TLS records are made in the kernel. No others go over.
+	Kernel bool
 	// Client is whom a PROXY header named, if one did.
 	Client netip.AddrPort
 	// Carry is what was read of it and not used: a part of a frame or of a request.
@@ -49,20 +51,19 @@ type handedEcho struct {
 // hand is c as it stands. Its loop's shard is frozen.
 func (c *conn) hand() handed {
 	h := handed{
-		State: c.state, Decoder: c.decoder.State(), Pinged: c.pinged, Pending: c.pending,
+		State: c.state, Kernel: c.tls == inKernel, Decoder: c.decoder.State(), Pinged: c.pinged, Pending: c.pending,
 		Age: c.loop.since(c.past.opened), Skipped: c.past.skipped, Falls: c.past.falls,
 	}
-	if c.proxied {
+	if c.aside&asideClient != 0 {
 		h.Client = c.loop.proxied[c]
 	}
 	if c.buffered() > 0 {
-		b, _ := c.peek() // what is buffered can be looked at
-		h.Carry = append(h.Carry, b...)
+		h.Carry = append(h.Carry, c.peek()...)
 	}
-	if c.sub != nil && c.open == nil {
+	if c.sub != nil && c.state != stateOpening {
 		h.Places = append(h.Places, c.sub.Place())
 	}
-	if o := c.open; o != nil {
+	if o := c.open; c.state == stateOpening {
 		h.Opening = &handedOpening{
 			Variant: o.variant, Stream: o.stream, Key: o.key, Origin: o.origin,
 			Extensions: o.deflate.answer, WindowBits: o.deflate.windowBits, Topics: o.topics, Since: o.since,
@@ -72,7 +73,8 @@ func (c *conn) hand() handed {
 			h.Places = append(h.Places, s.Place())
 		}
 	}
-	if e := c.echo; e != nil {
+	if o := c.open; o != nil && o.echo != nil {
+		e := o.echo
 		h.Echo = &handedEcho{e.op, e.compressed, e.buf, e.valid}
 	}
 	return h
@@ -84,14 +86,20 @@ func (c *conn) adopt(h *handed) {
 	c.state, c.pinged, c.pending = h.State, h.Pinged, h.Pending
 	c.decoder.Restore(h.Decoder)
 	c.past = past{opened: l.wheel.now - uint32(h.Age/tick), skipped: h.Skipped, falls: h.Falls} //nolint:gosec // wraps on purpose
+	if h.Kernel {
+		c.tls = inKernel
+		l.countTLS(c, 1)
+	}
 	if h.Client.IsValid() {
-		l.proxied[c], c.proxied = h.Client, true
+		l.proxied[c] = h.Client
+		c.aside |= asideClient
 	}
 	if len(h.Carry) > 0 {
-		l.carried[c], c.carries = h.Carry, true
+		l.carried[c] = h.Carry
+		c.aside |= asideBytes
 	}
 	if h.Echo != nil {
-		c.echo = &echo{op: h.Echo.Op, compressed: h.Echo.Compressed, buf: h.Echo.Part, valid: h.Echo.Valid}
+		c.open = &opening{echo: &echo{op: h.Echo.Op, compressed: h.Echo.Compressed, buf: h.Echo.Part, valid: h.Echo.Valid}}
 	}
 	if h.State != stateProxy {
 		l.server.gate.Adopt(c.address())

@@ -32,7 +32,7 @@ func (l *loop) balance() {
 			return
 		}
 		c.counted = l.wheel.now
-		p, k := int64(c.gc.OutboundBuffered()), int64(sendQueue(c.gc.Fd()))
+		p, k := int64(c.outstanding()), int64(sendQueue(c.gc.Fd()))
 		process, kernel = process+p, kernel+k
 		all = append(all, holding{c, p + k})
 	})

@@ -44,13 +44,14 @@ type loop struct {
 	drainTicks int
 
 	// Scratch of one callback at a time.
-	request     http1.Request
-	echoKey     []byte
-	echoDeflate agreement
-	scratch     []byte
-	inflated    []byte
-	pongs       pongs
-	sinceUp     int // ticks since the shard's last Tick
+	request        http1.Request
+	echoKey        []byte
+	echoDeflate    agreement
+	scratch        []byte
+	inflated       []byte
+	pongs          pongs
+	opened, sealed []byte // of the records of a conn
+	sinceUp        int    // ticks since the shard's last Tick
 }
 
 // newLoop is called on the loop el itself, at its first conn.
@@ -135,7 +136,7 @@ func (l *loop) onOpen(gc gnet.Conn) *conn {
 		return c
 	}
 	l.wheel.arm(c, l.cfg.HandshakeTimeout)
-	if l.isProxy(c.address()) {
+	if l.cfg.isProxy(c.address()) {
 		c.state = stateProxy
 	} else {
 		l.admit(c)
@@ -167,7 +168,7 @@ func (l *loop) onClose(c *conn) {
 		l.closing--
 	}
 	c.state = stateClosed
-	c.open, c.echo = nil, nil
+	c.open = nil
 	if c.refused {
 		l.lingering--
 	}
@@ -175,13 +176,12 @@ func (l *loop) onClose(c *conn) {
 		l.server.gate.Release(c.address())
 	}
 	l.history.add(ended{client: c.client(), past: c.past, closed: l.wheel.now, reason: c.reason})
-	if c.proxied {
+	if c.aside&asideClient != 0 {
 		delete(l.proxied, c)
 	}
-	if c.carries {
-		delete(l.carried, c)
-	}
+	c.forgetCarried()
 	l.conns--
+	l.countTLS(c, -1)
 	l.server.conns.Add(-1)
 	l.stats.closed[c.reason].Add(1)
 }

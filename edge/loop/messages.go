@@ -52,10 +52,7 @@ func (c *conn) readFrames() {
 	if n := c.buffered(); n == 0 || n < int(c.need) {
 		return
 	}
-	b, err := c.peek()
-	if err != nil {
-		return
-	}
+	b := c.peek()
 	used := 0
 	c.loop.pongs = pongs{frames: c.loop.pongs.frames[:0]}
 	for c.state == stateMessages {
@@ -110,7 +107,7 @@ func (c *conn) takeFrame(f ws.Frame) {
 			c.takeClose(f.Payload)
 		}
 	default:
-		if c.echo == nil {
+		if c.open == nil {
 			c.closeWith(ReasonNotAllowed, closePolicy, "this door only sends: publish with POST /api/publish")
 			return
 		}
@@ -145,7 +142,7 @@ func (c *conn) closeProtocol(err error) {
 
 // takeEcho answers a message with itself once its last fragment is there.
 func (c *conn) takeEcho(f ws.Frame) {
-	e := c.echo
+	e := c.open.echo
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
 		e.op, e.compressed, e.valid = f.OpCode, f.Compressed, 0
@@ -180,7 +177,7 @@ func (c *conn) takeEcho(f ws.Frame) {
 // checkText ends the conn as soon as a fragment shows that the text cannot become UTF-8. A compressed one
 // is looked at when it is inflated.
 func (c *conn) checkText() {
-	e := c.echo
+	e := c.open.echo
 	if e.op != ws.OpText || e.compressed {
 		return
 	}
@@ -196,7 +193,7 @@ func (c *conn) closeInvalidText() {
 
 // reply writes what the client asked for, unless it does not read its answers.
 func (c *conn) reply(b []byte) {
-	if pending := c.gc.OutboundBuffered(); pending > 0 && pending+len(b) > c.loop.cfg.MaxPendingBytes {
+	if pending := c.outstanding(); pending > 0 && pending+len(b) > c.loop.cfg.MaxPendingBytes {
 		c.closeSlow()
 		return
 	}

@@ -47,6 +47,8 @@ const (
 	ReasonBadProxyHeader
 	// ReasonHandedOver: the conn lives on in the process that took over.
 	ReasonHandedOver
+	// ReasonTLSError: the TLS handshake failed, or what came afterwards was no valid record.
+	ReasonTLSError
 	reasons
 )
 
@@ -72,6 +74,7 @@ var reasonNames = [reasons]string{
 	ReasonRefusedRate:       "refused_rate",
 	ReasonBadProxyHeader:    "bad_proxy_header",
 	ReasonHandedOver:        "handed_over",
+	ReasonTLSError:          "tls_error",
 }
 
 // String is the reason's label value.

@@ -30,6 +30,7 @@ var (
 	errDraining         = &httpError{status: http.StatusServiceUnavailable, text: "this edge is shutting down: connect again, to another one", header: retryAfter("1")}
 	errOrigin           = &httpError{status: http.StatusForbidden, text: "this origin is not allowed: add it to edge.allowed_origins"}
 	errEchoOff          = &httpError{status: http.StatusNotFound, text: "/echo is off: start weir with --echo"}
+	errPlainText        = &httpError{status: http.StatusBadRequest, text: "this address speaks TLS: use https:// or wss://"}
 	errNoTopic          = &httpError{status: http.StatusBadRequest, text: "no topic: ask for /ws/{topic} or /ws?topic=a&topic=b"}
 	errMethod           = &httpError{status: http.StatusMethodNotAllowed, text: "only GET is served here: publish with POST /api/publish on the admin address", header: []http1.Field{{Name: []byte("Allow"), Value: []byte("GET")}}}
 	errNotFound         = &httpError{status: http.StatusNotFound, text: "no such path: subscribe at /ws/{topic}, /ws?topic=a&topic=b or /sse/{topic}"}
@@ -49,17 +50,15 @@ type opening struct {
 	topics  []broker.Pattern
 	since   []broker.Position // one a topic, or none at all
 	waiting int               // topics not open yet
+	echo    *echo             // the message being put together on /echo; nil on other doors
 }
 
 // readHead parses the request once its head is complete, and routes it.
 func (c *conn) readHead() {
-	if n := c.buffered(); n == 0 {
+	if c.buffered() == 0 {
 		return
 	}
-	b, err := c.peek()
-	if err != nil {
-		return
-	}
+	b := c.peek()
 	r := &c.loop.request
 	n, err := r.Parse(b, c.loop.headLimits)
 	if errors.Is(err, http1.ErrShort) {
@@ -102,10 +101,15 @@ func (c *conn) respondRefusal(err error) {
 
 // respondError answers with e as a JSON body and ends the conn.
 func (c *conn) respondError(reason CloseReason, e *httpError) {
-	body := fmt.Appendf(nil, "{\"error\":{\"status\":%d,\"message\":%s}}\n", e.status, quoteJSON(e.text))
-	c.loop.scratch = http1.AppendResponse(c.loop.scratch[:0], e.status, "application/json", e.header, body)
+	c.loop.scratch = e.appendTo(c.loop.scratch[:0])
 	c.write(c.loop.scratch)
 	c.finish(reason)
+}
+
+// appendTo appends e as an answer.
+func (e *httpError) appendTo(dst []byte) []byte {
+	body := fmt.Appendf(nil, "{\"error\":{\"status\":%d,\"message\":%s}}\n", e.status, quoteJSON(e.text))
+	return http1.AppendResponse(dst, e.status, "application/json", e.header, body)
 }
 
 // route decides what a request asks for: an opening to be subscribed, nil for /echo (whose

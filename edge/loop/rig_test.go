@@ -3,6 +3,7 @@ package loop
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -82,23 +83,25 @@ func (s *source) Recover(_ context.Context, t broker.Topic, after broker.Positio
 
 // rig is a running server.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	src    *source
 	hub    *hub.Hub
 	srv    *Server
 	offset uint64
-	before *rig   // that this one took over from, and events go to as well
-	stop   func() // drains and waits for the end
+	before *rig        // that this one took over from, and events go to as well
+	tls    *tls.Config // clients speak it, if set
+	layer  string      // where their records are made
+	stop   func()      // drains and waits for the end
 }
 
-func start(t *testing.T, cfg Config) *rig {
-	t.Helper()
-	return startWith(t, cfg, hub.Config{})
+func start(tb testing.TB, cfg Config) *rig {
+	tb.Helper()
+	return startWith(tb, cfg, hub.Config{})
 }
 
-func startWith(t *testing.T, cfg Config, hubCfg hub.Config) *rig {
-	t.Helper()
-	r := &rig{t: t, src: &source{}}
+func startWith(tb testing.TB, cfg Config, hubCfg hub.Config) *rig {
+	tb.Helper()
+	r := &rig{t: tb, src: &source{}}
 	r.serve(cfg, hubCfg, "")
 	return r
 }
@@ -113,11 +116,11 @@ func (r *rig) serve(cfg Config, hubCfg hub.Config, from string) {
 
 // prepare makes the rig's server and hub, to which events can be published from then on.
 func (r *rig) prepare(cfg Config, hubCfg hub.Config) {
-	t := r.t
-	t.Helper()
+	tb := r.t
+	tb.Helper()
 	var err error
 	if r.hub, err = hub.New(hubCfg, r.src); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -129,13 +132,13 @@ func (r *rig) prepare(cfg Config, hubCfg hub.Config) {
 		cfg.Takeover = TakeoverOff
 	}
 	if r.srv, err = New(cfg, r.hub, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 func (r *rig) run(from string) {
-	t := r.t
-	t.Helper()
+	tb := r.t
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	hubCtx, cancelHub := context.WithCancel(context.Background())
 	var wg, served sync.WaitGroup
@@ -144,12 +147,12 @@ func (r *rig) run(from string) {
 	if from != "" {
 		srv.cfg.Takeover = from
 		if err := srv.TakeOver(ctx); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	served.Go(func() {
 		if err := srv.Run(ctx); err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 	})
 	r.stop = sync.OnceFunc(func() {
@@ -158,11 +161,11 @@ func (r *rig) run(from string) {
 		cancelHub()
 		wg.Wait()
 	})
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	select {
 	case <-srv.Ready():
 	case <-time.After(waitFor):
-		t.Fatal("not ready")
+		tb.Fatal("not ready")
 	}
 }
 
@@ -204,14 +207,24 @@ func (r *rig) wantClosed(reason CloseReason, n uint64) {
 
 // client is a plain TCP client that speaks what it is told.
 type client struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }
 
 func (r *rig) dial() *client {
 	r.t.Helper()
-	nc, err := net.Dial("tcp", r.srv.Addr().String())
+	if r.tls != nil {
+		c := r.dialTLSPort()
+		c.speakTLS(r.tls)
+		return c
+	}
+	return r.dialTo(r.srv.Addr())
+}
+
+func (r *rig) dialTo(addr net.Addr) *client {
+	r.t.Helper()
+	nc, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		r.t.Fatal(err)
 	}

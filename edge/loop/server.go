@@ -38,6 +38,8 @@ type Server struct {
 	hooks       Hooks
 
 	accepts acceptMeter
+	tls     *tlsDoor      // nil: none
+	stopped chan struct{} // closed when the loops are
 
 	engine gnet.Engine // set before started
 
@@ -55,7 +57,7 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
-	return &Server{
+	s := &Server{
 		cfg:     cfg,
 		hub:     h,
 		log:     log,
@@ -65,8 +67,13 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		started: make(chan struct{}),
 		ready:   make(chan struct{}),
 		gone:    make(chan struct{}),
+		stopped: make(chan struct{}),
 		loops:   make(map[gnet.EventLoop]*loop),
-	}, nil
+	}
+	if s.tls, err = newTLSDoor(s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Run listens, or takes over if TakeOver was called, and serves until ctx ends or another process has
@@ -77,10 +84,18 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.tls != nil {
+		if err := s.tls.listen(); err != nil {
+			return err
+		}
+		s.tls.open(s.ready)
+		defer s.tls.close()
+	}
 	ticks, stopTicks := context.WithCancel(context.Background())
 	defer stopTicks()
 	ended := make(chan error, 1)
 	go func() {
+		defer close(s.stopped)
 		ended <- gnet.Rotate(&handler{s}, addrs,
 			gnet.WithNumEventLoop(s.cfg.Loops),
 			gnet.WithReusePort(true),
@@ -119,6 +134,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stopTakeovers()
 	<-served
+	if s.tls != nil {
+		s.tls.close()
+	}
 	s.drain()
 	return s.stopEngine(ended)
 }
@@ -183,6 +201,14 @@ func (s *Server) Addr() net.Addr {
 		return a
 	}
 	return nil
+}
+
+// TLSAddr is the address of TLS conns, nil if there is none or before Run found it.
+func (s *Server) TLSAddr() net.Addr {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.addr()
 }
 
 // Conns is the number of conns held.
@@ -296,6 +322,8 @@ func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	switch from := gc.Context().(type) {
 	case *kick:
 		l.onKick(gc, from)
+	case *tlsArrival:
+		l.onTLSArrival(gc, from)
 	case *handed:
 		l.onArrival(gc, from)
 	default:
@@ -307,7 +335,7 @@ func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch c := gc.Context().(type) {
 	case *conn:
-		c.onTraffic()
+		c.received()
 	case *kick:
 		_, _ = gc.Discard(gc.InboundBuffered())
 		h.s.loopOf(gc.EventLoop()).run()
@@ -315,8 +343,9 @@ func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-func (h *handler) OnClose(gc gnet.Conn, _ error) gnet.Action {
+func (h *handler) OnClose(gc gnet.Conn, err error) gnet.Action {
 	if c, ok := gc.Context().(*conn); ok {
+		c.closedBy(err)
 		c.loop.onClose(c)
 	}
 	return gnet.None

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -209,6 +210,11 @@ func TestEveryCloseReasonIsProduced(t *testing.T) {
 			next := r.successor(Config{})
 			next.publish("a", "still here")
 			c.wantFrame(1, "still here")
+		}},
+		{ReasonTLSError, secured(t, Config{}), func(r *rig) {
+			c := r.dialTLSPort()
+			c.send("GET / HTTP/1.1\r\n\r\n")
+			_, _ = io.ReadAll(c)
 		}},
 	} {
 		produced[tt.reason] = true

@@ -5,6 +5,7 @@ import (
 
 	"weir/broker"
 	"weir/edge/hub"
+	"weir/edge/tlsconn"
 	"weir/internal/hist"
 )
 
@@ -25,6 +26,8 @@ type stats struct {
 	skipped       atomic.Uint64
 	heldProcess   atomic.Int64
 	heldKernel    atomic.Int64
+	tlsKernel     atomic.Int64
+	tlsProcess    atomic.Int64
 	closed        [reasons]atomic.Uint64
 	latency       hist.Histogram
 }
@@ -61,6 +64,10 @@ type Stats struct {
 	// HeldProcess and HeldKernel are the bytes that wait for clients which are behind, here and in
 	// their sockets.
 	HeldProcess, HeldKernel int64
+	// TLSKernel and TLSProcess are the TLS conns held now, by where their records are made.
+	TLSKernel, TLSProcess int64
+	// TLS counts handshakes and changes of certificates.
+	TLS tlsconn.Stats
 	// RateOverflows counts conns let in without a look at their prefix's rate: its place among
 	// those remembered was taken by others that owe.
 	RateOverflows uint64
@@ -81,6 +88,12 @@ func (s *Server) Stats() Stats {
 func (s *Server) StatsInto(total *Stats) {
 	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
 	total.Patterns, total.Matched = s.hub.Patterns()
+	if s.tls != nil {
+		total.TLS = s.tls.handshaker.Stats()
+		for r := range s.tls.closed {
+			total.Closed[r] = s.tls.closed[r].Load()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot
@@ -100,6 +113,8 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Skipped += st.skipped.Load()
 		total.HeldProcess += st.heldProcess.Load()
 		total.HeldKernel += st.heldKernel.Load()
+		total.TLSKernel += st.tlsKernel.Load()
+		total.TLSProcess += st.tlsProcess.Load()
 		for r := range st.closed {
 			total.Closed[r] += st.closed[r].Load()
 		}

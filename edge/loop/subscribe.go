@@ -124,7 +124,7 @@ func (c *conn) armPing() {
 // startEcho answers the handshake of /echo.
 func (c *conn) startEcho() {
 	c.upgrade(c.loop.echoKey, c.loop.echoDeflate)
-	c.echo = &echo{}
+	c.open = &opening{echo: &echo{}}
 	c.established()
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()

@@ -21,9 +21,10 @@ const enrollAtOnce = 64
 
 // predecessor is the process that this one takes over from.
 type predecessor struct {
-	peer      *handover.Peer
-	hello     hello
-	listeners []int
+	peer        *handover.Peer
+	hello       hello
+	listeners   []int
+	tlsListener *net.TCPListener // nil: none, or taken
 }
 
 func (p *predecessor) close() {
@@ -32,6 +33,10 @@ func (p *predecessor) close() {
 		_ = unix.Close(fd)
 	}
 	p.listeners = nil
+	if p.tlsListener != nil {
+		_ = p.tlsListener.Close()
+		p.tlsListener = nil
+	}
 }
 
 // arrival is a conn that was received.
@@ -88,6 +93,30 @@ func (s *Server) meet(p *predecessor) error {
 		return s.refuseTake(p, fmt.Sprintf("it holds %d conns, this process may hold %d: raise ulimit -n or edge.max_conns", p.hello.Conns, min(limit, s.cfg.MaxConns)))
 	}
 	s.addr.Store(addr)
+	return s.meetTLS(p)
+}
+
+// meetTLS takes the listener for TLS off those received.
+func (s *Server) meetTLS(p *predecessor) error {
+	if p.hello.TLSAddress == "" {
+		return nil
+	}
+	last := len(p.listeners) - 1
+	f := os.NewFile(uintptr(p.listeners[last]), "tls listener") //nolint:gosec // a descriptor
+	p.listeners = p.listeners[:last]
+	defer f.Close() //nolint:errcheck // the copy stays
+	addr, err := net.ResolveTCPAddr("tcp", p.hello.TLSAddress)
+	if err != nil {
+		return s.refuseTake(p, "it does not say where it serves TLS")
+	}
+	if want, err := net.ResolveTCPAddr("tcp", s.cfg.TLSListen); s.tls == nil || err != nil || want.Port != 0 && (want.Port != addr.Port || !sameHost(want.IP, addr.IP)) {
+		return s.refuseTake(p, fmt.Sprintf("it serves TLS on %s, edge.tls_listen is %q: set both alike", addr, s.cfg.TLSListen))
+	}
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return s.refuseTake(p, "its listener for TLS cannot be used: "+err.Error())
+	}
+	p.tlsListener = ln.(*net.TCPListener) //nolint:forcetypeassert // it was sent as one
 	return nil
 }
 

@@ -134,8 +134,10 @@ type hello struct {
 	// PID, Address, Conns and Topics are the giver's.
 	PID     int
 	Address string
-	Conns   int
-	Topics  []broker.Pattern
+	// TLSAddress is set if there is a listener for TLS: its descriptor is the last.
+	TLSAddress string
+	Conns      int
+	Topics     []broker.Pattern
 }
 
 // refusal says why it comes to nothing.
@@ -146,6 +148,8 @@ type Takeover struct {
 	// Moved are the conns that went over, Left those that could not: each of them is told to
 	// connect again.
 	Moved, Left int
+	// LeftTLS are those of them whose TLS records are made in this process.
+	LeftTLS int
 	// Paused is for how long nobody served.
 	Paused time.Duration
 }

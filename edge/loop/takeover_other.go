@@ -6,12 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/panjf2000/gnet/v2"
 )
 
 // predecessor is not there: descriptors are handed over on Linux alone.
-type predecessor struct{ hello hello }
+type predecessor struct {
+	hello       hello
+	tlsListener *net.TCPListener
+}
 
 func (*predecessor) dummyListeners(int) []string { return nil }
 

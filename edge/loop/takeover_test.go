@@ -3,6 +3,7 @@ package loop
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -227,6 +228,42 @@ func TestTakeoverMovesWhoDoesNotRead(t *testing.T) {
 	a.wantClosed(ReasonHandedOver, 3)
 }
 
+// takesOverTLS has a server whose clients speak TLS taken over from: conns of the one layer move, of the
+// other they are told to connect again; the port for TLS serves on.
+func takesOverTLS(t *testing.T, cfg Config, layer string) {
+	t.Helper()
+	cfg = secured(t, cfg)
+	a := giver(t, cfg)
+	plain := a.open("/ws/t")
+	a.tls, a.layer = &tls.Config{InsecureSkipVerify: true}, layer
+	c := a.open("/ws/t")
+	b := a.successor(cfg)
+	b.tls, b.layer = a.tls, layer
+	if got, want := b.srv.TLSAddr().String(), a.srv.TLSAddr().String(); got != want {
+		t.Errorf("TLS at %s, it was at %s", got, want)
+	}
+	if layer != "kernel" {
+		c.wantClose(closeServiceRestart)
+	}
+	b.publish("t", "1")
+	plain.wantFrame(1, "1")
+	if layer == "kernel" {
+		c.wantFrame(1, "1")
+		c.send(masked(0x89, "x"))
+		c.wantFrame(10, "x")
+		if s := b.srv.Stats(); s.TLSKernel != 1 {
+			t.Errorf("%d conns with records in the kernel, want 1", s.TLSKernel)
+		}
+	}
+	later := b.open("/ws/t")
+	b.publish("t", "2")
+	later.wantFrame(1, "2")
+}
+
+func TestTakeoverDrainsConnsWithRecordsInTheProcess(t *testing.T) {
+	takesOverTLS(t, Config{KTLS: KTLSOff}, "process")
+}
+
 func TestTakeoverKeepsWhomConnsAreFor(t *testing.T) {
 	cfg := Config{ProxyProtocol: loopback, MaxConnsPerPrefix: 1}
 	a := giver(t, cfg)
@@ -287,7 +324,7 @@ func TestTakeoverThatFailsLeavesTheGiverServing(t *testing.T) {
 }
 
 func TestTakeoverRefusesWhatDoesNotFit(t *testing.T) {
-	r := giver(t, Config{})
+	r := giver(t, secured(t, Config{}))
 	for name, tt := range map[string]struct {
 		cfg  Config
 		want string
@@ -295,6 +332,7 @@ func TestTakeoverRefusesWhatDoesNotFit(t *testing.T) {
 		"another port": {Config{Listen: "127.0.0.1:1"}, "set both alike"},
 		"another host": {Config{Listen: strings.Replace(r.srv.Addr().String(), "127.0.0.1", "127.0.0.2", 1)}, "set both alike"},
 		"nobody there": {Config{Takeover: filepath.Join(t.TempDir(), "none.sock")}, "no weir serves there"},
+		"without TLS":  {Config{Listen: r.srv.Addr().String()}, "edge.tls_listen"},
 		"off":          {Config{Takeover: TakeoverOff}, "edge.takeover is off"},
 	} {
 		if tt.cfg.Takeover == "" {

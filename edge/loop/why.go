@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -74,6 +73,8 @@ type ConnReport struct {
 	// State is what it is doing: proxy header, request, opening, websocket, stream, closing or closed.
 	State  string   `json:"state"`
 	Topics []string `json:"topics,omitempty"`
+	// TLS is where its records are made, kernel or process; empty if it is in plain text.
+	TLS string `json:"tls,omitempty"`
 	// OpenFor is how long ago it was opened, ClosedAgo closed, to a tenth of a second.
 	OpenFor   time.Duration `json:"open_for_ns"`
 	ClosedAgo time.Duration `json:"closed_ago_ns,omitempty"`
@@ -135,14 +136,10 @@ func (c *conn) Skipped(events uint64) {
 
 // client is the address of the conn's other end, or the one that a PROXY header named.
 func (c *conn) client() netip.AddrPort {
-	if c.proxied {
+	if c.aside&asideClient != 0 {
 		return c.loop.proxied[c]
 	}
-	if a, ok := c.gc.RemoteAddr().(*net.TCPAddr); ok {
-		p := a.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
-	}
-	return netip.AddrPort{}
+	return addrPort(c.gc.RemoteAddr())
 }
 
 func (l *loop) since(ticks uint32) time.Duration {
@@ -154,8 +151,8 @@ func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
 	is := func(p netip.AddrPort) bool { return p.Addr() == addr && (port == 0 || p.Port() == port) }
 	for _, c := range l.wheel.pick(whyConns, func(c *conn) bool { return is(c.client()) }) {
 		r := c.past.report(c.client(), c.state.String())
-		r.OpenFor = l.since(c.past.opened)
-		r.Outstanding = c.gc.OutboundBuffered()
+		r.OpenFor, r.TLS = l.since(c.past.opened), c.layer()
+		r.Outstanding = c.outstanding()
 		if i, ok := tcpInfo(c.gc.Fd()); ok {
 			r.TCP = &i
 		}

@@ -35,6 +35,7 @@ func Rules() []Rule {
 		{"weir/edge/http1", nil, "a codec without I/O"},
 		{"weir/edge/ws", nil, "a codec without I/O"},
 		{"weir/edge/proxyproto", nil, "a codec without I/O"},
+		{"weir/edge/tlsconn", []string{"weir/internal/..."}, "TLS without an event loop: it is given sockets and bytes"},
 		{"weir/edge/admit", []string{"weir/ratelimit"}, "it decides by addresses and times, without sockets, with the arithmetic that the kernel charges packets by"},
 		{"weir/edge/handover", nil, "it carries messages and descriptors, whatever they are"},
 		{"weir/edge/hub", []string{"weir/edge/ws", "weir/broker"}, "it is tested without sockets"},

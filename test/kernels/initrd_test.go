@@ -108,6 +108,9 @@ func wanted() []string {
 		"veth",     // the cables of netlab
 		"tun",      // packets that no driver would send
 		"tcp_diag", // sockets by netlink
+
+		// Kernel TLS, and the ciphers that nobody loads there on demand.
+		"tls", "gcm", "ctr", "ghash_generic", "chacha20poly1305", "chacha_generic", "poly1305_generic",
 	}
 }
 

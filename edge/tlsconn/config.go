@@ -1,0 +1,32 @@
+package tlsconn
+
+import "crypto/tls"
+
+// MaxHandshakes bounds [Config.Handshakes].
+const MaxHandshakes = 1 << 16
+
+// Config configures a [Handshaker].
+type Config struct {
+	// Certificates are pairs of PEM files, "CERT.pem:KEY.pem", at least one. A client that names a
+	// server is given the first that is for that name, else the first of all.
+	Certificates []string
+	// MinVersion is the oldest version spoken, [tls.VersionTLS12] or [tls.VersionTLS13]. Default the
+	// first.
+	MinVersion uint16
+	// Handshakes bounds those under way at once, each with a goroutine; as many more wait. 1 to
+	// [MaxHandshakes].
+	Handshakes int
+	// Kernel is whether the kernel is given the record layer where it takes it.
+	Kernel bool
+}
+
+// tlsConfig is what a conn of a snapshot of the certificates is served by.
+func (c *Config) tlsConfig(certificates []tls.Certificate) *tls.Config {
+	return &tls.Config{
+		Certificates: certificates,
+		MinVersion:   max(c.MinVersion, tls.VersionTLS12),
+		NextProtos:   []string{"http/1.1"},
+		// An event is mostly smaller than a segment anyhow, and a batch is best cut into few records.
+		DynamicRecordSizingDisabled: true,
+	}
+}
