@@ -172,6 +172,13 @@ func TestSocketIsForOneProcessAndItsUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Close() // leaves what is not its own any more
+	second.Leave()
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the socket is not left to another process: %v", err)
+	}
+	if second, err = Listen(path, true); err != nil {
+		t.Fatal(err)
+	}
 	p, err := Dial(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)

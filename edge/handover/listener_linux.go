@@ -92,6 +92,9 @@ func (l *Listener) Close() {
 	})
 }
 
+// Leave ends it, and leaves the socket to the process that goes on, which replaces it.
+func (l *Listener) Leave() { l.once.Do(func() { _ = l.ln.Close() }) }
+
 func inode(path string) uint64 {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -56,6 +56,7 @@ func (s *Server) serveTakeovers(ctx context.Context, t *takeovers) {
 			continue
 		}
 		s.log.Info("handed over", "moved", t.Moved, "left", t.Left, "left_tls", t.LeftTLS, "paused", t.Paused)
+		ln.Leave()
 		close(s.gone)
 		return
 	}
