@@ -82,6 +82,9 @@ func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }
 // Addr is the address served; nil before Run found it.
 func (s *Server) Addr() net.Addr { return s.loops.Addr() }
 
+// Listeners are the descriptors of the sockets that it accepts from, which stay its own. It is ready.
+func (s *Server) Listeners() ([]int, error) { return s.loops.Listeners() }
+
 // ConnReport is what became of one conn.
 type ConnReport = loop.ConnReport
 

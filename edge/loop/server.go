@@ -128,7 +128,11 @@ func (s *Server) addresses() ([]string, error) {
 	if s.predecessor != nil {
 		return s.predecessor.dummyListeners(s.cfg.Loops), nil
 	}
-	addr, err := s.claim()
+	find := s.claim
+	if s.cfg.SharedPort {
+		find = s.shared
+	}
+	addr, err := find()
 	if err != nil {
 		return nil, err
 	}
@@ -161,13 +165,27 @@ func orStopped(err error) error {
 func (s *Server) claim() (*net.TCPAddr, error) {
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set edge.listen to another: %w", s.cfg.Listen, err)
+		return nil, inUse(s.cfg.Listen, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: set edge.listen to an address of this host: %w", s.cfg.Listen, err)
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
 	if err := ln.Close(); err != nil || !ok {
+		return nil, fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+	}
+	s.addr.Store(addr)
+	return addr, nil
+}
+
+func inUse(listen string, err error) error {
+	return fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set edge.listen to another: %w", listen, err)
+}
+
+// shared is the address to serve beside others.
+func (s *Server) shared() (*net.TCPAddr, error) {
+	addr, err := net.ResolveTCPAddr("tcp", s.cfg.Listen)
+	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
 	}
 	s.addr.Store(addr)
