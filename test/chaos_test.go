@@ -46,7 +46,7 @@ func chaos(t *testing.T, edges int) {
 		clients[i] = newResumer(at, topic(i), topic(i+7))
 		wg.Go(func() { clients[i].run(ctx) })
 	}
-	p.all(clients, "its places", func(r *resumer) string {
+	all(t, clients, "its places", func(r *resumer) string {
 		if !r.placed() {
 			return "not subscribed"
 		}
@@ -69,7 +69,7 @@ func chaos(t *testing.T, edges int) {
 		want[topic(i)] = n
 		events += n
 	}
-	p.all(clients, "all events", func(r *resumer) string { return r.lacks(want) })
+	all(t, clients, "all events", func(r *resumer) string { return r.lacks(want) })
 	resumes := 0
 	for i, r := range clients {
 		resumes += r.resumes
@@ -190,8 +190,8 @@ func acknowledged(client *http.Client, admin, body string) error {
 }
 
 // all waits until no client lacks anything.
-func (p *pair) all(clients []*resumer, what string, lacks func(*resumer) string) {
-	p.tb.Helper()
+func all(tb testing.TB, clients []*resumer, what string, lacks func(*resumer) string) {
+	tb.Helper()
 	deadline := time.Now().Add(2 * patience)
 	for i := 0; i < len(clients); {
 		why := lacks(clients[i])
@@ -202,10 +202,10 @@ func (p *pair) all(clients []*resumer, what string, lacks func(*resumer) string)
 		if time.Now().After(deadline) {
 			for _, r := range clients {
 				for _, w := range r.wrong {
-					p.tb.Log(w)
+					tb.Log(w)
 				}
 			}
-			p.tb.Fatalf("client %d has not %s: %s", i, what, why)
+			tb.Fatalf("client %d has not %s: %s", i, what, why)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

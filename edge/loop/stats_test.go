@@ -16,10 +16,11 @@ func TestAllStatsAreMerged(t *testing.T) {
 	fill = func(v reflect.Value) {
 		switch v.Kind() {
 		case reflect.Struct:
-			for i := range v.NumField() {
-				if v.Type() != reflect.TypeFor[hist.Snapshot]() {
-					fill(v.Field(i))
-				}
+			if v.Type() == reflect.TypeFor[hist.Snapshot]() {
+				return
+			}
+			for _, field := range v.Fields() {
+				fill(field)
 			}
 		case reflect.Array:
 			for i := range v.Len() {

@@ -29,7 +29,8 @@ func TestFamiliesAreSummed(t *testing.T) {
 	}{
 		{"counters", []Family{closed}, []Family{other}, []Family{counter("weir_edge_closed_total", "draining", 7)}},
 		{
-			"of other labels", []Family{closed},
+			"of other labels",
+			[]Family{closed},
 			[]Family{counter("weir_edge_closed_total", "too_large", 1)},
 			[]Family{{Name: "weir_edge_closed_total", Kind: KindCounter, Series: []Series{
 				{Labels: []Label{{"reason", "draining"}}, Value: 3}, {Labels: []Label{{"reason", "too_large"}}, Value: 1},
@@ -37,9 +38,12 @@ func TestFamiliesAreSummed(t *testing.T) {
 		},
 		{"gauges", []Family{gauge("weir_edge_conns", 2)}, []Family{gauge("weir_edge_conns", 5)}, []Family{gauge("weir_edge_conns", 7)}},
 		{"whether the link is up", []Family{gauge(linkUp, 1)}, []Family{gauge(linkUp, 0)}, []Family{gauge(linkUp, 0)}},
-		{"histograms",
-			[]Family{latencies(3, 0.5, Bucket{0.1, 1}, Bucket{1, 3})}, []Family{latencies(2, 4, Bucket{0.1, 0}, Bucket{1, 1})},
-			[]Family{latencies(5, 4.5, Bucket{0.1, 1}, Bucket{1, 4})}},
+		{
+			"histograms",
+			[]Family{latencies(3, 0.5, Bucket{0.1, 1}, Bucket{1, 3})},
+			[]Family{latencies(2, 4, Bucket{0.1, 0}, Bucket{1, 1})},
+			[]Family{latencies(5, 4.5, Bucket{0.1, 1}, Bucket{1, 4})},
+		},
 		{"one that the other has not", []Family{gauge("weir_edge_conns", 2)}, nil, []Family{gauge("weir_edge_conns", 2)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -80,6 +80,7 @@ func New(opts Options, log *slog.Logger) (*Group, error) {
 // Run serves until ctx ends, and has the workers drain then. It returns when the last one has ended. A
 // worker that ends before all have served once is an error, later ones are started again.
 func (g *Group) Run(ctx context.Context) error {
+	// A second port, such as one for TLS, is held here and shared by the loops in the same way.
 	held, err := loop.Hold(g.opts.Listen)
 	if err != nil {
 		return err
