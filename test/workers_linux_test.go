@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -262,6 +263,34 @@ func TestE2EWorkersDrainAndEndWithTheirParent(t *testing.T) {
 				t.Errorf("connection %d ends by % x, %v", i, b[:n], err)
 			}
 		}
+	})
+	t.Run("SIGTERM twice, with a worker that hangs", func(t *testing.T) {
+		p := serve(t, "--workers", "2")
+		pids := p.workers()
+		if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.Get("http://" + p.admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if n := p.series("weir_edge_worker_unanswered_total"); res.StatusCode != http.StatusServiceUnavailable || n == "0" {
+			t.Errorf("/readyz says %s, %s answers are missing", res.Status, n)
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		p.until("the drain of the other", func() error {
+			if !strings.Contains(p.out.String(), "draining") {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		if code := p.stop(); code != 1 {
+			t.Errorf("exit code %d:\n%s", code, p.out.String())
+		}
+		p.gone(pids)
 	})
 	t.Run("kill", func(t *testing.T) {
 		p := serve(t, "--workers", "3")

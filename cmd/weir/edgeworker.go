@@ -66,6 +66,9 @@ func readWorkerConfig(task workers.Task) (*config.Config, error) {
 	}
 	cfg.Bus.Secret = sent.Secret
 	cfg.Edge.Listen, cfg.Edge.SharedPort = task.Address, true
+	if cfg.Edge.Loops == 0 && !task.Pinned { // it shares them with other workers
+		cfg.Edge.Loops = 1
+	}
 	return cfg, nil
 }
 

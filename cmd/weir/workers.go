@@ -151,7 +151,12 @@ type steering struct {
 func (s *steering) place(worker int, places []workers.Place, width int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.off || len(places) == 0 {
+	if s.off {
+		return
+	}
+	if len(places) == 0 {
+		s.off = true
+		s.node.log.Info("connections are spread over workers by the kernel's hash: their number is no multiple of that of CPUs", "workers", s.node.cfg.Workers.Workers)
 		return
 	}
 	err := s.load(width)

@@ -92,6 +92,9 @@ func TestAWorkerIsToldBySocketAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if pinned, err := readWorkerConfig(workers.Task{Address: "127.0.0.1:1", Pinned: true, Config: sent}); err != nil || pinned.Edge.Loops != 0 || back.Edge.Loops != 1 {
+		t.Errorf("loops on a share of the CPUs and without one: %+v %+v, %v", pinned, back.Edge, err)
+	}
 	if back.Bus.Secret != cfg.Bus.Secret || len(back.Bus.Servers) != 1 || back.Edge.Listen != "127.0.0.1:1" || !back.Edge.SharedPort {
 		t.Errorf("%+v %+v", back.Bus, back.Edge)
 	}

@@ -1,9 +1,10 @@
 package workers
 
 // share is the part of the CPUs that a worker runs on: with more CPUs than workers each has several of its
-// own, else several workers share one.
+// own, else as many workers share each. Where that does not come out even it is empty, for any: a worker
+// that had a CPU to itself would be full when those that share one are not.
 func share(cpus []int, worker, workers int) (own []int) {
-	if len(cpus) == 0 {
+	if len(cpus) == 0 || workers > len(cpus) && workers%len(cpus) != 0 {
 		return nil
 	}
 	if workers >= len(cpus) {
@@ -18,8 +19,8 @@ func share(cpus []int, worker, workers int) (own []int) {
 // Place is where in bpf/steer's table a listener belongs: the K-th of a CPU.
 type Place struct{ CPU, K, Listener int }
 
-// places are those of a worker's listeners, given the CPUs of all. width is how many listeners a CPU has at
-// most. A CPU whose worker has fewer listeners than CPUs may have none.
+// places are those of a worker's listeners, given the CPUs of all; none if it has no share of them. width
+// is how many listeners a CPU has at most. A CPU whose worker has fewer listeners than CPUs may have none.
 func places(cpus []int, worker, workers int, listeners []int) (all []Place, width int) {
 	own := share(cpus, worker, workers)
 	if len(own) == 0 || len(listeners) == 0 {

@@ -28,9 +28,9 @@ type Options struct {
 	Command func() *exec.Cmd
 	// Config is what is sent to a worker that starts, as Task.Config.
 	Config func() ([]byte, error)
-	// Listeners is called by a worker that serves, with where its listeners belong, each time that one
-	// was started, and by several at once. Each CPU has width listeners at most. The descriptors are
-	// closed when it returns. May be nil.
+	// Listeners is called for a worker that serves, with where its listeners belong, each time that one
+	// was started, and for several at once. Each CPU has width listeners at most. There are no places
+	// where CPUs cannot be shared evenly. The descriptors are closed when it returns. May be nil.
 	Listeners func(worker int, places []Place, width int)
 	// StopTimeout bounds the time that a worker may take to end once it is told to.
 	StopTimeout time.Duration

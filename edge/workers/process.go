@@ -44,7 +44,8 @@ func (g *Group) runWorker(ctx context.Context, i int) error {
 	defer peer.Close() //nolint:errcheck // the process is gone
 	cmd := g.opts.Command()
 	cmd.ExtraFiles = []*os.File{theirs}
-	err, pinErr := g.spawner.start(cmd, share(g.cpus, i, g.opts.Workers))
+	cpus := share(g.cpus, i, g.opts.Workers)
+	err, pinErr := g.spawner.start(cmd, cpus)
 	_ = theirs.Close()
 	if err != nil {
 		return fmt.Errorf("start a worker: %w", err)
@@ -64,7 +65,7 @@ func (g *Group) runWorker(ctx context.Context, i int) error {
 			kill()
 		}
 	})()
-	if err = p.send(msgTask, Task{Worker: i, Address: g.addr.Load().String(), Config: config}); err == nil {
+	if err = p.send(msgTask, Task{i, g.addr.Load().String(), len(cpus) > 0 && pinErr == nil, config}); err == nil {
 		err = g.listen(p, func() { tooLate.Stop() })
 	}
 	stopTimer.Reset(g.opts.StopTimeout)

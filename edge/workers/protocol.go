@@ -20,6 +20,8 @@ type Task struct {
 	Worker int
 	// Address is where it is to listen, beside others.
 	Address string
+	// Pinned says that it runs on its share of the CPUs alone.
+	Pinned bool
 	// Config is what Options.Config gave.
 	Config []byte
 }
