@@ -31,18 +31,30 @@ func (p *process) workers() (pids []int) {
 		p.tb.Fatal(err)
 	}
 	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		_, rest, _ := strings.Cut(string(text), ") ")
-		fields := strings.Fields(rest) // state, ppid
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err == nil && len(fields) > 1 && fields[0] != "Z" && fields[1] == strconv.Itoa(p.cmd.Process.Pid) {
+		if err == nil && parent(pid) == p.cmd.Process.Pid {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// parent is that of a process that runs; 0 if it does not.
+func parent(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest) // state, ppid
+	if len(fields) < 2 || fields[0] == "Z" {
+		return 0
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0
+	}
+	return ppid
 }
 
 // conns are how many connections to the edge a process holds.
@@ -103,8 +115,8 @@ func (p *process) gone(pids []int) {
 	p.tb.Helper()
 	p.until("no worker", func() error {
 		for _, pid := range pids {
-			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("process %d is there (%w)", pid, err)
+			if parent(pid) != 0 {
+				return fmt.Errorf("process %d is there", pid)
 			}
 		}
 		return nil
