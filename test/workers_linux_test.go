@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -411,7 +412,8 @@ func TestE2EWorkersTakeTheConnectionsOfTheirCPUs(t *testing.T) {
 	p := serve(t, "--workers", strconv.Itoa(min(before.Count(), 8)))
 	defer unix.SchedSetaffinity(0, &before) //nolint:errcheck // the thread may use them again
 	covered := 0
-	for _, pid := range p.workers() {
+	held := func(pid int) {
+		t.Helper()
 		own := onCPUsOf(t, pid)
 		covered += own.Count()
 		for range conns {
@@ -423,8 +425,26 @@ func TestE2EWorkersTakeTheConnectionsOfTheirCPUs(t *testing.T) {
 			t.Errorf("the worker of CPUs %v holds %d of their %d connections", own, n, conns)
 		}
 	}
+	pids := p.workers()
+	for _, pid := range pids {
+		held(pid)
+	}
 	if covered != before.Count() {
 		t.Errorf("the workers run on %d CPUs of %d", covered, before.Count())
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.until("another worker", func() error {
+		if n := p.series("weir_edge_worker_restarts_total") + " " + p.series("weir_edge_workers"); n != fmt.Sprintf("1 %d", len(pids)) {
+			return fmt.Errorf("restarts and workers: %s", n)
+		}
+		return nil
+	})
+	for _, pid := range p.workers() {
+		if !slices.Contains(pids, pid) {
+			held(pid)
+		}
 	}
 }
 
