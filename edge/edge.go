@@ -85,6 +85,9 @@ func (s *Server) Addr() net.Addr { return s.loops.Addr() }
 // TLSAddr is the address of wss:// and https://; nil if there is none, or before Run found it.
 func (s *Server) TLSAddr() net.Addr { return s.loops.TLSAddr() }
 
+// Listeners are the descriptors of the sockets that it accepts from, which stay its own. It is ready.
+func (s *Server) Listeners() ([]int, error) { return s.loops.Listeners() }
+
 // ConnReport is what became of one conn.
 type ConnReport = loop.ConnReport
 

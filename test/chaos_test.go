@@ -194,7 +194,7 @@ func acknowledged(client *http.Client, admin, body string) error {
 	return nil
 }
 
-// all waits until no client lacks anything.
+// awaitAll waits until no client lacks anything.
 func awaitAll(tb testing.TB, clients []*resumer, what string, lacks func(*resumer) string) {
 	tb.Helper()
 	deadline := time.Now().Add(2 * patience)

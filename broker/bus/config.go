@@ -56,6 +56,8 @@ type Config struct {
 	// Listen is a TCP address, host:port, where NATS clients may publish and read live
 	// events, and who has Secret may all. Empty: none.
 	Listen string
+	// NoGuests lets in at Listen who has Secret alone.
+	NoGuests bool
 	// Secret is what edges in other processes show for the rights that guests do not have. 16 to
 	// 256 printable ASCII characters; empty: none are let in.
 	Secret string

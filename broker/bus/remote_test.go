@@ -241,3 +241,15 @@ func TestPatternTakesInShardsThatAreMadeElsewhere(t *testing.T) {
 		}
 	}
 }
+
+func TestABusWithoutGuestsLetsInWhoHasTheSecretAlone(t *testing.T) {
+	own := open(t, Config{Listen: "127.0.0.1:0", Secret: testSecret, NoGuests: true})
+	at := "nats://" + own.ListenAddr().String()
+	for _, options := range [][]nats.Option{nil, {nats.UserInfo("guest", "")}, {nats.UserInfo(busUser, "another secret")}} {
+		if nc, err := nats.Connect(at, append(options, nats.NoReconnect())...); !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("let in: %v, %v", nc, err)
+		}
+	}
+	b := join(t, own.ListenAddr().String(), testSecret)
+	publish(t, b, "a", "1")
+}

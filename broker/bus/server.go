@@ -197,6 +197,9 @@ func (b *Bus) options(dir string) (*server.Options, error) {
 		Users:               []*server.User{own, guest},
 		NoAuthUser:          guest.Username,
 	}
+	if b.cfg.NoGuests {
+		opts.Users, opts.NoAuthUser = []*server.User{own}, ""
+	}
 	if b.cfg.Listen == "" {
 		return opts, nil
 	}

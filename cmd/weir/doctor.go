@@ -44,7 +44,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		storage = string(cfg.Bus.Sync)
 	}
 	found := tuning.Host{
-		MaxConns:    cfg.Edge.MaxConns,
+		MaxConns:    wantedOfOne(cfg),
 		Descriptors: loop.DescriptorLimit(),
 		Privileged:  canLoad(cfg.XDP.Interface),
 		Interface:   cfg.XDP.Interface,

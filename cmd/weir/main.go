@@ -37,6 +37,8 @@ type cli struct {
 	Bench     benchCmd       `cmd:"" help:"Measure weir on this host."`
 	Demo      demoCmd        `cmd:"" help:"Show a flood held off, in two network namespaces (root)."`
 	Worker    benchWorkerCmd `cmd:"" name:"bench-worker" hidden:""`
+
+	EdgeWorker edgeWorkerCmd `cmd:"" name:"edge-worker" hidden:""`
 }
 
 // usageError is a mistake on the command line: exit code 2.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"weir/broker/region"
 	"weir/cmd/weir/config"
 	"weir/edge"
+	"weir/edge/workers"
 	"weir/ratelimit/kernel"
 )
 
@@ -28,10 +30,13 @@ type node struct {
 	environ []string
 	started time.Time
 	bus     *bus.Bus
-	link    *bus.Link    // nil without an edge, as are
+	link    *bus.Link    // nil without an edge in this process, as are
 	region  *region.Node // this
 	source  *source      // and this
 	edge    *edge.Server // and this
+	workers *workers.Group
+	front   front // edge or workers, nil without either
+	stderr  io.Writer
 	feed    *feed.Ticks
 	numbers *numbers
 	tenure  atomic.Pointer[tenure] // nil while another process has it
@@ -41,6 +46,16 @@ type node struct {
 	takeover bool
 	behind   context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
 	fail     func(error)     // ends the node
+}
+
+// front is what clients connect to.
+type front interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+	Addr() net.Addr
+	TLSAddr() net.Addr
+	Why(ctx context.Context, client string) ([]edge.ConnReport, error)
+	Stats() edge.Stats
 }
 
 // newNode starts or joins the bus, unless it is to be taken over; nothing serves before run. cfg is one
@@ -56,11 +71,18 @@ func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, 
 }
 
 func (n *node) build(ctx context.Context) (err error) {
-	if n.role.hasEdge() {
+	switch {
+	case n.role.hasEdge() && n.cfg.Workers.Workers > 0:
+		if n.workers, err = n.newWorkers(); err != nil {
+			return err
+		}
+		n.front = n.workers
+	case n.role.hasEdge():
 		n.source = &source{}
 		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
 			return err
 		}
+		n.front = n.edge
 		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire})
 	}
 	if n.takeover && n.role != roleEdge {
@@ -94,7 +116,7 @@ func (n *node) brokers(ctx context.Context) (all []kernel.Peer) {
 			all = append(all, kernel.Peer{Addr: a.WithZone("").Unmap(), Why: "the broker"})
 		}
 	}
-	return all
+	return append(all, n.workersPeers()...)
 }
 
 // run serves until ctx ends, a part fails or another process has taken over; ready is called when all
@@ -129,19 +151,19 @@ func (n *node) serve(ctx context.Context, ready func()) error {
 	} else if err := n.acquire(ctx); err != nil {
 		return err
 	}
-	if n.edge == nil {
+	if n.front == nil {
 		ready()
 		<-ctx.Done()
 		return nil
 	}
 	n.running.Go(func() {
 		select {
-		case <-n.edge.Ready():
+		case <-n.front.Ready():
 			ready()
 		case <-ctx.Done():
 		}
 	})
-	return n.edge.Run(ctx)
+	return n.front.Run(ctx)
 }
 
 func (n *node) feedOne(ctx context.Context, topic string, data []byte) error {
@@ -157,11 +179,16 @@ func (n *node) feedOne(ctx context.Context, topic string, data []byte) error {
 
 // ready says why the node cannot serve; nil if it can.
 func (n *node) ready() error {
-	if n.edge != nil {
+	if n.front != nil {
 		select {
-		case <-n.edge.Ready():
+		case <-n.front.Ready():
 		default:
 			return errors.New("the edge does not serve yet")
+		}
+	}
+	if n.workers != nil {
+		if err := n.workers.Unready(context.Background()); err != nil {
+			return err
 		}
 	}
 	return n.bus.Up()
@@ -190,20 +217,20 @@ func (n *node) screen() string {
 	}
 	var lines [][2]string
 	add := func(name, text string) { lines = append(lines, [2]string{name, text}) }
-	if n.edge != nil {
-		edgeAt := reachable(n.edge.Addr())
+	if n.front != nil {
+		edgeAt := reachable(n.front.Addr())
 		add("edge", "ws://"+edgeAt+"/ws/{topic}   http://"+edgeAt+"/sse/{topic}")
-		if tlsAt := reachable(n.edge.TLSAddr()); tlsAt != "" {
+		if tlsAt := reachable(n.front.TLSAddr()); tlsAt != "" {
 			add("", "wss://"+tlsAt+"/ws/{topic}  https://"+tlsAt+"/sse/{topic}")
 		}
 	}
 	add("admin", "http://"+adminAt+"/")
-	if at := n.bus.ListenAddr(); at != nil {
+	if at := n.bus.ListenAddr(); at != nil && !n.cfg.Bus.NoGuests {
 		add("bus", "nats://"+reachable(at))
 	}
 	add("events", n.storage())
-	if n.edge != nil {
-		edgeAt := reachable(n.edge.Addr())
+	if n.front != nil {
+		edgeAt := reachable(n.front.Addr())
 		add("XDP", t.guard.describe())
 		add("subscribe", "weir subscribe --url ws://"+edgeAt+" "+topic)
 		add("", "curl -N http://"+edgeAt+"/sse/"+topic)

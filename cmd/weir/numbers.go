@@ -33,10 +33,10 @@ func (m *numbers) now(g *guard) admin.Numbers {
 		Dropped:       map[string]uint64{},
 	}
 	g.numbers(&out)
-	if n.edge == nil {
+	if n.front == nil {
 		return out
 	}
-	st := n.edge.Stats()
+	st := n.front.Stats()
 	out.Conns, out.Subscriptions, out.Topics = st.Conns, st.Subscriptions, st.Topics
 	out.Deliveries, out.SentBytes = st.Deliveries, st.SentBytes
 	for _, r := range loop.Reasons() {

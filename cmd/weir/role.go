@@ -17,6 +17,7 @@ const (
 	roleServe  role = "serve"  // all, with a bus of its own
 	roleBroker role = "broker" // the bus
 	roleEdge   role = "edge"   // what clients connect to, and its quotas; the bus is a broker's
+	roleWorker role = "worker" // what clients connect to, of a serve or an edge that has the rest
 )
 
 // hasEdge reports whether clients connect to the process.
@@ -31,8 +32,12 @@ func (r role) apply(cfg *config.Config) error {
 	switch r {
 	case roleServe:
 		cfg.Bus.Servers = nil
+		if cfg.Workers.Workers > 0 {
+			openToWorkers(&cfg.Bus)
+		}
 	case roleBroker:
 		cfg.Bus.Servers = nil
+		cfg.Workers.Workers = 0
 		if cfg.Bus.Listen == "" {
 			cfg.Bus.Listen = brokerListen
 		}

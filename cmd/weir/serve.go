@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"weir/bench/feed"
@@ -32,6 +33,7 @@ type edgeFlags struct {
 	XDP       string `help:"Quotas in XDP: auto, on or off." name:"xdp" placeholder:"WHEN"`
 	Interface string `help:"Network interface they guard." placeholder:"NAME"`
 	Takeover  bool   `help:"Go on with the connections of the weir that serves there, which ends then."`
+	Workers   *int   `help:"Processes that serve the edge, where one's descriptors do not do." placeholder:"N"`
 }
 
 type serveCmd struct {
@@ -48,6 +50,7 @@ func (*serveCmd) Help() string {
   weir serve --config weir.yaml       run by a file; --print-config writes one to start from
   weir serve --data /var/lib/weir     keep events across restarts
   weir serve --data /var/lib/weir --takeover    a new release goes on where this one is
+  weir serve --workers 4              connections on four processes, each with descriptors of its own
 
 Every key of the file is also a variable: WEIR_EDGE_LISTEN for edge.listen. Flags win.
 On several hosts: see weir broker --help and weir edge --help.`
@@ -121,7 +124,11 @@ func (f *edgeFlags) edgeSettings() []setting {
 	if f.Echo {
 		echo = "true"
 	}
-	return []setting{{"EDGE_LISTEN", f.Listen}, {"EDGE_ECHO", echo}, {"XDP_ENABLED", f.XDP}, {"XDP_INTERFACE", f.Interface}}
+	workers := ""
+	if f.Workers != nil {
+		workers = strconv.Itoa(*f.Workers)
+	}
+	return []setting{{"EDGE_LISTEN", f.Listen}, {"EDGE_ECHO", echo}, {"EDGE_WORKERS", workers}, {"XDP_ENABLED", f.XDP}, {"XDP_INTERFACE", f.Interface}}
 }
 
 // load is the configuration of file, environment and flags.
@@ -148,6 +155,9 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 	if err := r.apply(cfg); err != nil {
 		return err
 	}
+	if takeover && cfg.Workers.Workers > 0 {
+		return errWorkersTakeover
+	}
 	log := newLogger(a, cfg.Log)
 	for _, w := range cfg.Warnings {
 		log.Warn("environment", "text", w)
@@ -157,6 +167,7 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 		return err
 	}
 	defer n.close()
+	n.stderr = a.stderr
 	if prepare != nil {
 		prepare(n)
 	}

@@ -36,6 +36,9 @@ func (n *node) acquire(ctx context.Context) error {
 	if err := n.takeBus(ctx); err != nil {
 		return err
 	}
+	if n.role == roleWorker { // whoever started it has all that
+		return nil
+	}
 	t := &tenure{registry: prometheus.NewRegistry()}
 	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.beginTenure(ctx, t); err != nil {
@@ -76,14 +79,22 @@ func (n *node) takeBus(ctx context.Context) error {
 
 func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	t.guard = &guard{off: "weir broker has no quotas, its edges have"}
-	if n.edge != nil {
+	if n.front != nil {
 		if err := n.patiently(ctx, func() (err error) {
 			t.guard, err = newGuard(n.cfg.XDP, n.cfg.Bus.Listen, n.brokers(ctx), n.log, n.environ)
 			return err
 		}); err != nil {
 			return err
 		}
-		t.registry.MustRegister(n.region, n.edge, t.guard)
+		t.registry.MustRegister(t.guard)
+	}
+	gatherer := prometheus.Gatherer(t.registry)
+	switch {
+	case n.edge != nil:
+		t.registry.MustRegister(n.region, n.edge)
+	case n.workers != nil:
+		t.registry.MustRegister(n.workers)
+		gatherer = n.workers.Gatherer(t.registry)
 	}
 	deps := admin.Deps{
 		Publisher: publisher{n.bus},
@@ -91,7 +102,7 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 		Why:       n.why,
 		Numbers:   func() admin.Numbers { return n.numbers.now(t.guard) },
 		Ready:     n.ready,
-		Gatherer:  t.registry,
+		Gatherer:  gatherer,
 	}
 	if t.guard.on() {
 		deps.Quotas = t.guard
@@ -262,8 +273,8 @@ func (n *node) watchBus(ctx context.Context) error {
 var errNoEdge = errors.New("no client connects to a broker: ask an edge, by --admin")
 
 func (n *node) why(ctx context.Context, client string) (any, error) {
-	if n.edge == nil {
+	if n.front == nil {
 		return nil, errNoEdge
 	}
-	return n.edge.Why(ctx, client)
+	return n.front.Why(ctx, client)
 }

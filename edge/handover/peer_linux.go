@@ -23,9 +23,53 @@ const (
 	headerBytes     = 5
 )
 
-// Peer is one end of a handover. It is used by one goroutine at a time.
+// Peer is one end of a handover. One goroutine at a time sends, and one receives.
 type Peer struct {
 	conn *net.UnixConn
+}
+
+// Pair is a socket of two ends: ours, and one that a process which is to be started inherits, there for
+// [Inherited]. The file is the caller's to close, once that process has it.
+func Pair() (*Peer, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair for a process: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "peer")
+	ours, err := fromDescriptor(fds[0])
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// Inherited is the end of a [Pair] that this process was started with, by its descriptor, which is
+// closed. Processes that this one starts do not inherit it.
+func Inherited(fd int) (*Peer, error) {
+	unix.CloseOnExec(fd)
+	return fromDescriptor(fd)
+}
+
+// fromDescriptor takes fd over.
+func fromDescriptor(fd int) (*Peer, error) {
+	f := os.NewFile(uintptr(fd), "peer")
+	conn, err := net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("take over descriptor %d: want a socket that another weir has passed on: %w", fd, err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		_ = conn.Close()
+		return nil, fmt.Errorf("take over descriptor %d: it is no socket that another weir has passed on", fd)
+	}
+	p, err := newPeer(unixConn)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // newPeer takes conn over, if its other end is of our user, or root.

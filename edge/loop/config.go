@@ -16,6 +16,9 @@ type Config struct {
 	// Listen is the TCP address to serve, host:port. Port 0 takes a free one. Default
 	// ":8000".
 	Listen string
+	// SharedPort has other processes listen on Listen as well, whose port is not 0; somebody else
+	// sees to it that they are ours, see [Hold].
+	SharedPort bool
 	// Loops is the number of event loops, 1 to 256. Default one per CPU.
 	Loops int
 	// MaxConns bounds the conns held at once; past it new ones get 503. 1 to 100 million.

@@ -139,13 +139,9 @@ func (s *Server) greet(p *handover.Peer) error {
 		Version: takeoverVersion, PID: os.Getpid(), Address: s.addr.Load().String(),
 		Conns: s.Conns(), Topics: s.hub.OpenTopics(),
 	}
-	var listeners []int
-	for _, l := range s.allLoops() {
-		fds, err := listenersOf(l.poller)
-		if err != nil {
-			return err
-		}
-		listeners = append(listeners, fds...)
+	listeners, err := s.Listeners()
+	if err != nil {
+		return err
 	}
 	if s.tls == nil {
 		return p.Send(msgHello, ours, listeners...)

@@ -82,6 +82,19 @@ func listenersOf(poller int) (listeners []int, err error) {
 	return listeners, nil
 }
 
+// Listeners are the descriptors of the sockets that the loops accept from. They stay the server's, which
+// is ready.
+func (s *Server) Listeners() (listeners []int, err error) {
+	for _, l := range s.allLoops() {
+		fds, err := listenersOf(l.poller)
+		if err != nil {
+			return nil, err
+		}
+		listeners = append(listeners, fds...)
+	}
+	return listeners, nil
+}
+
 // replace makes fd what other is, which is closed. Its poller does not watch it.
 func replace(fd, other int) error {
 	err := unix.Dup3(other, fd, unix.O_CLOEXEC)

@@ -146,7 +146,11 @@ func (s *Server) addresses() ([]string, error) {
 	if s.predecessor != nil {
 		return s.predecessor.dummyListeners(s.cfg.Loops), nil
 	}
-	addr, err := s.claim()
+	find := s.claim
+	if s.cfg.SharedPort {
+		find = s.shared
+	}
+	addr, err := find()
 	if err != nil {
 		return nil, err
 	}
@@ -179,13 +183,31 @@ func orStopped(err error) error {
 func (s *Server) claim() (*net.TCPAddr, error) {
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set edge.listen to another: %w", s.cfg.Listen, err)
+		return nil, inUse("edge.listen", s.cfg.Listen, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: set edge.listen to an address of this host: %w", s.cfg.Listen, err)
+		return nil, notOurs("edge.listen", s.cfg.Listen, err)
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
 	if err := ln.Close(); err != nil || !ok {
+		return nil, fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+	}
+	s.addr.Store(addr)
+	return addr, nil
+}
+
+func inUse(setting, listen string, err error) error {
+	return fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set %s to another: %w", listen, setting, err)
+}
+
+func notOurs(setting, listen string, err error) error {
+	return fmt.Errorf("listen on %s: set %s to an address of this host: %w", listen, setting, err)
+}
+
+// shared is the address to serve beside others.
+func (s *Server) shared() (*net.TCPAddr, error) {
+	addr, err := net.ResolveTCPAddr("tcp", s.cfg.Listen)
+	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
 	}
 	s.addr.Store(addr)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,3 +89,13 @@ func (k *kick) again() {
 }
 
 func (k *kick) close() { _ = unix.Close(k.fd) }
+
+// sharePort lets other sockets of the same user listen at a socket's address (socket(7), SO_REUSEPORT).
+func sharePort(_, _ string, raw syscall.RawConn) (err error) {
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); e != nil {
+		return e
+	}
+	return err
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 )
 
 // DescriptorLimit is a guess that every system meets.
@@ -31,3 +32,5 @@ func newKick() (*kick, error) {
 func (k *kick) again() {}
 
 func (k *kick) close() {}
+
+func sharePort(string, string, syscall.RawConn) error { return errors.ErrUnsupported }

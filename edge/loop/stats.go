@@ -122,3 +122,38 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Latency.Merge(&snap)
 	}
 }
+
+// Merge adds another edge's. A topic that is open on both counts twice.
+func (s *Stats) Merge(o *Stats) {
+	s.Conns += o.Conns
+	s.Subscriptions += o.Subscriptions
+	s.Topics += o.Topics
+	s.Accepted += o.Accepted
+	s.Adopted += o.Adopted
+	s.AcceptedDeflate += o.AcceptedDeflate
+	s.Deflated.Events += o.Deflated.Events
+	s.Deflated.SavedBytes += o.Deflated.SavedBytes
+	s.Writes += o.Writes
+	s.Deliveries += o.Deliveries
+	s.SentBytes += o.SentBytes
+	s.Pings += o.Pings
+	s.Pongs += o.Pongs
+	s.InboxStalls += o.InboxStalls
+	s.Behind += o.Behind
+	s.Skipped += o.Skipped
+	s.HeldProcess += o.HeldProcess
+	s.HeldKernel += o.HeldKernel
+	s.RateOverflows += o.RateOverflows
+	for r := range s.Closed {
+		s.Closed[r] += o.Closed[r]
+	}
+	s.Latency.Merge(&o.Latency)
+}
+
+// Past is s without what is held now: what is left of an edge that is gone.
+func (s *Stats) Past() Stats {
+	past := *s
+	past.Conns, past.Subscriptions, past.Topics, past.Behind = 0, 0, 0, 0
+	past.HeldProcess, past.HeldKernel = 0, 0
+	return past
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"weir/broker"
@@ -234,14 +233,7 @@ func (s *Server) placeListeners(p *predecessor) (placed []stoppedListener, err e
 
 // listenBeside is a descriptor of one more listener at an address that others listen at.
 func listenBeside(addr *net.TCPAddr) (int, error) {
-	cfg := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-		if e := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}); e != nil {
-			return e
-		}
-		return err
-	}}
+	cfg := net.ListenConfig{Control: sharePort}
 	cfg.SetMultipathTCP(false) // as the others
 	ln, err := cfg.Listen(context.Background(), "tcp", addr.String())
 	if err != nil {

@@ -65,13 +65,16 @@ func (d *tlsDoor) listen() error {
 	// As for conns of gnet: whether a client is there its pings tell.
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
 	lc.SetMultipathTCP(false)
+	if d.server.cfg.SharedPort {
+		lc.Control = sharePort
+	}
 	at := d.server.cfg.TLSListen
 	ln, err := lc.Listen(context.Background(), "tcp", at)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set edge.tls_listen to another: %w", at, err)
+		return inUse("edge.tls_listen", at, err)
 	}
 	if err != nil {
-		return fmt.Errorf("listen on %s: set edge.tls_listen to an address of this host: %w", at, err)
+		return notOurs("edge.tls_listen", at, err)
 	}
 	d.listener = ln.(*net.TCPListener)        //nolint:forcetypeassert // of a network "tcp" it is
 	d.address.Store(ln.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // of a network "tcp" it is

@@ -217,13 +217,18 @@ func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
 			return nil, fmt.Errorf("ask the event loops: %w", ctx.Err())
 		}
 	}
+	SortReports(all)
+	return all, nil
+}
+
+// SortReports puts those that ended last, the latest of them first.
+func SortReports(all []ConnReport) {
 	slices.SortStableFunc(all, func(a, b ConnReport) int {
 		if a.isClosed() != b.isClosed() {
 			return cmp.Compare(a.isClosed(), b.isClosed())
 		}
 		return cmp.Compare(a.ClosedAgo, b.ClosedAgo)
 	})
-	return all, nil
 }
 
 func parseClient(client string) (addr netip.Addr, port uint16, err error) {

@@ -5,6 +5,8 @@
 package hist
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math/bits"
 	"sync/atomic"
 )
@@ -95,6 +97,38 @@ func (s *Snapshot) Sub(earlier *Snapshot) {
 	}
 	s.count -= earlier.count
 	s.sum -= earlier.sum
+}
+
+// MarshalBinary implements [encoding.BinaryMarshaler]: the sum, then the counters, each as an unsigned
+// varint.
+func (s *Snapshot) MarshalBinary() ([]byte, error) {
+	b := binary.AppendUvarint(make([]byte, 0, 2*buckets), s.sum)
+	for _, n := range s.counts {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b, nil
+}
+
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler].
+func (s *Snapshot) UnmarshalBinary(b []byte) error {
+	*s = Snapshot{}
+	for i := -1; i < buckets; i++ {
+		n, size := binary.Uvarint(b)
+		if size <= 0 {
+			return fmt.Errorf("read a histogram: it ends within counter %d of %d", i, buckets)
+		}
+		b = b[size:]
+		if i < 0 {
+			s.sum = n
+			continue
+		}
+		s.counts[i] = n
+		s.count += n
+	}
+	if len(b) > 0 {
+		return fmt.Errorf("read a histogram: %d bytes are left over", len(b))
+	}
+	return nil
 }
 
 // Count is the number of values.

@@ -88,3 +88,22 @@ func BenchmarkRecordN(b *testing.B) {
 		h.RecordN(123456, 256)
 	}
 }
+
+func TestASnapshotIsReadBack(t *testing.T) {
+	var h Histogram
+	for _, v := range []int64{0, 7, 1000, 1 << 20, 1 << 50} {
+		h.RecordN(v, 3)
+	}
+	want := h.Snapshot()
+	b, err := want.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Snapshot
+	if err := got.UnmarshalBinary(b); err != nil || got != *want {
+		t.Errorf("read back as %+v, %v", got, err)
+	}
+	if got.UnmarshalBinary(b[:len(b)-1]) == nil || got.UnmarshalBinary(append(b, 0)) == nil {
+		t.Error("one that is cut, or has more, is taken")
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"weir/bpf/xdp"
 	"weir/broker/bus"
 	"weir/edge"
+	"weir/edge/workers"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -23,16 +24,22 @@ import (
 
 // Config is all that weir can be told.
 type Config struct {
-	Edge  edge.Config
-	Admin admin.Config
-	Bus   bus.Config
-	XDP   XDP
-	Log   Log
+	Edge    edge.Config
+	Workers workers.Config
+	Admin   admin.Config
+	Bus     bus.Config
+	XDP     XDP
+	Log     Log
 	// BusSecretFile is where Bus.Secret was read from, if it was.
 	BusSecretFile string
 	// Warnings are what looks like a mistake and may be none: variables that are nearly ours.
 	Warnings []string
+
+	given map[string]bool // keys that the file or the environment has
 }
+
+// Given reports whether the file or the environment has a key, such as edge.loops.
+func (c *Config) Given(key string) bool { return c.given[key] }
 
 // XDP is the section of the quotas; see docs/ARCHITECTURE.md.
 type XDP struct {
@@ -64,7 +71,8 @@ func Default() *Config {
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Log:   Log{Level: "info", Format: "text"},
+		given: map[string]bool{},
 	}
 }
 
@@ -197,6 +205,7 @@ func (l *loader) pair(prefix string, p *ast.MappingValueNode) {
 		return
 	}
 	l.lines[key] = line
+	l.config.given[key] = true
 	values, err := valuesOf(p.Value, s.list)
 	if err == nil {
 		err = s.set(l.config, values)
@@ -263,6 +272,7 @@ func (l *loader) environ(environ []string) {
 		}
 		l.source = name
 		s, ok := known[name]
+		l.config.given[s.key] = true
 		if !ok {
 			// Not an error: others may name variables so, such as a cluster for a service.
 			if near := nearest(name, names, len(name)/6); near != "" {
@@ -305,7 +315,7 @@ func (l *loader) readSecret() {
 // check asks each package about its part, and puts its answer in terms of the file.
 func (l *loader) check() {
 	c := l.config
-	for _, err := range []error{c.Edge.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate()} {
+	for _, err := range []error{c.Edge.Validate(), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate()} {
 		for _, err := range flatten(err) {
 			text := err.Error()
 			for key, s := range l.byKey {

@@ -34,6 +34,7 @@ func settings() []setting {
 	return []setting{
 		text("edge.listen", "edge.Listen", "address of the edge, host:port", func(c *Config) *string { return &c.Edge.Listen }),
 		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
+		number("edge.workers", "edge.Workers", "processes that serve the port, where one's descriptors do not do; 0: weir serves it itself", func(c *Config) *int { return &c.Workers.Workers }),
 		number("edge.max_conns", "edge.MaxConns", "connections held at once; 0: by the descriptor limit", func(c *Config) *int { return &c.Edge.MaxConns }),
 		size("edge.max_pending", "edge.MaxPendingBytes", "bytes of answers one connection may leave unread before it is closed as a slow consumer", func(c *Config) *int { return &c.Edge.MaxPendingBytes }),
 		size("edge.max_held", "edge.MaxHeldBytes", "bytes that all clients which do not read may have the node hold, kernel included", func(c *Config) *int { return &c.Edge.MaxHeldBytes }),

@@ -1,0 +1,47 @@
+package loop
+
+import (
+	"reflect"
+	"testing"
+
+	"weir/internal/hist"
+)
+
+// TestAllStatsAreMerged fails for a field that Merge forgets.
+func TestAllStatsAreMerged(t *testing.T) {
+	var h hist.Histogram
+	h.Record(5)
+	one := Stats{Latency: *h.Snapshot()}
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[hist.Snapshot]() {
+				return
+			}
+			for _, field := range v.Fields() {
+				fill(field)
+			}
+		case reflect.Array:
+			for i := range v.Len() {
+				fill(v.Index(i))
+			}
+		case reflect.Int, reflect.Int64:
+			v.SetInt(1)
+		case reflect.Uint64:
+			v.SetUint(1)
+		default:
+			t.Fatalf("a field of kind %v", v.Kind())
+		}
+	}
+	fill(reflect.ValueOf(&one).Elem())
+	var two Stats
+	two.Merge(&one)
+	if two != one {
+		t.Errorf("merged into nothing: %+v, want %+v", two, one)
+	}
+	past := one.Past()
+	if past.Conns+past.Subscriptions+past.Topics+past.Behind+int(past.HeldProcess+past.HeldKernel) != 0 || past.Deliveries != 1 || past.Latency.Count() != 1 {
+		t.Errorf("what is left of it is %+v", past)
+	}
+}
