@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,23 @@ func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, 
 	return n, nil
 }
 
+// besideLoops is how many threads may run Go code beside the event loops. A loop that sweeps gives up its
+// own for milliseconds at a time: the bus and the API must not wait for it, so the system shares the CPUs.
+const besideLoops = 2
+
+// makeRoom lets the rest of the process run while all loops do, unless the operator has said how many
+// threads there are to be.
+func makeRoom(loops int, environ []string) {
+	for _, kv := range environ {
+		if strings.HasPrefix(kv, "GOMAXPROCS=") {
+			return
+		}
+	}
+	if n := loops + besideLoops; n > runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
+	}
+}
+
 func (n *node) build(ctx context.Context) (err error) {
 	switch {
 	case n.role.hasEdge() && n.cfg.Workers.Workers > 0:
@@ -79,6 +97,8 @@ func (n *node) build(ctx context.Context) (err error) {
 		n.front = n.workers
 	case n.role.hasEdge():
 		n.source = &source{}
+		n.cfg.Edge.Loops = n.cfg.Edge.Defaults().Loops // one a CPU, not one a thread
+		makeRoom(n.cfg.Edge.Loops, n.environ)
 		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
 			return err
 		}

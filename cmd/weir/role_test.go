@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -39,5 +40,22 @@ func TestOneConfigurationServesEveryRole(t *testing.T) {
 		if err != nil || cfg.Bus.Listen != tt.wantListen || strings.Join(cfg.Bus.Servers, " ") != tt.wantServers {
 			t.Errorf("%+v: %+v, %v", tt, cfg.Bus, err)
 		}
+	}
+}
+
+func TestRoomBesideTheLoops(t *testing.T) {
+	was := runtime.GOMAXPROCS(2)
+	defer runtime.GOMAXPROCS(was)
+	makeRoom(2, []string{"GOMAXPROCS=2"})
+	if n := runtime.GOMAXPROCS(0); n != 2 {
+		t.Errorf("%d threads, against the operator's word", n)
+	}
+	makeRoom(2, nil)
+	if n := runtime.GOMAXPROCS(0); n != 2+besideLoops {
+		t.Errorf("%d threads beside 2 loops", n)
+	}
+	makeRoom(1, nil)
+	if n := runtime.GOMAXPROCS(0); n != 2+besideLoops {
+		t.Errorf("%d threads: some were taken away", n)
 	}
 }

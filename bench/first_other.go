@@ -1,0 +1,5 @@
+//go:build !linux
+
+package bench
+
+func goFirst([]int) bool { return false }
