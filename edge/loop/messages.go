@@ -28,6 +28,13 @@ type echo struct {
 	compressed bool
 	buf        []byte
 	valid      int // bytes of buf that were found to be UTF-8
+	ahead      ahead
+}
+
+// ahead is how far a text frame was looked at that is not whole yet.
+type ahead struct {
+	seen int    // bytes of its payload
+	cut  []byte // the rune that they end in the middle of
 }
 
 // maxPongs bounds the pings of one read that are answered each, for clients that count; of those past it
@@ -61,6 +68,7 @@ func (c *conn) readFrames() {
 			c.need = 0
 			if errors.Is(err, ws.ErrShort) {
 				c.need = wantedBytes(b[used:])
+				c.lookAhead(b[used:])
 			} else {
 				c.closeProtocol(err)
 			}
@@ -74,6 +82,41 @@ func (c *conn) readFrames() {
 		c.heard() // a part of a frame is no sign of life: it can be made to last for hours
 		c.discard(used)
 	}
+}
+
+// lookAhead ends the conn as soon as the part of a text that has come of a frame shows that it cannot become
+// UTF-8. Each byte is unmasked for that once; that it is there is looked at some bytes at a time, so that a
+// long frame is not copied anew for each that comes.
+func (c *conn) lookAhead(b []byte) {
+	if c.open == nil || c.need == 0 {
+		return
+	}
+	e := c.open.echo
+	h, n, err := ws.ParseHeader(b)
+	if err != nil || !e.isText(h) {
+		return
+	}
+	a := &e.ahead
+	if a.seen == 0 && h.OpCode == ws.OpContinuation {
+		a.cut = append(a.cut, e.buf[e.valid:]...)
+	}
+	text := ws.AppendUnmasked(a.cut, b[n+a.seen:], h.Mask, a.seen)
+	a.seen = len(b) - n
+	whole, ok := ws.ValidTextPrefix(text)
+	if !ok {
+		c.closeInvalidText()
+		return
+	}
+	a.cut = append(a.cut[:0], text[whole:]...)
+	c.need = min(c.need, uint32(len(b)+max(1, len(b)/16))) //nolint:gosec // below MaxMessageBytes
+}
+
+// isText reports whether the frame of a header is of a text message that is not compressed.
+func (e *echo) isText(h ws.Header) bool {
+	if h.OpCode == ws.OpContinuation {
+		return e.op == ws.OpText && !e.compressed
+	}
+	return h.OpCode == ws.OpText && h.Rsv == 0
 }
 
 // answerPings sends the pongs that are due: before the answer to what stands behind the pings.
@@ -143,6 +186,7 @@ func (c *conn) closeProtocol(err error) {
 // takeEcho answers a message with itself once its last fragment is there.
 func (c *conn) takeEcho(f ws.Frame) {
 	e := c.open.echo
+	e.ahead = ahead{}
 	message := f.Payload
 	if f.OpCode != ws.OpContinuation {
 		e.op, e.compressed, e.valid = f.OpCode, f.Compressed, 0

@@ -364,3 +364,38 @@ func TestAnswerHasNothingThatWasNotAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestTextThatCannotBecomeUTF8EndsTheConnInTheMiddleOfItsFrame: as soon as that is to be seen, wherever the
+// frame is cut.
+func TestTextThatCannotBecomeUTF8EndsTheConnInTheMiddleOfItsFrame(t *testing.T) {
+	r := start(t, Config{Echo: true})
+	text := "κόσμε\xf4\x90"
+	frame := masked(0x81, text+strings.Repeat("x", 200))
+	head := len(frame) - len(text) - 200
+	for cut := range len(text) {
+		c := r.open("/echo")
+		c.send(frame[:head+cut])
+		c.send(frame[head+cut : head+len(text)])
+		c.wantClose(closeInvalidUTF8)
+	}
+	for _, valid := range []string{"κόσμε", strings.Repeat("日本語", 2000)} {
+		c := r.open("/echo")
+		frame := masked(0x81, valid)
+		for len(frame) > 0 {
+			n := min(len(frame), 1+len(frame)/7)
+			c.send(frame[:n])
+			frame = frame[n:]
+		}
+		c.wantFrame(1, valid)
+		// A rune in two frames, the second of which is not whole.
+		c.send(masked(0x01, "日\xe6"))
+		rest := masked(0x80, "\x9c\xac語")
+		c.send(rest[:len(rest)-3])
+		c.send(rest[len(rest)-3:])
+		c.wantFrame(1, "日本語")
+	}
+	c := r.open("/echo")
+	c.send(masked(0x01, "日\xe6"))
+	c.send(masked(0x80, "xyz")[:7]) // the rune does not go on
+	c.wantClose(closeInvalidUTF8)
+}

@@ -134,3 +134,11 @@ func AppendMaskedFrame(dst []byte, op OpCode, fin bool, mask [4]byte, payload []
 	gobwas.Cipher(dst[start:], mask, 0)
 	return dst
 }
+
+// AppendUnmasked appends a part of a payload, which begins at its byte at, without its mask.
+func AppendUnmasked(dst, part []byte, mask [4]byte, at int) []byte {
+	start := len(dst)
+	dst = append(dst, part...)
+	gobwas.Cipher(dst[start:], mask, at)
+	return dst
+}
