@@ -60,6 +60,7 @@ PRIVILEGED := ^Test(BPF|Netns|E2E|Kernels)
 .PHONY: test-unit
 test-unit: ## No privileges, any system
 	go test -race -skip '$(PRIVILEGED)' ./...
+	go test -run 'Allocate|Allocation' ./edge/... ./broker/... ./internal/... ./ratelimit/...
 
 .PHONY: test-bpf
 test-bpf: ## The verifier, and programs run on packets (root)

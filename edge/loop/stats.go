@@ -2,6 +2,7 @@ package loop
 
 import (
 	"sync/atomic"
+	"time"
 
 	"weir/broker"
 	"weir/edge/hub"
@@ -128,6 +129,12 @@ func (s *Stats) Merge(o *Stats) {
 	s.Conns += o.Conns
 	s.Subscriptions += o.Subscriptions
 	s.Topics += o.Topics
+	s.Patterns += o.Patterns
+	s.Matched.Hits += o.Matched.Hits
+	s.Matched.Misses += o.Matched.Misses
+	s.TLSKernel += o.TLSKernel
+	s.TLSProcess += o.TLSProcess
+	s.TLS.Merge(&o.TLS)
 	s.Accepted += o.Accepted
 	s.Adopted += o.Adopted
 	s.AcceptedDeflate += o.AcceptedDeflate
@@ -153,7 +160,8 @@ func (s *Stats) Merge(o *Stats) {
 // Past is s without what is held now: what is left of an edge that is gone.
 func (s *Stats) Past() Stats {
 	past := *s
-	past.Conns, past.Subscriptions, past.Topics, past.Behind = 0, 0, 0, 0
+	past.Conns, past.Subscriptions, past.Topics, past.Patterns, past.Behind = 0, 0, 0, 0, 0
+	past.TLSKernel, past.TLSProcess, past.TLS.Expires = 0, 0, time.Time{}
 	past.HeldProcess, past.HeldKernel = 0, 0
 	return past
 }

@@ -3,6 +3,7 @@ package loop
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"weir/internal/hist"
 )
@@ -16,7 +17,11 @@ func TestAllStatsAreMerged(t *testing.T) {
 	fill = func(v reflect.Value) {
 		switch v.Kind() {
 		case reflect.Struct:
-			if v.Type() == reflect.TypeFor[hist.Snapshot]() {
+			switch v.Type() {
+			case reflect.TypeFor[hist.Snapshot]():
+				return
+			case reflect.TypeFor[time.Time]():
+				v.Set(reflect.ValueOf(time.Unix(1, 0)))
 				return
 			}
 			for _, field := range v.Fields() {
@@ -41,7 +46,7 @@ func TestAllStatsAreMerged(t *testing.T) {
 		t.Errorf("merged into nothing: %+v, want %+v", two, one)
 	}
 	past := one.Past()
-	if past.Conns+past.Subscriptions+past.Topics+past.Behind+int(past.HeldProcess+past.HeldKernel) != 0 || past.Deliveries != 1 || past.Latency.Count() != 1 {
+	if past.Conns+past.Subscriptions+past.Topics+past.Patterns+past.Behind+int(past.HeldProcess+past.HeldKernel+past.TLSKernel+past.TLSProcess) != 0 || past.Deliveries != 1 || past.Latency.Count() != 1 {
 		t.Errorf("what is left of it is %+v", past)
 	}
 }

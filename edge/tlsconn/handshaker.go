@@ -50,6 +50,19 @@ type Stats struct {
 	Expires time.Time
 }
 
+// Merge adds another one's: the certificate that expires first is the earlier of the two.
+func (s *Stats) Merge(o *Stats) {
+	for i := range s.Handshakes {
+		s.Handshakes[i] += o.Handshakes[i]
+	}
+	s.KernelFailed += o.KernelFailed
+	s.Reloaded += o.Reloaded
+	s.Rejected += o.Rejected
+	if s.Expires.IsZero() || !o.Expires.IsZero() && o.Expires.Before(s.Expires) {
+		s.Expires = o.Expires
+	}
+}
+
 // Session is what a handshake leaves.
 type Session struct {
 	// Records is the record layer; nil if it is in the kernel.
