@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"weir/broker"
@@ -144,7 +145,22 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
 		return
 	}
-	writeReply(w, r, reply{Result: map[string]any{"conns": conns}})
+	result := map[string]any{"conns": conns}
+	if s.deps.Quotas != nil {
+		// What the client's packets are charged to: a conn whose packets are dropped looks like a slow one.
+		if quota, err := s.deps.Quotas.Explain(hostOf(r.URL.Query().Get("client"))); err == nil {
+			result["quota"] = quota
+		}
+	}
+	writeReply(w, r, reply{Result: result})
+}
+
+// hostOf is the address of a client that may be given with a port.
+func hostOf(client string) string {
+	if p, err := netip.ParseAddrPort(client); err == nil {
+		return p.Addr().String()
+	}
+	return client
 }
 
 func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {

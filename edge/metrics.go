@@ -24,6 +24,7 @@ var (
 	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
 	descPongs         = prometheus.NewDesc("weir_edge_pongs_total", "Pongs from clients, asked for or not.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
+	descLag           = prometheus.NewDesc("weir_edge_loop_lag_seconds", "The longest that a task of an event loop waited for its turn, in the last second or two.", nil, nil)
 	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
 	descHeld          = prometheus.NewDesc("weir_edge_held_bytes", "Bytes held for clients that are behind, in the process and in their sockets.", []string{"where"}, nil)
 	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
@@ -44,7 +45,7 @@ var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 1
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
-		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descLag, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 		descTLSConns, descTLSHandshakes, descTLSReloads, descTLSNotTaken, descTLSExpires,
 	} {
 		ch <- d
@@ -74,6 +75,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descPings, prometheus.CounterValue, float64(st.Pings)},
 		{descPongs, prometheus.CounterValue, float64(st.Pongs)},
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
+		{descLag, prometheus.GaugeValue, st.Lag.Seconds()},
 		{descBehind, prometheus.GaugeValue, float64(st.Behind)},
 		{descSkipped, prometheus.CounterValue, float64(st.Skipped)},
 		{descOverflows, prometheus.CounterValue, float64(st.RateOverflows)},

@@ -62,6 +62,13 @@ func TestE2EQuotaCommands(t *testing.T) {
 	if out := p.must("apply", file, "--confirm", "1s"); !strings.Contains(out, "mode shadow, until ") {
 		t.Errorf("apply: %s", out)
 	}
+	conn, _, err := p.raw("/ws/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, code := weir(t, "why", "--admin", "http://"+p.admin, conn.LocalAddr().String()); code != 0 || !strings.Contains(out, "late at most") || !strings.Contains(out, "class") || !strings.Contains(out, "mode") {
+		t.Errorf("weir why: %d %s%s", code, out, errs)
+	}
 	if out := p.must("explain", "2001:db8::9"); !strings.Contains(out, "guests") || !strings.Contains(out, "listed as") || !strings.Contains(out, "it has no slot") {
 		t.Errorf("explain: %s", out)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/edge"
+	"weir/ratelimit/kernel"
 )
 
 type whyCmd struct {
@@ -30,13 +31,15 @@ Of each of the client's connections, and of the last that ended: what it is
 doing, how often its subscriptions fell behind and why (the client does not
 read: receive_window; the network is slow: congestion_window; more was sent at
 once than the kernel holds: unsent_bytes), how many events it was not sent for
-that, and why it ended.`
+that, how late its event loop was of late, and why it ended. With quotas in XDP
+also what they have dropped of the client.`
 }
 
 // Run explains.
 func (c *whyCmd) Run(ctx context.Context, a *app) error {
 	var answer struct {
-		Conns []edge.ConnReport `json:"conns"`
+		Conns []edge.ConnReport   `json:"conns"`
+		Quota *kernel.Explanation `json:"quota"`
 	}
 	if shown, err := c.show(ctx, a, "/api/why?client="+url.QueryEscape(c.Client), c.JSON, &answer); shown || err != nil {
 		return err
@@ -53,7 +56,11 @@ func (c *whyCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	return nil
+	if answer.Quota == nil {
+		return nil
+	}
+	fmt.Fprintln(a.stdout)
+	return printExplanation(a.stdout, *answer.Quota)
 }
 
 func printConn(out io.Writer, c edge.ConnReport) error {
@@ -83,6 +90,9 @@ func printConn(out io.Writer, c edge.ConnReport) error {
 		fmt.Fprintf(w, "fell behind\tnever\n")
 	}
 	fmt.Fprintf(w, "skipped\t%d events\n", c.Skipped)
+	if c.State != "closed" {
+		fmt.Fprintf(w, "loop\t%v late at most in the last second\n", c.LoopLag.Round(time.Microsecond))
+	}
 	if t := c.TCP; t != nil {
 		fmt.Fprintf(w, "outstanding\t%d bytes here, %d unsent and %d segments of %d bytes on their way in the kernel\n", c.Outstanding, t.UnsentBytes, t.UnackedSegments, t.SegmentBytes)
 		fmt.Fprintf(w, "windows\t%d bytes of the client, %d segments of the network, round trip %v\n", t.ReceiveWindow, t.CongestionWindow, t.RTT)

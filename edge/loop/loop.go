@@ -38,6 +38,7 @@ type loop struct {
 	carried    map[*conn][]byte
 	lingering  int
 	history    history
+	lag        lag
 	holdings   []holding // the ledger's, while it is made
 	lookingOut bool      // a timer runs
 	draining   bool
@@ -186,8 +187,20 @@ func (l *loop) onClose(c *conn) {
 	l.stats.closed[c.reason].Add(1)
 }
 
-// onTick is called every tick.
-func (l *loop) onTick() {
+// lag is how late the loop was with its ticks: with all it does.
+type lag struct{ now, before time.Duration }
+
+func (g *lag) note(late time.Duration) { g.now = max(g.now, late) }
+
+// turn begins another second.
+func (g *lag) turn() { g.now, g.before = 0, g.now }
+
+// most is the most in this second and the one before.
+func (g *lag) most() time.Duration { return max(g.now, g.before) }
+
+// onTick is called every tick, so late after its time.
+func (l *loop) onTick(late time.Duration) {
+	l.lag.note(late)
 	if l.frozen {
 		return
 	}
@@ -195,11 +208,13 @@ func (l *loop) onTick() {
 	if l.sinceUp++; l.sinceUp >= int(time.Second/tick) {
 		l.sinceUp = 0
 		l.shard.Tick()
+		l.lag.turn()
 	}
 	if l.shard.DrainAll() {
 		l.run()
 	}
 	l.balance()
+	l.stats.lag.Store(int64(l.lag.most()))
 	l.stats.behind.Store(int64(l.shard.Behind()))
 	l.stats.skipped.Store(l.shard.Skipped())
 	l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))

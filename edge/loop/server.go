@@ -256,7 +256,8 @@ func (s *Server) runTicks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.each((*loop).onTick)
+			due := time.Now()
+			s.each(func(l *loop) { l.onTick(time.Since(due)) })
 			s.accepts.tick(s.accepted())
 		}
 	}

@@ -24,6 +24,7 @@ type stats struct {
 	pongs         atomic.Uint64
 	stalls        atomic.Uint64
 	behind        atomic.Int64
+	lag           atomic.Int64
 	skipped       atomic.Uint64
 	heldProcess   atomic.Int64
 	heldKernel    atomic.Int64
@@ -58,6 +59,8 @@ type Stats struct {
 	Pongs uint64
 	// InboxStalls counts how often the broker's reader waited for a loop.
 	InboxStalls uint64
+	// Lag is the longest that a task of an event loop waited for its turn, in the last second or two.
+	Lag time.Duration
 	// Behind are the subscriptions now whose conns have bytes outstanding, and which are therefore
 	// not written to. Skipped counts events that such were not sent, of topics in mode latest.
 	Behind  int
@@ -111,6 +114,7 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Pongs += st.pongs.Load()
 		total.InboxStalls += st.stalls.Load()
 		total.Behind += int(st.behind.Load())
+		total.Lag = max(total.Lag, time.Duration(st.lag.Load()))
 		total.Skipped += st.skipped.Load()
 		total.HeldProcess += st.heldProcess.Load()
 		total.HeldKernel += st.heldKernel.Load()
@@ -147,6 +151,7 @@ func (s *Stats) Merge(o *Stats) {
 	s.Pongs += o.Pongs
 	s.InboxStalls += o.InboxStalls
 	s.Behind += o.Behind
+	s.Lag = max(s.Lag, o.Lag)
 	s.Skipped += o.Skipped
 	s.HeldProcess += o.HeldProcess
 	s.HeldKernel += o.HeldKernel
@@ -161,6 +166,7 @@ func (s *Stats) Merge(o *Stats) {
 func (s *Stats) Past() Stats {
 	past := *s
 	past.Conns, past.Subscriptions, past.Topics, past.Patterns, past.Behind = 0, 0, 0, 0, 0
+	past.Lag = 0
 	past.TLSKernel, past.TLSProcess, past.TLS.Expires = 0, 0, time.Time{}
 	past.HeldProcess, past.HeldKernel = 0, 0
 	return past

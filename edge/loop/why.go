@@ -84,6 +84,9 @@ type ConnReport struct {
 	// topics in mode latest it was not sent for that.
 	Falls   map[string]int `json:"falls"`
 	Skipped int            `json:"skipped"`
+	// LoopLag is the longest that a task of the conn's event loop waited for its turn, in the last second
+	// or two: then all of the loop's conns did.
+	LoopLag time.Duration `json:"loop_lag_ns"`
 	// Outstanding are the bytes that wait here; TCP is its socket's state, nil if it is closed.
 	Outstanding int      `json:"outstanding_bytes"`
 	TCP         *TCPInfo `json:"tcp,omitempty"`
@@ -153,6 +156,7 @@ func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
 		r := c.past.report(c.client(), c.state.String())
 		r.OpenFor, r.TLS = l.since(c.past.opened), c.layer()
 		r.Outstanding = c.outstanding()
+		r.LoopLag = l.lag.most()
 		if i, ok := tcpInfo(c.gc.Fd()); ok {
 			r.TCP = &i
 		}

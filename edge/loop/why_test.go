@@ -71,3 +71,17 @@ func TestHistoryKeepsTheLast(t *testing.T) {
 		t.Errorf("%d conns, %v", len(h.conns), h.conns[:12])
 	}
 }
+
+func TestWhySaysThatTheLoopWasLate(t *testing.T) {
+	const late = 150 * time.Millisecond
+	r := start(t, Config{Loops: 1})
+	c := r.open("/ws/a")
+	r.srv.each(func(*loop) { <-time.After(late) }) // over the next tick
+	got := r.why(c.LocalAddr().String(), func(c ConnReport) bool { return c.LoopLag > 0 && c.LoopLag > late/10 })
+	if got.LoopLag > 10*late {
+		t.Errorf("the loop was %v late", got.LoopLag)
+	}
+	if lag := r.srv.Stats().Lag; lag == 0 {
+		t.Error("the lag is not among the counters")
+	}
+}

@@ -44,12 +44,15 @@ type Bucket struct {
 	Count uint64
 }
 
-// linkUp is 1 or 0: of several the least holds.
-const linkUp = "weir_broker_link_up"
+// What is no amount is not added up: of several workers the least holds, or the most.
+var (
+	leastHolds = []string{"weir_broker_link_up", "weir_edge_tls_certificate_expires_seconds"}
+	mostHolds  = []string{"weir_edge_loop_lag_seconds"}
+)
 
 // IsSummed reports whether a metric is summed over workers: those of an edge and of its link to the bus.
 func IsSummed(name string) bool {
-	return strings.HasPrefix(name, "weir_edge_") || strings.HasPrefix(name, "weir_broker_") || name == "weir_bus_link_losses_total"
+	return strings.HasPrefix(name, "weir_edge_") || strings.HasPrefix(name, "weir_broker_") || strings.HasPrefix(name, "weir_bus_link_")
 }
 
 // FamiliesOf are those that are summed.
@@ -134,8 +137,12 @@ func (s *Series) key() string {
 }
 
 func sum(name string, a, b Series) Series {
-	if name == linkUp {
+	switch {
+	case slices.Contains(leastHolds, name):
 		a.Value = min(a.Value, b.Value)
+		return a
+	case slices.Contains(mostHolds, name):
+		a.Value = max(a.Value, b.Value)
 		return a
 	}
 	a.Value += b.Value

@@ -37,7 +37,8 @@ func TestFamiliesAreSummed(t *testing.T) {
 			}}},
 		},
 		{"gauges", []Family{gauge("weir_edge_conns", 2)}, []Family{gauge("weir_edge_conns", 5)}, []Family{gauge("weir_edge_conns", 7)}},
-		{"whether the link is up", []Family{gauge(linkUp, 1)}, []Family{gauge(linkUp, 0)}, []Family{gauge(linkUp, 0)}},
+		{"whether the link is up", []Family{gauge(leastHolds[0], 1)}, []Family{gauge(leastHolds[0], 0)}, []Family{gauge(leastHolds[0], 0)}},
+		{"how late the loops are", []Family{gauge(mostHolds[0], 1)}, []Family{gauge(mostHolds[0], 3)}, []Family{gauge(mostHolds[0], 3)}},
 		{
 			"histograms",
 			[]Family{latencies(3, 0.5, Bucket{0.1, 1}, Bucket{1, 3})},
