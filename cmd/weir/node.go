@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,16 +77,21 @@ func newNode(ctx context.Context, r role, cfg *config.Config, log *slog.Logger, 
 // own for milliseconds at a time: the bus and the API must not wait for it, so the system shares the CPUs.
 const besideLoops = 2
 
+// gcPercent is how much garbage there may be beside what lives, in percent: an edge makes little, and what
+// there was once while conns come and go stays in holes between those that live.
+const gcPercent = 50
+
 // makeRoom lets the rest of the process run while all loops do, unless the operator has said how many
-// threads there are to be.
+// threads there are to be; and keeps garbage down, likewise.
 func makeRoom(loops int, environ []string) {
-	for _, kv := range environ {
-		if strings.HasPrefix(kv, "GOMAXPROCS=") {
-			return
-		}
+	said := func(name string) bool {
+		return slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
 	}
-	if n := loops + besideLoops; n > runtime.GOMAXPROCS(0) {
+	if n := loops + besideLoops; n > runtime.GOMAXPROCS(0) && !said("GOMAXPROCS") {
 		runtime.GOMAXPROCS(n)
+	}
+	if !said("GOGC") {
+		debug.SetGCPercent(gcPercent)
 	}
 }
 

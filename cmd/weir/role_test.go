@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -44,15 +45,22 @@ func TestOneConfigurationServesEveryRole(t *testing.T) {
 }
 
 func TestRoomBesideTheLoops(t *testing.T) {
-	was := runtime.GOMAXPROCS(2)
+	was, percent := runtime.GOMAXPROCS(2), debug.SetGCPercent(77)
 	defer runtime.GOMAXPROCS(was)
-	makeRoom(2, []string{"GOMAXPROCS=2"})
+	defer debug.SetGCPercent(percent)
+	makeRoom(2, []string{"GOMAXPROCS=2", "GOGC=77"})
+	if now := debug.SetGCPercent(77); now != 77 {
+		t.Errorf("%d %% of garbage, against the operator's word", now)
+	}
 	if n := runtime.GOMAXPROCS(0); n != 2 {
 		t.Errorf("%d threads, against the operator's word", n)
 	}
 	makeRoom(2, nil)
 	if n := runtime.GOMAXPROCS(0); n != 2+besideLoops {
 		t.Errorf("%d threads beside 2 loops", n)
+	}
+	if now := debug.SetGCPercent(77); now != gcPercent {
+		t.Errorf("%d %% of garbage", now)
 	}
 	makeRoom(1, nil)
 	if n := runtime.GOMAXPROCS(0); n != 2+besideLoops {
