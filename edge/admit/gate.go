@@ -100,9 +100,7 @@ func (g *Gate) Admit(a netip.Addr, now uint64) (v Verdict, wait time.Duration) {
 	if g.maxConns == 0 && g.perPrefix.Interval == 0 {
 		return g.admitRate(now)
 	}
-	k := keyOf(a, g.bits4, g.bits6)
-	h := maphash.Comparable(g.seed, k)
-	s := &g.shards[h%shards]
+	k, s, h := g.shardOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := uint32(0)
@@ -136,13 +134,19 @@ func (g *Gate) Admit(a netip.Addr, now uint64) (v Verdict, wait time.Duration) {
 	return Admitted, 0
 }
 
+// shardOf is an address's key, where that is kept, and its hash.
+func (g *Gate) shardOf(a netip.Addr) (k key, s *shard, hash uint64) {
+	k = keyOf(a, g.bits4, g.bits6)
+	hash = maphash.Comparable(g.seed, k)
+	return k, &g.shards[hash%shards], hash
+}
+
 // Adopt counts a conn of an address that was admitted elsewhere. It may be one too many.
 func (g *Gate) Adopt(a netip.Addr) {
 	if g.maxConns == 0 {
 		return
 	}
-	k := keyOf(a, g.bits4, g.bits6)
-	s := &g.shards[maphash.Comparable(g.seed, k)%shards]
+	k, s, _ := g.shardOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[k]++
@@ -175,8 +179,7 @@ func (g *Gate) Release(a netip.Addr) {
 	if g.maxConns == 0 {
 		return
 	}
-	k := keyOf(a, g.bits4, g.bits6)
-	s := &g.shards[maphash.Comparable(g.seed, k)%shards]
+	k, s, _ := g.shardOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch held := s.conns[k]; held {

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -104,7 +103,7 @@ func (k *kept) add(m *Message) {
 func (h *Hub) Expect(ctx context.Context, topics []broker.Pattern) (failed int, err error) {
 	var mu sync.Mutex
 	eachOf(topics, func(t broker.Pattern) {
-		if e := h.expect(ctx, t); e != nil {
+		if _, e := h.open(ctx, t, &kept{}); e != nil {
 			mu.Lock()
 			defer mu.Unlock()
 			failed++
@@ -116,54 +115,15 @@ func (h *Hub) Expect(ctx context.Context, topics []broker.Pattern) (failed int, 
 	return failed, err
 }
 
-func (h *Hub) expect(ctx context.Context, t broker.Pattern) error {
-	e := &entry{name: t, opening: true}
-	h.mu.Lock()
-	if h.topics[t] != nil {
-		h.mu.Unlock()
-		return nil
-	}
-	h.topics[t] = e
-	if t.Wild() { // whose places mean nothing to another process
-		h.openPattern(e)
-	} else {
-		e.kept = &kept{}
-	}
-	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
-	defer cancel()
-	head, err := h.src.Subscribe(ctx, t)
-	if err != nil {
-		h.forget(t)
-		return fmt.Errorf("subscribe to %s: %w", t, err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.opening = false
-	if e.head.IsZero() {
-		e.head = head
-	}
-	if e.kept != nil && e.kept.floor.IsZero() {
-		e.kept.floor = head
-	}
-	return nil
-}
-
 // Reach reads the events of expected topics from positions on that lie before what was kept.
 func (h *Hub) Reach(ctx context.Context, from map[broker.Pattern]broker.Position) {
-	topics := make([]broker.Pattern, 0, len(from))
-	for t := range from {
-		topics = append(topics, t)
-	}
-	eachOf(topics, func(t broker.Pattern) { h.reach(ctx, t, from[t]) })
+	eachOf(slices.Collect(maps.Keys(from)), func(t broker.Pattern) { h.reach(ctx, t, from[t]) })
 }
 
 // reach leaves what is kept as it is if the broker does not have the events: each subscriber asks for
 // itself then, and is told.
 func (h *Hub) reach(ctx context.Context, t broker.Pattern, from broker.Position) {
-	h.mu.RLock()
-	e := h.topics[t]
-	h.mu.RUnlock()
+	e := h.entry(t)
 	if e == nil {
 		return
 	}

@@ -252,31 +252,10 @@ func (h *Hub) serveLane(ctx context.Context, lane <-chan interest) {
 // acquire adds a shard to a topic's entry and tells the shard where the topic stands. The
 // entry's lock orders that answer before the first event the shard is given.
 func (h *Hub) acquire(ctx context.Context, t broker.Pattern, s *Shard) {
-	h.mu.Lock()
-	e, known := h.topics[t]
-	if !known {
-		e = &entry{name: t, opening: true}
-		h.topics[t] = e
-		if t.Wild() {
-			h.openPattern(e)
-		}
-	}
-	h.mu.Unlock()
-	if !known {
-		ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
-		head, err := h.src.Subscribe(ctx, t)
-		cancel()
-		if err != nil {
-			h.forget(t)
-			s.push(item{topic: t, err: fmt.Errorf("subscribe to %s: %w", t, err)})
-			return
-		}
-		e.mu.Lock()
-		e.opening = false
-		if e.head.IsZero() {
-			e.head = head
-		}
-		e.mu.Unlock()
+	e, err := h.open(ctx, t, nil)
+	if err != nil {
+		s.push(item{topic: t, err: err})
+		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -288,11 +267,46 @@ func (h *Hub) acquire(ctx context.Context, t broker.Pattern, s *Shard) {
 	s.push(it)
 }
 
+// open makes a topic live on this node, if it is not. What comes from then on is kept in k, if that is
+// given and the topic was not open: not a pattern's, whose places mean nothing to another process.
+func (h *Hub) open(ctx context.Context, t broker.Pattern, k *kept) (*entry, error) {
+	h.mu.Lock()
+	e, known := h.topics[t]
+	if !known {
+		e = &entry{name: t, opening: true}
+		h.topics[t] = e
+		if t.Wild() {
+			h.openPattern(e)
+		} else {
+			e.kept = k
+		}
+	}
+	h.mu.Unlock()
+	if known {
+		return e, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
+	defer cancel()
+	head, err := h.src.Subscribe(ctx, t)
+	if err != nil {
+		h.forget(t)
+		return nil, fmt.Errorf("subscribe to %s: %w", t, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opening = false
+	if e.head.IsZero() {
+		e.head = head
+	}
+	if e.kept != nil && e.kept.floor.IsZero() {
+		e.kept.floor = head
+	}
+	return e, nil
+}
+
 // drop takes a shard off a topic's entry, and closes the topic if it was the last.
 func (h *Hub) drop(t broker.Pattern, s *Shard) {
-	h.mu.RLock()
-	e := h.topics[t]
-	h.mu.RUnlock()
+	e := h.entry(t)
 	if e == nil {
 		return
 	}
