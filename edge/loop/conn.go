@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"iter"
 	"math"
 	"time"
 
@@ -178,12 +179,23 @@ func (c *conn) others() []*hub.Sub {
 	return *c.more
 }
 
-func (c *conn) unsubscribe() {
-	for _, s := range c.others() {
-		c.loop.shard.Unsubscribe(s)
+// subs are all of them.
+func (c *conn) subs() iter.Seq[*hub.Sub] {
+	return func(yield func(*hub.Sub) bool) {
+		if c.sub == nil || !yield(c.sub) {
+			return
+		}
+		for _, s := range c.others() {
+			if !yield(s) {
+				return
+			}
+		}
 	}
-	if c.sub != nil {
-		c.loop.shard.Unsubscribe(c.sub)
+}
+
+func (c *conn) unsubscribe() {
+	for s := range c.subs() {
+		c.loop.shard.Unsubscribe(s)
 	}
 	c.sub, c.more = nil, nil
 }

@@ -62,8 +62,19 @@ func (s *Server) serveTakeovers(ctx context.Context, t *takeovers) {
 	}
 }
 
+// outcome is what came of a takeover.
+type outcome struct {
+	// Moved are the conns that went over, Left those that could not: each of them is told to
+	// connect again.
+	Moved, Left int
+	// LeftTLS are those of them whose TLS records are made in this process.
+	LeftTLS int
+	// Paused is for how long nobody served.
+	Paused time.Duration
+}
+
 // give is the giver's part.
-func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err error) {
+func (s *Server) give(ctx context.Context, p *handover.Peer) (t outcome, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
 	defer stop()
 	_ = p.SetDeadline(time.Now().Add(takeoverPatience))
@@ -83,10 +94,10 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 	given := s.freeze()
 	defer func() {
 		if err != nil {
-			if e := s.hooks.regain(); e != nil {
+			if e := s.hooks.Regain(); e != nil {
 				s.log.Error("not all that was given up for a takeover could be taken back", "err", e)
 			}
-			s.thaw(given)
+			s.takeBack(given)
 			s.acceptAgain(stopped)
 		}
 	}()
@@ -100,7 +111,7 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t Takeover, err er
 	for _, l := range s.allLoops() {
 		t.LeftTLS += int(l.stats.tlsProcess.Load())
 	}
-	if err := s.hooks.release(); err != nil {
+	if err := s.hooks.Release(); err != nil {
 		return t, err
 	}
 	if err := p.Send(msgAll, nil); err != nil {
@@ -163,7 +174,7 @@ func (s *Server) mayGive(theirs *hello) error {
 	if theirs.Version != takeoverVersion {
 		return fmt.Errorf("this weir hands over by version %d, the other takes over by %d: stop this one, and start the other without --takeover", takeoverVersion, theirs.Version)
 	}
-	return s.hooks.may()
+	return s.hooks.May()
 }
 
 // expect receives a message that must be of a kind.
@@ -192,15 +203,12 @@ type stoppedListener struct{ poller, fd int }
 
 // stopAccepting takes the listeners out of their loops' sight. Conns gather in their queues.
 func (s *Server) stopAccepting() (stopped []stoppedListener) {
-	for _, l := range s.allLoops() {
-		fds, err := listenersOf(l.poller)
-		if err != nil {
-			s.log.Error("listeners of an event loop not found", "err", err)
-		}
-		for _, fd := range fds {
-			unwatch(l.poller, fd)
-			stopped = append(stopped, stoppedListener{l.poller, fd})
-		}
+	err := s.eachListener(func(poller, fd int) {
+		unwatch(poller, fd)
+		stopped = append(stopped, stoppedListener{poller, fd})
+	})
+	if err != nil {
+		s.log.Error("listeners of an event loop not found", "err", err)
 	}
 	return stopped
 }
@@ -215,29 +223,26 @@ func (s *Server) acceptAgain(stopped []stoppedListener) {
 
 // gift is what one loop gives.
 type gift struct {
-	loop  *loop
 	conns []*conn
 	fds   []int
 	state []handed
 }
 
 // freeze stops all loops' sweeps and takes what can be moved out of their sight.
-func (s *Server) freeze() []*gift {
-	var given []*gift
+func (s *Server) freeze() map[*loop]gift {
+	given := map[*loop]gift{}
 	s.onEach(func(l *loop) {
 		g := l.give()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		given = append(given, g)
+		given[l] = g
 	})
 	return given
 }
 
 // give is freeze for one loop.
-func (l *loop) give() *gift {
-	l.frozen = true
-	l.shard.Freeze()
-	g := &gift{loop: l}
+func (l *loop) give() (g gift) {
+	l.freeze()
 	for _, c := range l.wheel.pick(l.conns, func(c *conn) bool { return c.state < stateClosing }) {
 		if c.tls.inProcess() {
 			continue // its record layer is here alone
@@ -267,42 +272,38 @@ func (g *gift) send(p *handover.Peer) error {
 	return nil
 }
 
-// thaw undoes freeze.
-func (s *Server) thaw(given []*gift) {
-	byLoop := map[*loop]*gift{}
-	for _, g := range given {
-		byLoop[g.loop] = g
-	}
+// takeBack undoes freeze.
+func (s *Server) takeBack(given map[*loop]gift) {
 	s.onEach(func(l *loop) {
-		if g := byLoop[l]; g != nil {
-			for i, c := range g.conns {
-				limitUnsent(g.fds[i], notSentLowatBytes)
-				if watch(l.poller, g.fds[i]) != nil {
-					c.abort(ReasonPeerGone)
-				}
+		for _, c := range given[l].conns {
+			limitUnsent(c.gc.Fd(), notSentLowatBytes)
+			if watch(l.poller, c.gc.Fd()) != nil {
+				c.abort(ReasonPeerGone)
 			}
 		}
-		l.frozen = false
-		l.shard.Thaw()
+		l.thaw()
 	})
 }
 
 // letGo closes our descriptors of what was given: the conns live on in the other process. What is
 // left goes on until it is drained.
-func (s *Server) letGo(given []*gift) {
-	byLoop := map[*loop]*gift{}
-	for _, g := range given {
-		byLoop[g.loop] = g
-	}
+func (s *Server) letGo(given map[*loop]gift) {
 	s.onEach(func(l *loop) {
-		if g := byLoop[l]; g != nil {
-			for _, c := range g.conns {
-				c.abort(ReasonHandedOver)
-			}
+		for _, c := range given[l].conns {
+			c.abort(ReasonHandedOver)
 		}
-		l.frozen = false
-		l.shard.Thaw()
+		l.thaw()
 	})
+}
+
+func (l *loop) freeze() {
+	l.frozen = true
+	l.shard.Freeze()
+}
+
+func (l *loop) thaw() {
+	l.frozen = false
+	l.shard.Thaw()
 }
 
 // onEach calls f on every loop, and waits for all.

@@ -60,16 +60,13 @@ func (c *conn) hand() handed {
 	if c.buffered() > 0 {
 		h.Carry = append(h.Carry, c.peek()...)
 	}
-	if c.sub != nil && c.state != stateOpening {
-		h.Places = append(h.Places, c.sub.Place())
-	}
 	if o := c.open; c.state == stateOpening {
 		h.Opening = &handedOpening{
 			Variant: o.variant, Stream: o.stream, Key: o.key, Origin: o.origin,
 			Extensions: o.deflate.answer, WindowBits: o.deflate.windowBits, Topics: o.topics, Since: o.since,
 		}
 	} else {
-		for _, s := range c.others() {
+		for s := range c.subs() {
 			h.Places = append(h.Places, s.Place())
 		}
 	}

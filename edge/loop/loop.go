@@ -128,9 +128,7 @@ func (l *loop) lookForRoom() {
 // onOpen takes in a new conn, or refuses it.
 func (l *loop) onOpen(gc gnet.Conn) *conn {
 	c := &conn{gc: gc, loop: l, state: stateHead, past: past{opened: l.wheel.now}}
-	gc.SetContext(c)
-	l.conns++
-	limitUnsent(gc.Fd(), notSentLowatBytes)
+	l.takeIn(c)
 	held := l.server.conns.Add(1)
 	if held > int64(l.cfg.MaxConns) || gc.Fd() >= l.server.maxFD {
 		l.refuse(c, ReasonRefusedFull, errFull)
@@ -143,6 +141,13 @@ func (l *loop) onOpen(gc gnet.Conn) *conn {
 		l.admit(c)
 	}
 	return c
+}
+
+// takeIn makes c one of the loop's.
+func (l *loop) takeIn(c *conn) {
+	c.gc.SetContext(c)
+	l.conns++
+	limitUnsent(c.gc.Fd(), notSentLowatBytes)
 }
 
 // notSentLowatBytes is the unsent data a socket may hold before the kernel takes no more (tcp(7)):

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -85,14 +86,20 @@ func listenersOf(poller int) (listeners []int, err error) {
 // Listeners are the descriptors of the sockets that the loops accept from. They stay the server's, which
 // is ready.
 func (s *Server) Listeners() (listeners []int, err error) {
+	err = s.eachListener(func(_, fd int) { listeners = append(listeners, fd) })
+	return listeners, err
+}
+
+// eachListener calls f for the listeners that it can find, with the epoll descriptors that watch them.
+func (s *Server) eachListener(f func(poller, fd int)) (err error) {
 	for _, l := range s.allLoops() {
-		fds, err := listenersOf(l.poller)
-		if err != nil {
-			return nil, err
+		fds, e := listenersOf(l.poller)
+		err = errors.Join(err, e)
+		for _, fd := range fds {
+			f(l.poller, fd)
 		}
-		listeners = append(listeners, fds...)
 	}
-	return listeners, nil
+	return err
 }
 
 // replace makes fd what other is, which is closed. Its poller does not watch it.

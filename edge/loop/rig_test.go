@@ -169,6 +169,14 @@ func (r *rig) run(from string) {
 	}
 }
 
+// successor is a rig that takes over from r, which serves takeovers at its path.
+func (r *rig) successor(cfg Config) *rig {
+	r.t.Helper()
+	next := &rig{t: r.t, src: r.src, offset: r.offset, before: r}
+	next.serve(cfg, hub.Config{}, r.srv.cfg.Takeover)
+	return next
+}
+
 func (r *rig) publish(topic broker.Topic, data string) { r.publishKey(topic, "", data) }
 
 func (r *rig) publishKey(topic broker.Topic, key, data string) {

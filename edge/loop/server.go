@@ -70,6 +70,7 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		stopped: make(chan struct{}),
 		loops:   make(map[gnet.EventLoop]*loop),
 	}
+	s.SetHooks(Hooks{})
 	if s.tls, err = newTLSDoor(s); err != nil {
 		return nil, err
 	}

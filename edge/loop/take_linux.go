@@ -84,8 +84,7 @@ func (s *Server) meet(p *predecessor) error {
 	if err != nil {
 		return s.refuseTake(p, "it does not say where it listens")
 	}
-	want, err := net.ResolveTCPAddr("tcp", s.cfg.Listen)
-	if err != nil || want.Port != 0 && (want.Port != addr.Port || !sameHost(want.IP, addr.IP)) {
+	if !names(s.cfg.Listen, addr) {
 		return s.refuseTake(p, fmt.Sprintf("it listens on %s, edge.listen is %s: set both alike", addr, s.cfg.Listen))
 	}
 	if limit := s.maxFD - 3*enrollAtOnce; p.hello.Conns > min(limit, s.cfg.MaxConns) {
@@ -108,7 +107,7 @@ func (s *Server) meetTLS(p *predecessor) error {
 	if err != nil {
 		return s.refuseTake(p, "it does not say where it serves TLS")
 	}
-	if want, err := net.ResolveTCPAddr("tcp", s.cfg.TLSListen); s.tls == nil || err != nil || want.Port != 0 && (want.Port != addr.Port || !sameHost(want.IP, addr.IP)) {
+	if s.tls == nil || !names(s.cfg.TLSListen, addr) {
 		return s.refuseTake(p, fmt.Sprintf("it serves TLS on %s, edge.tls_listen is %q: set both alike", addr, s.cfg.TLSListen))
 	}
 	ln, err := net.FileListener(f)
@@ -123,6 +122,13 @@ func (s *Server) meetTLS(p *predecessor) error {
 func (s *Server) refuseTake(p *predecessor, why string) error {
 	_ = p.peer.Send(msgRefused, refusal{why}) // it is told if it still listens
 	return errors.New(why)
+}
+
+// names reports whether an address, as a setting has it, is that at which a listener listens; of port 0
+// all are.
+func names(setting string, at *net.TCPAddr) bool {
+	want, err := net.ResolveTCPAddr("tcp", setting)
+	return err == nil && (want.Port == 0 || want.Port == at.Port && sameHost(want.IP, at.IP))
 }
 
 func sameHost(a, b net.IP) bool {
@@ -144,10 +150,7 @@ func (s *Server) take(ctx context.Context) error {
 	p := s.predecessor
 	defer p.close()
 	started := time.Now()
-	s.onEach(func(l *loop) {
-		l.frozen = true
-		l.shard.Freeze()
-	})
+	s.onEach((*loop).freeze)
 	stopped, err := s.placeListeners(p)
 	if err != nil {
 		return err
@@ -171,10 +174,7 @@ func (s *Server) take(ctx context.Context) error {
 	}
 	s.acceptAgain(stopped)
 	moved := s.enroll(ctx, arrived)
-	s.onEach(func(l *loop) {
-		l.frozen = false
-		l.shard.Thaw()
-	})
+	s.onEach((*loop).thaw)
 	s.log.Info("took over", "from", p.hello.PID, "conns", moved, "lost", len(arrived)-moved,
 		"paused", time.Since(frozen), "prepared_in", frozen.Sub(started))
 	_ = p.peer.Send(msgDone, nil) // it has let go already
@@ -190,10 +190,10 @@ func (s *Server) prepare(ctx context.Context, arrived []arrival) (err error) {
 	p := s.predecessor
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.hooks.release())
+			err = errors.Join(err, s.hooks.Release())
 		}
 	}()
-	if err := s.hooks.acquire(ctx); err != nil {
+	if err := s.hooks.Acquire(ctx); err != nil {
 		return err
 	}
 	if failed, err := s.hub.Expect(ctx, p.hello.Topics); failed > 0 {
@@ -332,11 +332,9 @@ func (s *Server) enroll(ctx context.Context, arrived []arrival) (moved int) {
 // onArrival takes in a conn from another process. Called by gnet on the loop.
 func (l *loop) onArrival(gc gnet.Conn, h *handed) {
 	c := &conn{gc: gc, loop: l}
-	gc.SetContext(c)
-	l.conns++
+	l.takeIn(c)
 	l.server.conns.Add(1)
 	l.stats.adopted.Add(1)
-	limitUnsent(gc.Fd(), notSentLowatBytes)
 	c.adopt(h)
 	c.goOn(h)
 }

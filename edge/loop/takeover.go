@@ -97,36 +97,19 @@ type Hooks struct {
 	Acquire func(context.Context) error
 }
 
-func (h *Hooks) may() error {
-	if h.May == nil {
-		return nil
-	}
-	return h.May()
-}
-
-func (h *Hooks) release() error {
-	if h.Release == nil {
-		return nil
-	}
-	return h.Release()
-}
-
-func (h *Hooks) regain() error {
-	if h.Regain == nil {
-		return nil
-	}
-	return h.Regain()
-}
-
-func (h *Hooks) acquire(ctx context.Context) error {
-	if h.Acquire == nil {
-		return nil
-	}
-	return h.Acquire(ctx)
-}
-
 // SetHooks is called before Run and TakeOver.
-func (s *Server) SetHooks(h Hooks) { s.hooks = h }
+func (s *Server) SetHooks(h Hooks) {
+	nothing := func() error { return nil }
+	for _, f := range []*func() error{&h.May, &h.Release, &h.Regain} {
+		if *f == nil {
+			*f = nothing
+		}
+	}
+	if h.Acquire == nil {
+		h.Acquire = func(context.Context) error { return nil }
+	}
+	s.hooks = h
+}
 
 // hello is what each end says first.
 type hello struct {
@@ -142,14 +125,3 @@ type hello struct {
 
 // refusal says why it comes to nothing.
 type refusal struct{ Why string }
-
-// Takeover is what came of one.
-type Takeover struct {
-	// Moved are the conns that went over, Left those that could not: each of them is told to
-	// connect again.
-	Moved, Left int
-	// LeftTLS are those of them whose TLS records are made in this process.
-	LeftTLS int
-	// Paused is for how long nobody served.
-	Paused time.Duration
-}

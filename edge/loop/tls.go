@@ -337,15 +337,12 @@ func (l *loop) onTLSArrival(gc gnet.Conn, a *tlsArrival) {
 	if r := a.session.Records; r != nil {
 		c.tls = &records{layer: r}
 	}
-	gc.SetContext(c)
-	gc.SetSafeContext(nil)
-	l.conns++
+	l.takeIn(c)
 	l.countTLS(c, 1)
 	if a.proxied {
 		l.proxied[c] = a.client
 		c.aside |= asideClient
 	}
-	limitUnsent(gc.Fd(), notSentLowatBytes)
 	if gc.Fd() >= l.server.maxFD {
 		l.refuse(c, ReasonRefusedFull, errFull)
 		return

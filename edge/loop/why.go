@@ -160,10 +160,7 @@ func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
 		if i, ok := tcpInfo(c.gc.Fd()); ok {
 			r.TCP = &i
 		}
-		if c.sub != nil {
-			r.Topics = append(r.Topics, string(c.sub.Topic()))
-		}
-		for _, s := range c.others() {
+		for s := range c.subs() {
 			r.Topics = append(r.Topics, string(s.Topic()))
 		}
 		if c.reasoned {

@@ -17,14 +17,6 @@ import (
 	"weir/edge/hub"
 )
 
-// successor is a rig that takes over from r, which serves takeovers at its path.
-func (r *rig) successor(cfg Config) *rig {
-	r.t.Helper()
-	next := &rig{t: r.t, src: r.src, offset: r.offset, before: r}
-	next.serve(cfg, hub.Config{}, r.srv.cfg.Takeover)
-	return next
-}
-
 // giver is a rig that can be taken over from.
 func giver(t *testing.T, cfg Config) *rig {
 	t.Helper()
