@@ -333,6 +333,7 @@ func (s *Server) enroll(ctx context.Context, arrived []arrival) (moved int) {
 func (l *loop) onArrival(gc gnet.Conn, h *handed) {
 	c := &conn{gc: gc, loop: l}
 	l.takeIn(c)
+	gc.SetSafeContext(nil) // which is h still, and with it all that arrived
 	l.server.conns.Add(1)
 	l.stats.adopted.Add(1)
 	c.adopt(h)

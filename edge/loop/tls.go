@@ -338,6 +338,7 @@ func (l *loop) onTLSArrival(gc gnet.Conn, a *tlsArrival) {
 		c.tls = &records{layer: r}
 	}
 	l.takeIn(c)
+	gc.SetSafeContext(nil) // which is a still
 	l.countTLS(c, 1)
 	if a.proxied {
 		l.proxied[c] = a.client
