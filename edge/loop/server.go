@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"weir/edge/admit"
@@ -33,6 +32,7 @@ type Server struct {
 	ready   chan struct{}
 	gone    chan struct{} // closed when another process has taken over
 	addr    atomic.Pointer[net.TCPAddr]
+	claimed *Held // the address, until the loops listen
 
 	predecessor *predecessor // nil: none
 	hooks       Hooks
@@ -85,6 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer s.release()
 	if s.tls != nil {
 		if err := s.tls.listen(); err != nil {
 			return err
@@ -110,6 +111,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-ended:
 		return fmt.Errorf("serve %s: %w", s.Addr(), orStopped(err))
 	}
+	s.release()
 	s.kickOff()
 	if s.predecessor != nil {
 		if err := s.take(ctx); err != nil {
@@ -179,22 +181,23 @@ func orStopped(err error) error {
 	return err
 }
 
-// claim finds the address to serve: with SO_REUSEPORT, as the loops listen, a second edge on
-// the same port would go unnoticed, and port 0 would be another one for each loop.
-func (s *Server) claim() (*net.TCPAddr, error) {
-	ln, err := net.Listen("tcp", s.cfg.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, inUse("edge.listen", s.cfg.Listen, err)
+// claim takes the address to serve: with SO_REUSEPORT, as the loops listen, a second edge on the same port
+// would go unnoticed, and port 0 would be another one for each loop. It is held until they listen.
+func (s *Server) claim() (addr *net.TCPAddr, err error) {
+	if s.claimed, err = Hold("edge.listen", s.cfg.Listen); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, notOurs("edge.listen", s.cfg.Listen, err)
-	}
-	addr, ok := ln.Addr().(*net.TCPAddr)
-	if err := ln.Close(); err != nil || !ok {
-		return nil, fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
-	}
+	addr = s.claimed.Addr()
 	s.addr.Store(addr)
 	return addr, nil
+}
+
+// release ends that.
+func (s *Server) release() {
+	if s.claimed != nil {
+		s.claimed.Close()
+		s.claimed = nil
+	}
 }
 
 func inUse(setting, listen string, err error) error {

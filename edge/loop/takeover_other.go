@@ -38,17 +38,3 @@ func pollerOf(int) (int, error) { return -1, nil }
 
 // Listeners fails.
 func (*Server) Listeners() ([]int, error) { return nil, errors.ErrUnsupported }
-
-// Held is not there.
-type Held struct{}
-
-// Hold fails.
-func Hold(string, string) (*Held, error) {
-	return nil, fmt.Errorf("share a port: it needs Linux: %w", errors.ErrUnsupported)
-}
-
-// Addr is nil.
-func (*Held) Addr() *net.TCPAddr { return nil }
-
-// Close does nothing.
-func (*Held) Close() {}
