@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 )
 
@@ -120,12 +119,7 @@ func RunFairness(ctx context.Context, cfg FairnessConfig, progress io.Writer) (*
 	// What measures is to have a CPU when it wants one: the wait for that is not the server's.
 	f.result.MeasuredFirst = goFirst(append(pids(f.small.workers), os.Getpid()))
 	for rep := range cfg.Reps {
-		// Which comes first changes: what an earlier turn left behind is then in both.
-		turns := []func(context.Context) error{f.alone, f.busy}
-		if rep%2 == 1 {
-			slices.Reverse(turns)
-		}
-		for _, turn := range turns {
+		for _, turn := range rotated([]func(context.Context) error{f.alone, f.busy}, rep) {
 			if err := turn(ctx); err != nil {
 				return nil, err
 			}

@@ -93,10 +93,11 @@ func inTurns(ctx context.Context, names []string, reps int, measure func(s *serv
 	return s.floorIs, nil
 }
 
-// rotated is the order of a repetition: each comes first in turn.
-func rotated(names []string, rep int) []string {
-	n := rep % len(names)
-	return slices.Concat(names[n:], names[:n])
+// rotated is the order of a repetition: each comes first in turn, so that what an earlier one left
+// behind is in all.
+func rotated[T any](all []T, rep int) []T {
+	n := rep % len(all)
+	return slices.Concat(all[n:], all[:n])
 }
 
 // maxConnsEnv lets a weir take so many conns, beyond what it leaves of the descriptor limit by itself.

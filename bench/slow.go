@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"time"
 )
@@ -102,12 +101,8 @@ func RunSlow(ctx context.Context, cfg SlowConfig, progress io.Writer) (*SlowResu
 	r := &SlowResult{Host: ReadHostCard(), Conns: cfg.Conns, Stalled: cfg.Stalled}
 	var ratios []float64
 	for rep := range cfg.Reps {
-		// Which comes first changes: what an earlier turn left behind is then in both.
 		turns := []func(context.Context, SlowConfig, *SlowResult) error{f.turnWithout, f.turnWith}
-		if rep%2 == 1 {
-			slices.Reverse(turns)
-		}
-		for _, turn := range turns {
+		for _, turn := range rotated(turns, rep) {
 			if err := turn(ctx, cfg, r); err != nil {
 				return nil, err
 			}
