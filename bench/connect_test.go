@@ -3,6 +3,8 @@ package bench
 import (
 	"strings"
 	"testing"
+
+	"weir/internal/golden"
 )
 
 func TestConnectConfigSaysAllThatIsWrong(t *testing.T) {
@@ -49,7 +51,7 @@ func TestConnectBarsAndTable(t *testing.T) {
 	if err := r.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	goldenFile(t, "testdata/connecttable.txt", out.String())
+	golden.Check(t, "testdata/connecttable.txt", out.String())
 	if b := r.Bars; len(b) != 2 || !b[0].Met || b[0].Figure != 36000 || b[1].Met || strings.Contains(b[0].Note, "limit") || !strings.Contains(b[1].Note, "the load generator is the limit: the floor has 30000") {
 		t.Errorf("%+v", b)
 	}

@@ -1,31 +1,14 @@
 package bench
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/bench/load"
+	"weir/internal/golden"
 )
-
-// goldenFile holds text to the file, which -update writes.
-func goldenFile(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is not what is there now: run go test ./bench -update and read the difference; got\n%s", path, got)
-	}
-}
 
 func TestFanoutConfigSaysAllThatIsWrong(t *testing.T) {
 	if err := (FanoutConfig{}).Validate(); err != nil {
@@ -158,7 +141,7 @@ func TestFanoutTable(t *testing.T) {
 	if err := r.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	goldenFile(t, "testdata/fanouttable.txt", out.String())
+	golden.Check(t, "testdata/fanouttable.txt", out.String())
 }
 
 func TestOnlyWhatWeirLosesIsLost(t *testing.T) {

@@ -1,16 +1,14 @@
 package bench
 
 import (
-	"flag"
 	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/bpf/flood"
+	"weir/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestFloodConfigIsHeldToItsRanges(t *testing.T) {
 	for _, tt := range []struct {
@@ -81,7 +79,7 @@ func TestFloodTableShowsRatiosToTheBaselineAndTopReasons(t *testing.T) {
 	if err := (&FloodResult{Rows: rows}).Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	goldenFile(t, "testdata/floodtable.txt", b.String())
+	golden.Check(t, "testdata/floodtable.txt", b.String())
 }
 
 func TestRatioToNothingIsZero(t *testing.T) {

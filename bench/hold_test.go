@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/internal/golden"
 )
 
 func TestHoldConfigSaysAllThatIsWrong(t *testing.T) {
@@ -54,7 +56,7 @@ func TestHoldBarsAndTable(t *testing.T) {
 		if err := r.Print(&out); err != nil {
 			t.Fatal(err)
 		}
-		goldenFile(t, "testdata/holdtable.txt", out.String())
+		golden.Check(t, "testdata/holdtable.txt", out.String())
 	}
 }
 

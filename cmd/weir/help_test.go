@@ -3,37 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
 
-	dto "github.com/prometheus/client_model/go"
-
 	"weir/cmd/weir/config"
+	"weir/internal/golden"
+
+	dto "github.com/prometheus/client_model/go"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is not what is there now: run go test ./cmd/weir -update and read the difference; got\n%s", path, got)
-	}
-}
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	for _, command := range []string{"", "serve", "broker", "edge", "publish", "subscribe", "why", "quota show", "quota top", "quota explain", "quota events", "quota set", "quota allow", "quota deny", "quota class", "quota unlist", "quota apply", "quota confirm", "quota unpin", "demo", "doctor", "version", "bench fanout", "bench hold", "bench connect", "bench slow", "bench fairness", "bench flood", "bench xdp"} {
@@ -46,7 +27,7 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 			t.Errorf("%s: no example in\n%s", command, &out)
 		}
 		name := strings.ReplaceAll("weir "+command, " ", "_")
-		golden(t, filepath.Join("testdata", strings.TrimSuffix(name, "_")+".txt"), out.String())
+		golden.Check(t, filepath.Join("testdata", strings.TrimSuffix(name, "_")+".txt"), out.String())
 	}
 }
 
@@ -79,7 +60,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), labels(f), f.GetHelp())
 		}
 	}
-	golden(t, "../../docs/METRICS.md", b.String())
+	golden.Check(t, "../../docs/METRICS.md", b.String())
 }
 
 // labels are a family's, with their values.

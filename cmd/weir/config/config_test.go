@@ -1,31 +1,13 @@
 package config
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"weir/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
-	}
-}
 
 const mistakes = `edge:
   max_pendng: 1MiB
@@ -56,7 +38,7 @@ func TestAllMistakesAreReportedWithLineAndRemedy(t *testing.T) {
 	if err == nil {
 		t.Fatal("it is taken")
 	}
-	golden(t, "mistakes.txt", err.Error()+"\n")
+	golden.Check(t, filepath.Join("testdata", "mistakes.txt"), err.Error()+"\n")
 }
 
 func TestNotYAML(t *testing.T) {
@@ -70,7 +52,7 @@ func TestEveryKeyIsPrintedAndReadBack(t *testing.T) {
 	c.Edge.MaxConns = 1000 // it follows from the host otherwise
 	c.Edge.Loops = 2
 	printed := c.Print()
-	golden(t, "default.yaml", printed)
+	golden.Check(t, filepath.Join("testdata", "default.yaml"), printed)
 	back, err := Parse("printed", []byte(printed))
 	if err != nil {
 		t.Fatal(err)

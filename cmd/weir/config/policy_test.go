@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"weir/bpf/xdp"
+	"weir/internal/golden"
 	"weir/ratelimit/kernel"
 )
 
@@ -48,7 +49,7 @@ func TestPolicyIsReadAndPrintedBack(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	printed := PrintPolicy(p)
-	golden(t, "policy.yaml", printed)
+	golden.Check(t, filepath.Join("testdata", "policy.yaml"), printed)
 	again, _, err := ParsePolicy("printed", []byte(printed))
 	if err != nil || PrintPolicy(again) != printed {
 		t.Errorf("read back as\n%s, %v", PrintPolicy(again), err)
@@ -83,7 +84,7 @@ func TestMistakesInAPolicyAreReportedWithLineAndRemedy(t *testing.T) {
 	if err == nil {
 		t.Fatal("it is taken")
 	}
-	golden(t, "policy_mistakes.txt", err.Error()+"\n")
+	golden.Check(t, filepath.Join("testdata", "policy_mistakes.txt"), err.Error()+"\n")
 }
 
 func TestPolicyOutOfRangeIsRefused(t *testing.T) {
