@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,46 +35,12 @@ func chaos(t *testing.T, edges int) {
 	for _, e := range p.edges {
 		at = append(at, e.edge)
 	}
-	topic := func(i int) string { return fmt.Sprintf("chaos.%d", i%chaosTopics) }
-	clients := make([]*resumer, chaosClients)
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	for i := range clients {
-		clients[i] = newResumer(at, topic(i), topic(i+7))
-		wg.Go(func() { clients[i].run(ctx) })
-	}
-	awaitAll(t, clients, "its places", func(r *resumer) string {
-		if !r.placed() {
-			return "not subscribed"
-		}
-		return ""
-	})
-
-	publishing, stop := context.WithCancel(ctx)
-	published := make([]uint64, chaosTopics)
-	var publishers sync.WaitGroup
-	for i := range published {
-		publishers.Go(func() { published[i] = publishUntil(publishing, t, p.admins(), topic(i)) })
-	}
+	c := startCrowd(t, at, chaosClients, p.admins())
 	p.disturb()
-	stop()
-	publishers.Wait()
-
-	want := map[string]uint64{}
-	var events uint64
-	for i, n := range published {
-		want[topic(i)] = n
-		events += n
-	}
-	awaitAll(t, clients, "all events", func(r *resumer) string { return r.lacks(want) })
+	events := c.check()
 	resumes := 0
-	for i, r := range clients {
+	for _, r := range c.clients {
 		resumes += r.resumes
-		for _, w := range r.wrong {
-			t.Errorf("client %d: %s", i, w)
-		}
 	}
 	if resumes < chaosClients || events < 10*chaosTopics {
 		t.Errorf("%d resumes and %d events prove little", resumes, events)

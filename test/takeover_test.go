@@ -1,12 +1,10 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -52,28 +50,7 @@ func TestE2ETakeoverTenTimesUnderLoad(t *testing.T) {
 
 func takeOvers(t *testing.T, at *process, clients, takeovers int) {
 	t.Helper()
-	topic := func(i int) string { return fmt.Sprintf("take.%d", i%chaosTopics) }
-	all := make([]*resumer, clients)
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	for i := range all {
-		all[i] = newResumer([]string{at.edge}, topic(i), topic(i+7))
-		wg.Go(func() { all[i].run(ctx) })
-	}
-	awaitAll(t, all, "its places", func(r *resumer) string {
-		if !r.placed() {
-			return "not subscribed"
-		}
-		return ""
-	})
-	publishing, stop := context.WithCancel(ctx)
-	published := make([]uint64, chaosTopics)
-	var publishers sync.WaitGroup
-	for i := range published {
-		publishers.Go(func() { published[i] = publishUntil(publishing, t, []string{at.admin}, topic(i)) })
-	}
+	c := startCrowd(t, []string{at.edge}, clients, []string{at.admin})
 	first := at.cmd.Args[1:]
 	for range takeovers {
 		next := &process{tb: t, edge: at.edge, admin: at.admin, cmd: exec.Command(binary(t), append(slices.Clone(first), "--takeover")...)}
@@ -81,19 +58,8 @@ func takeOvers(t *testing.T, at *process, clients, takeovers int) {
 		at.takeOver(next)
 		at = next
 	}
-	stop()
-	publishers.Wait()
-	want := map[string]uint64{}
-	var events uint64
-	for i, n := range published {
-		want[topic(i)] = n
-		events += n
-	}
-	awaitAll(t, all, "all events", func(r *resumer) string { return r.lacks(want) })
-	for i, r := range all {
-		for _, w := range r.wrong {
-			t.Errorf("client %d: %s", i, w)
-		}
+	events := c.check()
+	for i, r := range c.clients {
 		if r.resumes > 0 {
 			t.Errorf("client %d was closed %d times", i, r.resumes)
 		}
