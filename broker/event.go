@@ -32,3 +32,6 @@ type Recovery struct {
 	// excluded.
 	Recovered bool
 }
+
+// Wanted says whether the events of a topic are wanted, and past which offset.
+type Wanted func(Topic) (past uint64, ok bool)

@@ -62,3 +62,6 @@ func ParsePosition(s string) (Position, error) {
 	}
 	return Position{Epoch: e, Offset: o}, nil
 }
+
+// Heads is a position in each shard: that of its newest event, zero in one without any.
+type Heads [Shards]Position

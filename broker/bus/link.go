@@ -29,6 +29,7 @@ type Link struct {
 	lost   chan struct{} // one token when the reader fell behind
 	closed chan struct{}
 	once   sync.Once
+	marks  marks
 
 	interest interest
 	// tick is how often the interest is looked at, retireAfter how long what another subscription
@@ -36,7 +37,8 @@ type Link struct {
 	tick, retireAfter time.Duration
 }
 
-// sessionBegins is put between the messages of one session and those of the next.
+// sessionBegins is put between the messages of one session and those of the next. It and a mark of
+// [Link.Settle] have no subject.
 var sessionBegins = &nats.Msg{}
 
 // NewLink opens a link. Close ends it.
@@ -118,7 +120,7 @@ func (l *Link) Remove(p broker.Pattern) { l.interest.remove(p) }
 // interest meanwhile: events with what has come, in order, at most 256 at once; lost when some may be
 // missing. The batch's array is lent, the events are not.
 //
-// With each session lost is called before its first event is handed on. An event of a topic whose shard
+// With each session but the first lost is called before its first event is handed on. An event of a topic whose shard
 // was not read by its own session is dropped: it was stored before lost's repair reads its topic. For one
 // that a pattern stands for the shard is read.
 func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func()) error {
@@ -138,14 +140,19 @@ func (l *Link) Run(ctx context.Context, events func([]*broker.Event), lost func(
 		case <-l.lost:
 			lost()
 		case m := <-l.msgs:
-			var next bool
-			if batch, next = l.gather(batch[:0], m, session); len(batch) > 0 {
+			var mark *nats.Msg
+			if batch, mark = l.gather(batch[:0], m, session); len(batch) > 0 {
 				events(batch)
 				clear(batch)
 			}
-			if next {
-				session++
-				lost()
+			switch mark {
+			case nil:
+			case sessionBegins:
+				if session++; session > 1 {
+					lost()
+				}
+			default:
+				l.marks.pass(mark)
 			}
 		}
 	}
@@ -164,11 +171,11 @@ func (l *Link) runInterest(ctx context.Context) {
 	}
 }
 
-// gather adds m and what else is there and wanted, up to where the next session begins.
-func (l *Link) gather(batch []*broker.Event, m *nats.Msg, session uint64) (_ []*broker.Event, next bool) {
+// gather adds m and what else is there and wanted, up to the next mark, if there is one.
+func (l *Link) gather(batch []*broker.Event, m *nats.Msg, session uint64) (_ []*broker.Event, mark *nats.Msg) {
 	for {
-		if m == sessionBegins {
-			return batch, true
+		if m.Subject == "" {
+			return batch, m
 		}
 		if !l.interest.wants(m.Subject) {
 			l.bus.counts.unwanted.Add(1)
@@ -176,12 +183,12 @@ func (l *Link) gather(batch []*broker.Event, m *nats.Msg, session uint64) (_ []*
 			batch = append(batch, ev)
 		}
 		if len(batch) == linkBatch {
-			return batch, false
+			return batch, nil
 		}
 		select {
 		case m = <-l.msgs:
 		default:
-			return batch, false
+			return batch, nil
 		}
 	}
 }

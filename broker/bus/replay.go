@@ -11,8 +11,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// replayBatch is how many events one direct get asks for.
-const replayBatch = 256
+// replayBatch is how many events one direct get asks for, directGet the subject for it.
+const (
+	replayBatch = 256
+	directGet   = "$JS.API.DIRECT.GET."
+)
 
 // Head is a position of t after which everything is new: its shard's last sequence.
 func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error) {
@@ -33,13 +36,13 @@ func (l *Link) Head(ctx context.Context, t broker.Topic) (broker.Position, error
 }
 
 // Heads are such positions in all shards, zero in one that does not exist yet.
-func (l *Link) Heads(ctx context.Context) (*[broker.Shards]broker.Position, error) {
+func (l *Link) Heads(ctx context.Context) (*broker.Heads, error) {
 	ctx, done, err := l.client.call(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read heads of shards: %w", err)
 	}
 	defer done()
-	heads := new([broker.Shards]broker.Position)
+	heads := new(broker.Heads)
 	streams := l.client.js.ListStreams(ctx)
 	for info := range streams.Info() {
 		n, ok := shardOfStream(info.Config.Name)
@@ -85,7 +88,7 @@ func (l *Link) Replay(ctx context.Context, t broker.Topic, after broker.Position
 	if after.Epoch != st.epoch || after.Offset > head.Offset {
 		return broker.Recovery{Head: head}, nil
 	}
-	events, err := l.read(ctx, st, t, after.Offset+1, limit+1)
+	events, err := l.read(ctx, st, storeSubject(t), after.Offset+1, limit+1)
 	if err != nil {
 		return broker.Recovery{}, err
 	}
@@ -115,21 +118,21 @@ func (l *Link) isWhole(ctx context.Context, st *shardState, t broker.Topic, afte
 	if info.State.FirstSeq <= after+1 && int64(info.State.Subjects[subject]) < st.fewest { //nolint:gosec // bounded by HistoryEvents
 		return true, nil
 	}
-	oldest, err := l.read(ctx, st, t, 1, 1)
+	oldest, err := l.read(ctx, st, subject, 1, 1)
 	if err != nil {
 		return false, err
 	}
 	return len(oldest) > 0 && oldest[0].Position.Offset <= after, nil
 }
 
-// read gets at most limit events of t from a sequence on, by batched direct gets (NATS
+// read gets at most limit events of a subject from a sequence on, by batched direct gets (NATS
 // ADR-31).
-func (l *Link) read(ctx context.Context, st *shardState, t broker.Topic, from uint64, limit int) ([]*broker.Event, error) {
+func (l *Link) read(ctx context.Context, st *shardState, subject string, from uint64, limit int) ([]*broker.Event, error) {
 	var events []*broker.Event
 	for len(events) < limit {
-		part, err := l.readBatch(ctx, st, t, from, min(replayBatch, limit-len(events)))
+		part, err := l.readBatch(ctx, st, subject, from, min(replayBatch, limit-len(events)))
 		if err != nil {
-			return nil, fmt.Errorf("read events of %s: %w: %w", t, broker.ErrUnavailable, err)
+			return nil, fmt.Errorf("read events of %s: %w: %w", subject, broker.ErrUnavailable, err)
 		}
 		if len(part) == 0 {
 			break
@@ -140,8 +143,8 @@ func (l *Link) read(ctx context.Context, st *shardState, t broker.Topic, from ui
 	return events, nil
 }
 
-func (l *Link) readBatch(ctx context.Context, st *shardState, t broker.Topic, from uint64, batch int) ([]*broker.Event, error) {
-	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": storeSubject(t), "batch": batch})
+func (l *Link) readBatch(ctx context.Context, st *shardState, subject string, from uint64, batch int) ([]*broker.Event, error) {
+	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": subject, "batch": batch})
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +154,7 @@ func (l *Link) readBatch(ctx context.Context, st *shardState, t broker.Topic, fr
 		return nil, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it ends with the conn at the latest
-	stream := fmt.Sprintf("%s%d", streamPrefix, t.Shard())
-	if err := l.client.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, request); err != nil {
+	if err := l.client.nc.PublishRequest(directGet+st.name, inbox, request); err != nil {
 		return nil, err
 	}
 	var events []*broker.Event
@@ -169,7 +171,9 @@ func (l *Link) readBatch(ctx context.Context, st *shardState, t broker.Topic, fr
 			return nil, fmt.Errorf("the stream answered %s %s", status, m.Header.Get("Description"))
 		}
 		// Prev stays 0: the header for it counts within the batch here.
-		if ev := newEvent(t, st.epoch, m); ev != nil {
+		if _, t, ok := topicOf(m.Header.Get("Nats-Subject"), storePrefix); !ok {
+			return nil, fmt.Errorf("the stream has an event of %q, which is no topic", m.Header.Get("Nats-Subject"))
+		} else if ev := newEvent(t, st.epoch, m); ev != nil {
 			events = append(events, ev)
 		}
 	}

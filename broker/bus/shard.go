@@ -29,6 +29,8 @@ const (
 	metaFewest = "weir.history_fewest"
 )
 
+func streamName(n int) string { return streamPrefix + strconv.Itoa(n) }
+
 func storeSubject(t broker.Topic) string {
 	return storePrefix + strconv.Itoa(t.Shard()) + "." + string(t)
 }
@@ -62,6 +64,7 @@ type shard struct {
 
 // shardState is what holds as long as the session by which it was read.
 type shardState struct {
+	name   string
 	stream jetstream.Stream
 	epoch  broker.Epoch
 	// fewest is the least HistoryEvents this stream was ever kept at: see Link.Replay.
@@ -71,7 +74,10 @@ type shardState struct {
 
 // shardOf is the shard of a topic, made if this is its first use.
 func (c *client) shardOf(ctx context.Context, t broker.Topic) (*shardState, error) {
-	n := t.Shard()
+	return c.openShard(ctx, t.Shard())
+}
+
+func (c *client) openShard(ctx context.Context, n int) (*shardState, error) {
 	session, err := c.up()
 	if err != nil {
 		return nil, fmt.Errorf("open shard %d: %w", n, err)
@@ -111,11 +117,11 @@ func (c *client) known(n int, session uint64) *shardState {
 
 // readShard reads a shard from its stream.
 func (c *client) readShard(ctx context.Context, n int) (*shardState, error) {
-	stream, err := c.js.Stream(ctx, streamPrefix+strconv.Itoa(n))
+	stream, err := c.js.Stream(ctx, streamName(n))
 	if err != nil {
 		return nil, err
 	}
-	st := &shardState{stream: stream}
+	st := &shardState{name: streamName(n), stream: stream}
 	info := stream.CachedInfo()
 	if st.epoch, err = broker.ParseEpoch(info.Config.Metadata[metaEpoch]); err != nil {
 		return nil, fmt.Errorf("stream %s was not made by weir: %w", info.Config.Name, err)
@@ -145,7 +151,7 @@ func (b *Bus) makeShard(ctx context.Context, c *client, n int) error {
 func (b *Bus) makeStream(ctx context.Context, n int) error {
 	number := strconv.Itoa(n)
 	cfg := jetstream.StreamConfig{
-		Name:              streamPrefix + number,
+		Name:              streamName(n),
 		Subjects:          []string{storePrefix + number + ".>"},
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,

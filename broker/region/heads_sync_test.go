@@ -15,11 +15,11 @@ func TestHeadsAreReadOnceForThePatternsThatOpenMeanwhile(t *testing.T) {
 		r := headsReader{turn: make(chan struct{}, 1)}
 		release := make(chan struct{})
 		calls := uint64(0) // one at a time
-		get := func(context.Context) (*Heads, error) {
+		get := func(context.Context) (*broker.Heads, error) {
 			calls++
 			at := calls
 			<-release
-			return &Heads{{Offset: at}}, nil
+			return &broker.Heads{{Offset: at}}, nil
 		}
 		var wg sync.WaitGroup
 		open := func(want uint64) {
@@ -53,7 +53,7 @@ func TestHeadsAreReadOnceForThePatternsThatOpenMeanwhile(t *testing.T) {
 
 func TestHeadsOfACancelledCallAreReadByTheNext(t *testing.T) {
 	r := headsReader{turn: make(chan struct{}, 1)}
-	get := func(context.Context) (*Heads, error) { return &Heads{}, nil }
+	get := func(context.Context) (*broker.Heads, error) { return &broker.Heads{}, nil }
 	r.turn <- struct{}{} // another reads
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -48,14 +48,15 @@ type Source interface {
 	// Head is a position of t after which everything is new.
 	Head(ctx context.Context, t broker.Topic) (broker.Position, error)
 	// Heads are such positions for the topics of each shard; zero for a shard that has no event.
-	Heads(ctx context.Context) (*Heads, error)
+	Heads(ctx context.Context) (*broker.Heads, error)
+	// Settle returns when all that was stored up to heads, and is live, has come to Run.
+	Settle(ctx context.Context, heads *broker.Heads) error
+	// ReadShard gives events of a shard between two positions, see [Node.ReadShard].
+	ReadShard(ctx context.Context, shard int, after, last broker.Position, wanted broker.Wanted) (events []*broker.Event, whole bool, err error)
 	// Replay gives the events after a position, exactly, at most limit of them and More if there
 	// are others, or Recovered=false.
 	Replay(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
 }
-
-// Heads is a position in each shard.
-type Heads = [broker.Shards]broker.Position
 
 // Sink takes what a node hands on, one call at a time, each topic's events in order.
 type Sink interface {

@@ -69,14 +69,20 @@ func (s *stream) Head(_ context.Context, t broker.Topic) (broker.Position, error
 	return at, nil
 }
 
-func (s *stream) Heads(context.Context) (*Heads, error) {
+func (s *stream) Heads(context.Context) (*broker.Heads, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	heads := new(Heads)
+	heads := new(broker.Heads)
 	for i := range heads {
 		heads[i] = broker.Position{Epoch: s.epoch, Offset: s.newest()}
 	}
 	return heads, nil
+}
+
+func (s *stream) Settle(context.Context, *broker.Heads) error { return nil }
+
+func (s *stream) ReadShard(context.Context, int, broker.Position, broker.Position, broker.Wanted) ([]*broker.Event, bool, error) {
+	return nil, true, nil
 }
 
 // newest is the offset of the newest event. s.mu is held.

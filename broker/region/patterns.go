@@ -21,13 +21,13 @@ type patterns struct {
 	// seen are the topics known through patterns alone, those quiet the longest first.
 	seen list.List
 	// forgotten is, in each shard, the furthest that one of them was when it was forgotten.
-	forgotten Heads
+	forgotten broker.Heads
 }
 
 // pattern is one that is subscribed to.
 type pattern struct {
 	// heads are where the shards were when it opened.
-	heads *Heads
+	heads *broker.Heads
 }
 
 // headsReader reads where all shards are, which takes a while, once for all patterns that open
@@ -41,12 +41,12 @@ type headsReader struct {
 
 type headsCall struct {
 	done  chan struct{}
-	heads *Heads
+	heads *broker.Heads
 	err   error
 }
 
 // read is what a call of get gave that began after this one.
-func (r *headsReader) read(ctx context.Context, get func(context.Context) (*Heads, error)) (*Heads, error) {
+func (r *headsReader) read(ctx context.Context, get func(context.Context) (*broker.Heads, error)) (*broker.Heads, error) {
 	r.mu.Lock()
 	c := r.next
 	first := c == nil
@@ -67,7 +67,7 @@ func (r *headsReader) read(ctx context.Context, get func(context.Context) (*Head
 }
 
 // run is the call, in its turn.
-func (c *headsCall) run(ctx context.Context, r *headsReader, get func(context.Context) (*Heads, error)) {
+func (c *headsCall) run(ctx context.Context, r *headsReader, get func(context.Context) (*broker.Heads, error)) {
 	defer close(c.done)
 	select {
 	case r.turn <- struct{}{}:
@@ -100,7 +100,7 @@ func (n *Node) subscribePattern(ctx context.Context, p broker.Pattern) error {
 		return errTwice(p)
 	}
 	err := n.source.Add(ctx, p)
-	var heads *Heads
+	var heads *broker.Heads
 	if err == nil {
 		heads, err = n.heads.read(ctx, n.source.Heads)
 	}
