@@ -35,7 +35,7 @@ func chaos(t *testing.T, edges int) {
 	for _, e := range p.edges {
 		at = append(at, e.edge)
 	}
-	c := startCrowd(t, at, chaosClients, p.admins())
+	c := startCrowd(t, at, chaosClients, 0, p.admins())
 	p.disturb()
 	events := c.check()
 	resumes := 0

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// crowd is clients that resume, each of two topics of chaosTopics, and a publisher of each topic.
+// crowd is clients that resume, each of two topics of chaosTopics or of all by a pattern, and a publisher of
+// each topic.
 type crowd struct {
 	t         *testing.T
 	clients   []*resumer
@@ -15,19 +16,27 @@ type crowd struct {
 	stop      func()   // ends them, and waits
 }
 
+// crowdPatterns stand for all topics of a crowd.
+var crowdPatterns = []string{"crowd.*", "crowd.>", ">"}
+
 func crowdTopic(i int) string { return fmt.Sprintf("crowd.%d", i%chaosTopics) }
 
-// startCrowd returns when all clients know their places and events are published, by any of the admins.
-func startCrowd(t *testing.T, edges []string, clients int, admins []string) *crowd {
+// startCrowd returns when all clients know their places and events are published, by any of the admins. So
+// many clients more have a pattern.
+func startCrowd(t *testing.T, edges []string, clients, patterns int, admins []string) *crowd {
 	t.Helper()
-	c := &crowd{t: t, clients: make([]*resumer, clients), published: make([]uint64, chaosTopics)}
+	c := &crowd{t: t, clients: make([]*resumer, clients+patterns), published: make([]uint64, chaosTopics)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running, publishers sync.WaitGroup
 	t.Cleanup(running.Wait)
 	t.Cleanup(publishers.Wait)
 	t.Cleanup(cancel)
 	for i := range c.clients {
-		c.clients[i] = newResumer(edges, crowdTopic(i), crowdTopic(i+7))
+		topics := []string{crowdTopic(i), crowdTopic(i + 7)}
+		if i >= clients {
+			topics = []string{crowdPatterns[i%len(crowdPatterns)]}
+		}
+		c.clients[i] = newResumer(edges, topics...)
 		running.Go(func() { c.clients[i].run(ctx) })
 	}
 	awaitAll(t, c.clients, "its places", func(r *resumer) string {

@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
+	"weir/broker"
 	"weir/edge/ws"
 )
 
@@ -181,11 +184,15 @@ func (r *resumer) noteLocked(format string, args ...any) {
 	}
 }
 
-// lacks says what it has not got of how many of each topic; empty if nothing.
+// lacks says what it has not got of how many of each topic; empty if nothing. By a pattern it has all.
 func (r *resumer) lacks(published map[string]uint64) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.topics {
+	topics := r.topics
+	if broker.Pattern(topics[0]).Wild() {
+		topics = slices.Sorted(maps.Keys(published))
+	}
+	for _, t := range topics {
 		if r.seen[t] != published[t] {
 			return fmt.Sprintf("%s: %d of %d, at %s", t, r.seen[t], published[t], r.since[t])
 		}

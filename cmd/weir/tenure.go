@@ -261,6 +261,30 @@ func (s *source) Recover(ctx context.Context, t broker.Topic, after broker.Posit
 	return broker.Recovery{}, errNoRegion
 }
 
+// Heads implements [edge.Source].
+func (s *source) Heads(ctx context.Context) (*broker.Heads, error) {
+	if r := s.at.Load(); r != nil {
+		return r.Heads(ctx)
+	}
+	return nil, errNoRegion
+}
+
+// Settle implements [edge.Source].
+func (s *source) Settle(ctx context.Context, heads *broker.Heads) error {
+	if r := s.at.Load(); r != nil {
+		return r.Settle(ctx, heads)
+	}
+	return errNoRegion
+}
+
+// ReadShard implements [edge.Source].
+func (s *source) ReadShard(ctx context.Context, shard int, after, last broker.Position, wanted broker.Wanted) ([]*broker.Event, bool, error) {
+	if r := s.at.Load(); r != nil {
+		return r.ReadShard(ctx, shard, after, last, wanted)
+	}
+	return nil, false, errNoRegion
+}
+
 func (n *node) watchBus(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

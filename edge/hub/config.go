@@ -19,6 +19,13 @@ type Source interface {
 	Unsubscribe(p broker.Pattern)
 	// Recover gives the events of t after a position, at most limit, or says that it cannot.
 	Recover(ctx context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error)
+	// Heads are where the shards stand.
+	Heads(ctx context.Context) (*broker.Heads, error)
+	// Settle returns when Deliver has had all events up to heads that patterns stand for.
+	Settle(ctx context.Context, heads *broker.Heads) error
+	// ReadShard gives the events of a shard after one position and up to another, in order, of the topics
+	// that are wanted. whole is false if one could be missing.
+	ReadShard(ctx context.Context, shard int, after, last broker.Position, wanted broker.Wanted) (events []*broker.Event, whole bool, err error)
 }
 
 // Config configures a [Hub]. The zero value is valid.

@@ -77,22 +77,23 @@ func (s *Shard) Adopt(c Conn, p Place) (sub *Sub, ready bool, err error) {
 	return sub, ready, err
 }
 
-// kept are the events of an expected topic, all after floor.
+// kept are the events of an expected topic or pattern, all after floor.
 type kept struct {
 	floor broker.Position
-	msgs  []*Message
+	msgs  []placed
 	bytes int
 }
 
-func (k *kept) add(m *Message) {
+// add takes the message after which the entry stands at head.
+func (k *kept) add(m *Message, head broker.Position) {
 	if m.Reset {
-		*k = kept{floor: m.Event.Position}
+		*k = kept{floor: head}
 		return
 	}
-	k.msgs = append(k.msgs, m)
+	k.msgs = append(k.msgs, placed{m, head.Offset})
 	k.bytes += len(m.Event.Data)
 	for len(k.msgs) > maxKeptEvents || k.bytes > maxKeptBytes {
-		k.floor = k.msgs[0].Event.Position
+		k.floor = broker.Position{Epoch: head.Epoch, Offset: k.msgs[0].at}
 		k.bytes -= len(k.msgs[0].Event.Data)
 		k.msgs = k.msgs[1:]
 	}
@@ -133,7 +134,7 @@ func (h *Hub) reach(ctx context.Context, t broker.Pattern, from broker.Position)
 		floor = e.kept.floor
 	}
 	e.mu.Unlock()
-	var msgs []*Message
+	var msgs []placed
 	at := from
 	for at.Epoch == floor.Epoch && at.Offset < floor.Offset {
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.OpenTimeout)
@@ -144,7 +145,7 @@ func (h *Hub) reach(ctx context.Context, t broker.Pattern, from broker.Position)
 		}
 		for _, ev := range rec.Events {
 			if ev.Position.Offset <= floor.Offset {
-				msgs = append(msgs, &Message{Event: ev, deflates: &h.deflates})
+				msgs = append(msgs, placed{&Message{Event: ev, deflates: &h.deflates}, ev.Position.Offset})
 			}
 		}
 		if at = rec.Head; !rec.More {
@@ -172,12 +173,15 @@ func (h *Hub) Settle(ctx context.Context) {
 	}
 	h.mu.RLock()
 	var unused []broker.Pattern
+	recording := h.recording.Load() != nil // another takeover has begun
 	for t, e := range h.topics {
 		e.mu.Lock()
 		if len(e.shards) == 0 && !e.opening {
 			unused = append(unused, t)
 		}
-		e.kept = nil
+		if !recording || !t.Wild() {
+			e.kept = nil
+		}
 		e.mu.Unlock()
 	}
 	h.mu.RUnlock()
@@ -186,19 +190,19 @@ func (h *Hub) Settle(ctx context.Context) {
 	}
 }
 
-// eachOf calls f for each topic, some at once.
-func eachOf(topics []broker.Pattern, f func(broker.Pattern)) {
+// eachOf calls f for each of list, some at once.
+func eachOf[T any](list []T, f func(T)) {
 	var wg sync.WaitGroup
-	next := make(chan broker.Pattern)
-	for range min(expectWorkers, len(topics)) {
+	next := make(chan T)
+	for range min(expectWorkers, len(list)) {
 		wg.Go(func() {
-			for t := range next {
-				f(t)
+			for one := range next {
+				f(one)
 			}
 		})
 	}
-	for _, t := range topics {
-		next <- t
+	for _, one := range list {
+		next <- one
 	}
 	close(next)
 	wg.Wait()

@@ -41,8 +41,10 @@ type Hub struct {
 	topics map[broker.Pattern]*entry
 	shards []*Shard
 
-	// patterns are the entries whose names are patterns.
-	patterns broker.Matcher[*entry]
+	// patterns are the entries whose names are patterns, recording what is delivered to them while another
+	// process is about to take over.
+	patterns  broker.Matcher[*entry]
+	recording atomic.Pointer[recording]
 
 	deflates deflates
 
@@ -60,7 +62,10 @@ type entry struct {
 	opening bool
 	head    broker.Position // of the last event delivered, or where the topic was opened
 	shards  []*Shard        // those with interest
-	kept    *kept           // between Expect and Settle
+	kept    *kept           // between Expect and Settle; of a pattern, also while it is recorded
+	// inherited is, of a pattern that came from another process, what it had at most then: no event up to
+	// there is delivered.
+	inherited *broker.Heads
 }
 
 // interest is a change of one shard's interest in a topic.
@@ -130,8 +135,8 @@ func (h *Hub) Deliver(batch []*broker.Event) {
 		if e := h.entry(broker.Pattern(ev.Topic)); e != nil {
 			e.deliver(m)
 		}
-		for _, e := range h.patterns.Match(ev.Topic) {
-			e.deliverNext(m)
+		if es := h.patterns.Match(ev.Topic); len(es) > 0 {
+			h.deliverNext(es, m)
 		}
 	}
 }
@@ -142,7 +147,7 @@ func (h *Hub) Reset(p broker.Pattern, head broker.Position) {
 	e := h.entry(p)
 	if p.Wild() {
 		if e != nil {
-			e.reset()
+			h.resetNext(e)
 		}
 		return
 	}
@@ -150,9 +155,7 @@ func (h *Hub) Reset(p broker.Pattern, head broker.Position) {
 	if e != nil {
 		e.deliver(&Message{Event: &broker.Event{Topic: t, Position: head}, Reset: true})
 	}
-	for _, e := range h.patterns.Match(t) {
-		e.reset()
-	}
+	h.resetNext(h.patterns.Match(t)...)
 }
 
 func (h *Hub) entry(p broker.Pattern) *entry {
@@ -165,16 +168,21 @@ func (h *Hub) entry(p broker.Pattern) *entry {
 func (e *entry) deliver(m *Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// While the topic opens nobody was promised anything yet: only its head moves.
-	e.head = m.Event.Position
-	if e.kept != nil {
-		e.kept.add(m)
+	// A pattern may bring, later, what is before the head at which the topic opened.
+	at := m.Event.Position
+	if !m.Reset && at.Epoch == e.head.Epoch && at.Offset <= e.head.Offset {
+		return
 	}
+	// While the topic opens nobody was promised anything yet: only its head moves.
+	e.head = at
 	e.push(m)
 }
 
-// push is for who holds e.mu.
+// push is for who holds e.mu, and has moved e.head to m.
 func (e *entry) push(m *Message) {
+	if e.kept != nil {
+		e.kept.add(m, e.head)
+	}
 	for _, s := range e.shards {
 		s.push(item{msg: m, topic: e.name, at: e.head.Offset})
 	}
@@ -252,6 +260,9 @@ func (h *Hub) serveLane(ctx context.Context, lane <-chan interest) {
 // acquire adds a shard to a topic's entry and tells the shard where the topic stands. The
 // entry's lock orders that answer before the first event the shard is given.
 func (h *Hub) acquire(ctx context.Context, t broker.Pattern, s *Shard) {
+	if t.Wild() && h.entry(t) == nil && h.recording.Load().postpone(interest{topic: t, shard: s, add: true}) {
+		return
+	}
 	e, err := h.open(ctx, t, nil)
 	if err != nil {
 		s.push(item{topic: t, err: err})
@@ -268,17 +279,15 @@ func (h *Hub) acquire(ctx context.Context, t broker.Pattern, s *Shard) {
 }
 
 // open makes a topic live on this node, if it is not. What comes from then on is kept in k, if that is
-// given and the topic was not open: not a pattern's, whose places mean nothing to another process.
+// given and the topic was not open.
 func (h *Hub) open(ctx context.Context, t broker.Pattern, k *kept) (*entry, error) {
 	h.mu.Lock()
 	e, known := h.topics[t]
 	if !known {
-		e = &entry{name: t, opening: true}
+		e = &entry{name: t, opening: true, kept: k}
 		h.topics[t] = e
 		if t.Wild() {
 			h.openPattern(e)
-		} else {
-			e.kept = k
 		}
 	}
 	h.mu.Unlock()
@@ -298,8 +307,9 @@ func (h *Hub) open(ctx context.Context, t broker.Pattern, k *kept) (*entry, erro
 	if e.head.IsZero() {
 		e.head = head
 	}
-	if e.kept != nil && e.kept.floor.IsZero() {
-		e.kept.floor = head
+	if e.kept != nil && !t.Wild() {
+		// What a pattern brought while the topic opened is before the place where it begins.
+		*e.kept = kept{floor: e.head}
 	}
 	return e, nil
 }

@@ -10,11 +10,14 @@ import (
 // in which this node got them, and have two positions: the event's own, which is written to
 // subscribers, and its place in that order, which the pattern's entry counts and by which the shards
 // know what was swept, what is in the ring, and where a subscriber that fell behind goes on. The epoch
-// of the latter is the entry's.
+// of the latter is the entry's. A process that takes over goes on with the order, see order.go.
 
 // openPattern starts the order of a pattern's entry.
 func (h *Hub) openPattern(e *entry) {
 	e.head = broker.Position{Epoch: broker.Epoch(rand.Uint64() | 1)} //nolint:gosec // it is a name, and no secret
+	if e.kept != nil {
+		e.kept.floor = e.head
+	}
 	h.patterns.Add(e.name, e)
 }
 
@@ -22,6 +25,9 @@ func (h *Hub) openPattern(e *entry) {
 func (e *entry) deliverNext(m *Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.inherited != nil && reaches(e.inherited, m.Event) {
+		return
+	}
 	e.head.Offset++
 	e.push(m)
 }

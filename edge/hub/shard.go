@@ -75,7 +75,7 @@ type item struct {
 	at       uint64         // msg's offset in topic
 	topic    broker.Pattern // msg's, or opened at head, or not: err
 	head     broker.Position
-	backlog  []*Message // what came since
+	backlog  []placed // what came since
 	err      error
 	sub      *Sub             // its recovery
 	recovery *broker.Recovery // nil if the broker could not tell

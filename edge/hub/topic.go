@@ -71,12 +71,11 @@ func (t *topic) open(head broker.Position) {
 }
 
 // adopt takes in messages that nobody is owed a sweep of: whoever stands before them is caught up.
-func (t *topic) adopt(msgs []*Message) {
+func (t *topic) adopt(msgs []placed) {
 	for _, m := range msgs {
-		at := m.Event.Position.Offset
 		t.count++
-		t.ring.push(placed{m, at}, len(msgs), maxKeptBytes)
-		t.last, t.swept = at, at
+		t.ring.push(m, len(msgs), maxKeptBytes)
+		t.last, t.swept = m.at, m.at
 	}
 	t.latest.reset(t.swept)
 }

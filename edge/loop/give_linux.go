@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/edge/handover"
+	"weir/edge/hub"
 
 	"github.com/panjf2000/gnet/v2"
 )
@@ -84,6 +85,8 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t outcome, err err
 	if _, err := s.expect(p, msgReady); err != nil {
 		return t, err
 	}
+	s.hub.Record(ctx)
+	defer s.hub.EndRecord()
 	frozen := time.Now()
 	_ = p.SetDeadline(frozen.Add(freezeLimit))
 	stopped := s.stopAccepting()
@@ -106,6 +109,9 @@ func (s *Server) give(ctx context.Context, p *handover.Peer) (t outcome, err err
 		if err := g.send(p); err != nil {
 			return t, err
 		}
+	}
+	if err := s.sendOrders(ctx, p, given); err != nil {
+		return t, err
 	}
 	t.Left = s.Conns() - t.Moved
 	for _, l := range s.allLoops() {
@@ -270,6 +276,49 @@ func (g *gift) send(p *handover.Peer) error {
 		}
 	}
 	return nil
+}
+
+// sendOrders has the other process go on with the patterns of those given. If that is not to be, their
+// subscribers will be told.
+func (s *Server) sendOrders(ctx context.Context, p *handover.Peer, given map[*loop]gift) error {
+	needs := hub.Needs{}
+	for _, g := range given {
+		for i := range g.state {
+			for _, place := range g.state[i].Places {
+				needs.Add(place)
+			}
+		}
+	}
+	if len(needs) == 0 {
+		return nil
+	}
+	var recent []hub.Recent
+	s.onEach(func(l *loop) {
+		r := l.shard.Recent(needs)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		recent = append(recent, r)
+	})
+	ctx, cancel := context.WithTimeout(ctx, ordersPatience)
+	defer cancel()
+	orders, err := s.hub.Orders(ctx, needs, recent)
+	if err != nil {
+		s.log.Warn("subscribers of patterns will be told that events may be missing", "patterns", len(needs), "err", err)
+		return nil
+	}
+	for from := 0; from < len(orders.Events); {
+		end, bytes := from, 0
+		for end < min(len(orders.Events), from+eventsAtOnce) && bytes < eventBytesAtOnce {
+			bytes += len(orders.Events[end].Data)
+			end++
+		}
+		if err := p.Send(msgEvents, orders.Events[from:end]); err != nil {
+			return err
+		}
+		from = end
+	}
+	orders.Events = nil
+	return p.Send(msgOrders, orders)
 }
 
 // takeBack undoes freeze.

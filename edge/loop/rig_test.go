@@ -63,6 +63,29 @@ func (s *source) Subscribe(ctx context.Context, _ broker.Pattern) (broker.Positi
 
 func (s *source) Unsubscribe(broker.Pattern) {}
 
+func (s *source) Heads(context.Context) (*broker.Heads, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	heads := new(broker.Heads)
+	for _, ev := range s.log {
+		heads[ev.Topic.Shard()] = ev.Position
+	}
+	return heads, nil
+}
+
+func (s *source) Settle(context.Context, *broker.Heads) error { return nil }
+
+func (s *source) ReadShard(_ context.Context, shard int, after, last broker.Position, wanted broker.Wanted) (events []*broker.Event, whole bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ev := range s.log[min(int(after.Offset), len(s.log)):last.Offset] { //nolint:gosec // a test's
+		if past, ok := wanted(ev.Topic); ok && ev.Topic.Shard() == shard && ev.Position.Offset > past {
+			events = append(events, ev)
+		}
+	}
+	return events, true, nil
+}
+
 // Recover gives what was published.
 func (s *source) Recover(_ context.Context, t broker.Topic, after broker.Position, limit int) (broker.Recovery, error) {
 	s.mu.Lock()

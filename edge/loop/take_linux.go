@@ -10,6 +10,7 @@ import (
 
 	"weir/broker"
 	"weir/edge/handover"
+	"weir/edge/hub"
 
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
@@ -162,9 +163,9 @@ func (s *Server) take(ctx context.Context) error {
 		return err
 	}
 	frozen := time.Now()
-	arrived, err := s.receiveConns(p.peer)
+	arrived, orders, err := s.receiveConns(p.peer)
 	if err == nil {
-		err = s.prepare(ctx, arrived)
+		err = s.prepare(ctx, arrived, orders)
 	}
 	if err != nil {
 		for i := range arrived {
@@ -186,7 +187,7 @@ func (s *Server) take(ctx context.Context) error {
 
 // prepare acquires what the giver has released, catches up with what the topics missed, and waits for
 // the giver to commit. If it fails, it has nothing of that.
-func (s *Server) prepare(ctx context.Context, arrived []arrival) (err error) {
+func (s *Server) prepare(ctx context.Context, arrived []arrival, orders *hub.Orders) (err error) {
 	p := s.predecessor
 	defer func() {
 		if err != nil {
@@ -196,10 +197,17 @@ func (s *Server) prepare(ctx context.Context, arrived []arrival) (err error) {
 	if err := s.hooks.Acquire(ctx); err != nil {
 		return err
 	}
-	if failed, err := s.hub.Expect(ctx, p.hello.Topics); failed > 0 {
+	topics := p.hello.Topics
+	if orders != nil {
+		for i := range orders.Patterns {
+			topics = append(topics, orders.Patterns[i].Name) // it may have been opened since
+		}
+	}
+	if failed, err := s.hub.Expect(ctx, topics); failed > 0 {
 		s.log.Warn("topics not opened in the takeover: each of their subscribers tries for itself", "topics", failed, "err", err)
 	}
 	s.hub.Reach(ctx, earliest(arrived))
+	s.inherit(ctx, orders)
 	if err := p.peer.Send(msgPrepared, nil); err != nil {
 		return err
 	}
@@ -252,25 +260,48 @@ func listenBeside(addr *net.TCPAddr) (int, error) {
 	return fd, unix.SetNonblock(fd, true)
 }
 
+// inherit has the patterns go on where they stood in the other process.
+func (s *Server) inherit(ctx context.Context, orders *hub.Orders) {
+	if orders == nil {
+		return
+	}
+	if n, err := s.hub.Inherit(ctx, orders); err != nil {
+		s.log.Warn("subscribers of patterns are told that events may be missing",
+			"patterns", len(orders.Patterns)-n, "err", err)
+	}
+}
+
 // receiveConns receives all that is given.
-func (s *Server) receiveConns(p *handover.Peer) (arrived []arrival, err error) {
+func (s *Server) receiveConns(p *handover.Peer) (arrived []arrival, orders *hub.Orders, err error) {
+	var events []*broker.Event
 	for {
 		m, err := p.Receive()
 		if err != nil {
-			return arrived, err
-		}
-		if m.Kind == msgAll {
-			return arrived, nil
+			return arrived, nil, err
 		}
 		var states []handed
-		if m.Kind != msgConns {
+		switch m.Kind {
+		case msgAll:
+			if orders != nil {
+				orders.Events = events
+			}
+			return arrived, orders, nil
+		case msgConns:
+			if err = m.Decode(&states); err == nil && len(states) != len(m.Descriptors) {
+				err = fmt.Errorf("takeover: %d conns came with %d descriptors", len(states), len(m.Descriptors))
+			}
+		case msgEvents:
+			var some []*broker.Event
+			err = m.Decode(&some)
+			events = append(events, some...)
+		case msgOrders:
+			err = m.Decode(&orders)
+		default:
 			err = fmt.Errorf("takeover: message %d where conns were to come: are both ends weir?", m.Kind)
-		} else if err = m.Decode(&states); err == nil && len(states) != len(m.Descriptors) {
-			err = fmt.Errorf("takeover: %d conns came with %d descriptors", len(states), len(m.Descriptors))
 		}
 		if err != nil {
 			m.Close()
-			return arrived, err
+			return arrived, nil, err
 		}
 		for i, fd := range m.Descriptors {
 			arrived = append(arrived, arrival{states[i], fd})

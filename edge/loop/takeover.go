@@ -18,8 +18,10 @@ import (
 //	hello ──────────────────────────────►
 //	      ◄────────────────────────────── hello, its listeners, its topics
 //	opens the topics
-//	ready ──────────────────────────────► stops its listeners, freezes its loops
+//	ready ──────────────────────────────► records what patterns get from here on
+//	                                     stops its listeners, freezes its loops
 //	      ◄────────────────────────────── conns, some at a time
+//	      ◄────────────────────────────── the events that their patterns had last, and the orders of those
 //	                                     gives up what only one can have (Hooks.Release)
 //	      ◄────────────────────────────── all
 //	takes that (Hooks.Acquire), reads what the topics missed
@@ -35,6 +37,8 @@ const (
 	msgRefused
 	msgReady
 	msgConns
+	msgEvents
+	msgOrders
 	msgAll
 	msgPrepared
 	msgCommit
@@ -42,15 +46,21 @@ const (
 )
 
 // takeoverVersion is that of these messages. A change to what they mean is another one.
-const takeoverVersion = 1
+const takeoverVersion = 2
 
 const (
 	// takeoverPatience bounds the time that a taker may need to open the topics.
 	takeoverPatience = time.Minute
 	// freezeLimit bounds the time for which nobody serves.
 	freezeLimit = 30 * time.Second
+	// ordersPatience bounds what the orders of patterns are waited for, of that.
+	ordersPatience = 2 * time.Second
 	// handedAtOnce is how many conns go with one message.
 	handedAtOnce = 128
+	// eventsAtOnce bounds the events that go with one message, eventBytesAtOnce their payloads, but for the
+	// last one's.
+	eventsAtOnce     = 8192
+	eventBytesAtOnce = 8 << 20
 )
 
 // TakeoverOff is a [Config.Takeover] for none.

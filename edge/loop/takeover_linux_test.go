@@ -106,7 +106,11 @@ func TestTenTakeoversUnderLoadLoseNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	clients := make([]*client, conns)
 	for i := range clients {
-		clients[i] = r.open(fmt.Sprintf("/ws?topic=all&topic=t%d&format=json", i%10))
+		name := "all"
+		if i%2 == 1 {
+			name = "*"
+		}
+		clients[i] = r.open(fmt.Sprintf("/ws?topic=%s&topic=t%d&format=json", name, i%10))
 		_ = clients[i].SetDeadline(time.Now().Add(2 * time.Minute))
 	}
 	var readers sync.WaitGroup
@@ -153,13 +157,21 @@ func TestTenTakeoversUnderLoadLoseNothing(t *testing.T) {
 	}
 }
 
-// wantAll reads the events of topic all, which are numbered from 1 on, until a 0.
+// wantAll reads the events of topic all, which are numbered from 1 on, until a 0. Those of odd numbers have a
+// pattern for it.
 func (c *client) wantAll(i int) {
+	place := `{"topic":"all","epoch":"abc","offset":0,"subscribed":true}`
+	if i%2 == 1 {
+		_, place = c.frame()
+		if !strings.HasPrefix(place, `{"topic":"*","epoch":"`) || !strings.HasSuffix(place, `","offset":0,"subscribed":true}`) {
+			c.t.Errorf("client %d got %s", i, place)
+		}
+	}
 	want := []string{
-		`{"topic":"all","epoch":"abc","offset":0,"subscribed":true}`,
+		place,
 		fmt.Sprintf(`{"topic":"t%d","epoch":"abc","offset":0,"subscribed":true}`, i%10),
 	}
-	for n := 0; ; n++ {
+	for n := i % 2; ; n++ {
 		op, got := c.frame()
 		end := fmt.Sprintf(`{"topic":"all","epoch":"abc","offset":%d,"data":0}`, n-1)
 		next := fmt.Sprintf(`{"topic":"all","epoch":"abc","offset":%d,"data":%d}`, n-1, n-1)
