@@ -18,8 +18,8 @@ type FairnessConfig struct {
 	Rate, BigRate float64
 	// Size is a payload's bytes. Default 128.
 	Size int
-	// Duration is how long each turn is measured, Reps how many turns there are with and without
-	// the big topic's events. Defaults 10 s and 3.
+	// Duration is how long each turn is measured, Reps how many turns there are of each kind. Defaults
+	// 10 s and 3.
 	Duration time.Duration
 	Reps     int
 }
@@ -36,11 +36,17 @@ type FairnessResult struct {
 	// Alone and Busy are the turns: what the subscribers of the small topic saw.
 	Alone []Step `json:"alone"`
 	Busy  []Step `json:"busy"`
-	// Big is what the big topic's saw meanwhile.
+	// Apart is what those of another server's topic see, while this one is as busy: what the host alone
+	// does to them, whose processors they share.
+	Apart []Step `json:"apart"`
+	// Big is what the big topic's saw meanwhile, in Busy and Apart.
 	Big []Step `json:"big"`
-	// P50Ratio and P99Ratio are the median of the busy turns to that of the others.
-	P50Ratio float64 `json:"p50_ratio"`
-	P99Ratio float64 `json:"p99_ratio"`
+	// P50Ratio and P99Ratio are the median of the busy turns to that of the others. The last two are of
+	// those apart.
+	P50Ratio      float64 `json:"p50_ratio"`
+	P99Ratio      float64 `json:"p99_ratio"`
+	ApartP50Ratio float64 `json:"apart_p50_ratio"`
+	ApartP99Ratio float64 `json:"apart_p99_ratio"`
 }
 
 func (c FairnessConfig) withDefaults() FairnessConfig {
@@ -86,9 +92,9 @@ const (
 
 // fairness is a run: two topics of one server.
 type fairness struct {
-	cfg        FairnessConfig
-	big, small *fanout
-	result     *FairnessResult
+	cfg               FairnessConfig
+	big, small, apart *fanout
+	result            *FairnessResult
 }
 
 // RunFairness starts a weir of its own on loopback, and measures what subscribers of a small topic see
@@ -109,27 +115,46 @@ func RunFairness(ctx context.Context, cfg FairnessConfig, progress io.Writer) (*
 	if err := f.big.open(ctx, &FanoutTurn{}); err != nil {
 		return nil, err
 	}
-	small := cfg.fanout()
-	small.Conns = cfg.Small
-	f.small = &fanout{cfg: small.withDefaults(), topic: smallTopic, progress: progress, server: srv}
-	defer f.small.stop()
-	if err := f.small.open(ctx, &FanoutTurn{}); err != nil {
+	other, err := (&servers{}).start(ctx, ServerWeir, maxConnsEnv(cfg.Small))
+	if err != nil {
 		return nil, err
 	}
+	defer other.end()
+	small := cfg.fanout()
+	small.Conns = cfg.Small
+	measured := []int{os.Getpid()}
+	for _, s := range []struct {
+		at  **fanout
+		srv *server
+	}{{&f.small, srv}, {&f.apart, other}} {
+		one := &fanout{cfg: small.withDefaults(), topic: smallTopic, progress: progress, server: s.srv}
+		defer one.stop()
+		if err := one.open(ctx, &FanoutTurn{}); err != nil {
+			return nil, err
+		}
+		*s.at = one
+		measured = append(measured, pids(one.workers)...)
+	}
 	// What measures is to have a CPU when it wants one: the wait for that is not the server's.
-	f.result.MeasuredFirst = goFirst(append(pids(f.small.workers), os.Getpid()))
+	f.result.MeasuredFirst = goFirst(measured)
 	for rep := range cfg.Reps {
-		for _, turn := range rotated([]func(context.Context) error{f.alone, f.busy}, rep) {
+		for _, turn := range rotated([]func(context.Context) error{f.alone, f.busy, f.beside}, rep) {
 			if err := turn(ctx); err != nil {
 				return nil, err
 			}
 		}
 	}
-	r := f.result
-	ratio := func(of func(Step) float64) float64 { return medianOf(r.Busy, of) / max(medianOf(r.Alone, of), 0.001) }
-	r.P50Ratio = ratio(func(s Step) float64 { return s.P50 })
-	r.P99Ratio = ratio(func(s Step) float64 { return s.P99 })
-	return r, nil
+	f.result.compare()
+	return f.result, nil
+}
+
+func (r *FairnessResult) compare() {
+	ratio := func(steps []Step, of func(Step) float64) float64 {
+		return medianOf(steps, of) / max(medianOf(r.Alone, of), 0.001)
+	}
+	p50, p99 := func(s Step) float64 { return s.P50 }, func(s Step) float64 { return s.P99 }
+	r.P50Ratio, r.P99Ratio = ratio(r.Busy, p50), ratio(r.Busy, p99)
+	r.ApartP50Ratio, r.ApartP99Ratio = ratio(r.Apart, p50), ratio(r.Apart, p99)
 }
 
 func medianOf(steps []Step, of func(Step) float64) float64 {
@@ -149,15 +174,29 @@ func pids(workers []*Worker) (all []int) {
 
 // alone measures the small topic while the big one has no events.
 func (f *fairness) alone(ctx context.Context) error {
-	s, err := f.measureSmall(ctx, "alone")
+	s, err := f.measureSmall(ctx, f.small, "alone")
 	f.result.Alone = append(f.result.Alone, s)
 	return err
 }
 
 // busy measures it while the big one has too many.
 func (f *fairness) busy(ctx context.Context) error {
+	s, err := f.whileBusy(ctx, f.small, "busy")
+	f.result.Busy = append(f.result.Busy, s)
+	return err
+}
+
+// beside measures that of the other server meanwhile.
+func (f *fairness) beside(ctx context.Context) error {
+	s, err := f.whileBusy(ctx, f.apart, "apart")
+	f.result.Apart = append(f.result.Apart, s)
+	return err
+}
+
+// whileBusy measures small while the big topic has too many events.
+func (f *fairness) whileBusy(ctx context.Context, small *fanout, turn string) (s Step, err error) {
 	if err := f.big.reset(); err != nil {
-		return err
+		return s, err
 	}
 	type done struct {
 		published uint64
@@ -172,28 +211,27 @@ func (f *fairness) busy(ctx context.Context) error {
 	case <-time.After(bigLead):
 	case <-ctx.Done():
 	}
-	s, err := f.measureSmall(ctx, "busy")
+	s, err = f.measureSmall(ctx, small, turn)
 	d := <-big
 	if err := errors.Join(err, d.err); err != nil {
-		return err
+		return s, err
 	}
-	f.result.Busy = append(f.result.Busy, s)
 	b := Step{Rate: f.cfg.BigRate, Published: d.published, Expected: d.published * uint64(f.cfg.Conns)} //nolint:gosec // bounded by Validate
 	hist, err := f.big.gather(ctx, &b)
 	if err != nil {
-		return err
+		return s, err
 	}
 	b.setLatency(hist)
 	b.Holds = b.Deliveries == b.Expected && !b.Faults.Any()
 	f.result.Big = append(f.result.Big, b)
 	fmt.Fprintf(f.big.progress, "  big  %8.0f msg/s to %d  p50 %.1f  p99 %.1f ms\n", b.Rate, f.cfg.Conns, b.P50, b.P99)
-	return nil
+	return s, nil
 }
 
-func (f *fairness) measureSmall(ctx context.Context, turn string) (Step, error) {
-	s, err := f.small.measure(ctx, f.cfg.Rate, f.cfg.Duration)
+func (f *fairness) measureSmall(ctx context.Context, small *fanout, turn string) (Step, error) {
+	s, err := small.measure(ctx, f.cfg.Rate, f.cfg.Duration)
 	if err == nil {
-		fmt.Fprintf(f.small.progress, "%5s  %8.0f msg/s to %d  p50 %.2f  p99 %.2f  max %.2f ms  %.2f cores\n", turn, s.Rate, f.cfg.Small, s.P50, s.P99, s.Max, s.ServerCores)
+		fmt.Fprintf(small.progress, "%5s  %8.0f msg/s to %d  p50 %.2f  p99 %.2f  max %.2f ms  %.2f cores\n", turn, s.Rate, f.cfg.Small, s.P50, s.P99, s.Max, s.ServerCores)
 	}
 	return s, err
 }
