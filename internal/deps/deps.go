@@ -31,6 +31,7 @@ func Rules() []Rule {
 		{"weir/broker", nil, "it is vocabulary: everybody imports it"},
 		{"weir/broker/...", []string{"weir/broker", "weir/internal/..."}, "what speaks to a bus knows no edge"},
 		{"weir/ratelimit", nil, "pure arithmetic"},
+		{"weir/ratelimit/local", []string{"weir/ratelimit"}, "it keeps what the arithmetic needs, and nothing else"},
 		{"weir/ratelimit/kernel", []string{"weir/ratelimit", "weir/bpf/..."}, "it joins the arithmetic to the maps, and nothing else"},
 		{"weir/edge/http1", nil, "a codec without I/O"},
 		{"weir/edge/ws", nil, "a codec without I/O"},
