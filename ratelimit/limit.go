@@ -184,6 +184,19 @@ func (l *Limit) Count() uint64 { return l.count }
 // an empty quota is full again. 0 for concurrent requests.
 func (l *Limit) Window() time.Duration { return duration(l.window) }
 
+// Check is one policy's part in a request.
+type Check struct {
+	Limit *Limit
+	// Key is the client, as the policy tells them apart. It is lent to a store until its call returns.
+	Key []byte
+	// Cost is how many of the limit's units it takes.
+	Cost uint64
+	// Shadow has the policy only say what it would: it refuses nothing.
+	Shadow bool
+	// Mark is set by the store that charges it, which needs it when it is given back.
+	Mark uint64
+}
+
 // Decision is what a [Limit] says of a request.
 type Decision struct {
 	Allowed bool

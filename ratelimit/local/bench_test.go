@@ -61,9 +61,9 @@ func benchmarkTake(b *testing.B, limits []*ratelimit.Limit, clients int) {
 	for i := range order {
 		order[i] = keys[r.IntN(clients)]
 	}
-	checks := make([]Check, len(limits))
+	checks := make([]ratelimit.Check, len(limits))
 	for i, l := range limits {
-		checks[i] = Check{Limit: l, Cost: 1}
+		checks[i] = ratelimit.Check{Limit: l, Cost: 1}
 	}
 	out := make([]ratelimit.Decision, len(limits))
 	now := second

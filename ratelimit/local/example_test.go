@@ -24,7 +24,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	checks := []local.Check{
+	checks := []ratelimit.Check{
 		{Limit: perMinute, Key: []byte("203.0.113.7"), Cost: 1},
 		{Limit: logins, Key: []byte("alice"), Cost: 1},
 	}

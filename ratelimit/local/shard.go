@@ -9,19 +9,19 @@ import (
 
 // hash is that of a client under a policy, never 0. The policy's name is part of it, so that what is owed stays
 // over a change of the policy.
-func (s *Store) hash(c *Check) uint64 {
+func (s *Store) hash(c *ratelimit.Check) uint64 {
 	h := maphash.Bytes(s.seed, c.Key) ^ bits.RotateLeft64(maphash.String(s.seed, c.Limit.Name()), 31)
 	return max(h, 1)
 }
 
 // decide is what a policy says, which changes nothing but what is forgotten anyway. sh.mu is held.
-func (sh *shard) decide(s *Store, c *Check, now uint64) ratelimit.Decision {
+func (sh *shard) decide(s *Store, c *ratelimit.Check, hash, now uint64) ratelimit.Decision {
 	if c.Limit.Algorithm() == ratelimit.AlgorithmLog {
-		return c.Limit.DecideLog(sh.lookLog(s, c), now, c.Cost)
+		return c.Limit.DecideLog(sh.lookLog(s, c, hash), now, c.Cost)
 	}
-	at := sh.find(s, c.hash)
+	at := sh.find(s, hash)
 	if at.way < 0 {
-		if at = sh.free(s, c.hash, now); at.way >= 0 {
+		if at = sh.free(s, hash, now); at.way >= 0 {
 			return c.Limit.Decide(&ratelimit.State{}, now, c.Cost)
 		}
 		at.way = crowded
@@ -31,27 +31,27 @@ func (sh *shard) decide(s *Store, c *Check, now uint64) ratelimit.Decision {
 }
 
 // charge takes the cost. sh.mu is held.
-func (sh *shard) charge(s *Store, c *Check, now uint64) {
+func (sh *shard) charge(s *Store, c *ratelimit.Check, hash, now uint64) {
 	if c.Limit.Algorithm() == ratelimit.AlgorithmLog {
-		c.Limit.ChargeLog(sh.log(s, c, now), now, c.Cost)
+		c.Limit.ChargeLog(sh.log(s, c, hash, now), now, c.Cost)
 		return
 	}
-	at := sh.claim(s, c, now)
+	at := sh.claim(s, c, hash, now)
 	st := sh.load(c.Limit, at)
 	c.Limit.Charge(&st, now, c.Cost)
 	sh.save(c.Limit, at, st)
 }
 
 // take is both, with one look. sh.mu is held.
-func (sh *shard) take(s *Store, c *Check, now uint64) (d ratelimit.Decision) {
+func (sh *shard) take(s *Store, c *ratelimit.Check, hash, now uint64) (d ratelimit.Decision) {
 	if c.Limit.Algorithm() == ratelimit.AlgorithmLog {
-		g := sh.log(s, c, now)
+		g := sh.log(s, c, hash, now)
 		if d = c.Limit.DecideLog(g, now, c.Cost); d.Allowed {
 			c.Limit.ChargeLog(g, now, c.Cost)
 		}
 		return d
 	}
-	at := sh.claim(s, c, now)
+	at := sh.claim(s, c, hash, now)
 	st := sh.load(c.Limit, at)
 	if d = c.Limit.Decide(&st, now, c.Cost); d.Allowed {
 		c.Limit.Charge(&st, now, c.Cost)
@@ -65,6 +65,9 @@ type place struct {
 	set uint64
 	way int
 }
+
+// markCrowded is the [ratelimit.Check.Mark] of one that was charged with others.
+const markCrowded = 1
 
 const (
 	nowhere = -1
@@ -107,19 +110,19 @@ func (sh *shard) free(s *Store, hash, now uint64) place {
 }
 
 // claim is the place of a client, which is its own if there is one.
-func (sh *shard) claim(s *Store, c *Check, now uint64) place {
-	c.crowded = false
-	at := sh.find(s, c.hash)
+func (sh *shard) claim(s *Store, c *ratelimit.Check, hash, now uint64) place {
+	c.Mark = 0
+	at := sh.find(s, hash)
 	if at.way >= 0 {
 		return at
 	}
-	if at = sh.free(s, c.hash, now); at.way >= 0 {
+	if at = sh.free(s, hash, now); at.way >= 0 {
 		set := &sh.sets[at.set]
-		set.hash[at.way], set.until[at.way] = c.hash, 0
+		set.hash[at.way], set.until[at.way] = hash, 0
 		sh.rest[at.set][at.way] = rest{}
 		return at
 	}
-	c.crowded = true
+	c.Mark = markCrowded
 	sh.pressure++
 	return place{way: crowded}
 }
@@ -172,8 +175,8 @@ type logged struct {
 const sweptAtOnce = 32
 
 // lookLog is the log of a client; an empty one if it has none.
-func (sh *shard) lookLog(s *Store, c *Check) *ratelimit.Log {
-	if g := sh.logs[c.hash]; g != nil {
+func (sh *shard) lookLog(s *Store, c *ratelimit.Check, hash uint64) *ratelimit.Log {
+	if g := sh.logs[hash]; g != nil {
 		return &g.Log
 	}
 	if len(sh.logs) >= s.logs {
@@ -185,12 +188,11 @@ func (sh *shard) lookLog(s *Store, c *Check) *ratelimit.Log {
 }
 
 // log is the log of a client, or that of those for whom there is no room.
-func (sh *shard) log(s *Store, c *Check, now uint64) *ratelimit.Log {
-	if g := sh.logs[c.hash]; g != nil {
+func (sh *shard) log(s *Store, c *ratelimit.Check, hash, now uint64) *ratelimit.Log {
+	if g := sh.logs[hash]; g != nil {
 		g.limit = c.Limit
 		return &g.Log
 	}
-	hash := c.hash
 	if len(sh.logs) >= s.logs {
 		sh.sweep(now)
 		if len(sh.logs) >= s.logs {
@@ -223,6 +225,6 @@ func (sh *shard) sweep(now uint64) {
 }
 
 // crowdHash is where the log of those without one is.
-func crowdHash(s *Store, c *Check) uint64 {
+func crowdHash(s *Store, c *ratelimit.Check) uint64 {
 	return max(maphash.String(s.seed, c.Limit.Name()), 1)
 }

@@ -68,20 +68,6 @@ type set struct {
 // rest is what a client has beside, see [ratelimit.Limit.OneWord].
 type rest struct{ units, before uint64 }
 
-// Check is one policy's part in a request.
-type Check struct {
-	Limit *ratelimit.Limit
-	// Key is the client, as the policy tells them apart. It is lent until the call returns.
-	Key []byte
-	// Cost is how many of the limit's units it takes.
-	Cost uint64
-	// Shadow has the policy only say what it would: it refuses nothing.
-	Shadow bool
-
-	hash    uint64
-	crowded bool // it was charged with others
-}
-
 // Stats counts what a [Store] did.
 type Stats struct {
 	// Pressure is how often a client was decided with others in one budget, as there was no slot for it.
@@ -109,7 +95,7 @@ func New(cfg Config) (*Store, error) {
 // Take decides about a request at now, ticks of a clock that does not go back, under several policies, at
 // most [MaxChecks]: it is allowed if all do that are no shadows, and only then charged, with each that allows it. out has
 // room for a decision of each. What counts concurrent requests is to be given back by [Store.Release].
-func (s *Store) Take(now uint64, checks []Check, out []ratelimit.Decision) (allowed bool) {
+func (s *Store) Take(now uint64, checks []ratelimit.Check, out []ratelimit.Decision) (allowed bool) {
 	if len(checks) == 1 {
 		return s.takeOne(now, &checks[0], &out[0])
 	}
@@ -117,12 +103,11 @@ func (s *Store) Take(now uint64, checks []Check, out []ratelimit.Decision) (allo
 		panic(fmt.Sprintf("local: %d policies of one request: at most %d", len(checks), MaxChecks))
 	}
 	// All shards are held while it is decided, in their order.
-	var order [MaxChecks]uint64
+	var order, hashes [MaxChecks]uint64
 	held := order[:0]
 	for i := range checks {
-		c := &checks[i]
-		c.hash = s.hash(c)
-		held = append(held, c.hash%shards)
+		hashes[i] = s.hash(&checks[i])
+		held = append(held, hashes[i]%shards)
 	}
 	slices.Sort(held)
 	held = slices.Compact(held)
@@ -132,12 +117,12 @@ func (s *Store) Take(now uint64, checks []Check, out []ratelimit.Decision) (allo
 	allowed = true
 	for i := range checks {
 		c := &checks[i]
-		out[i] = s.shards[c.hash%shards].decide(s, c, now)
+		out[i] = s.shards[hashes[i]%shards].decide(s, c, hashes[i], now)
 		allowed = allowed && (out[i].Allowed || c.Shadow)
 	}
 	for i := range checks {
 		if c := &checks[i]; allowed && out[i].Allowed {
-			s.shards[c.hash%shards].charge(s, c, now)
+			s.shards[hashes[i]%shards].charge(s, c, hashes[i], now)
 		}
 	}
 	for _, n := range held {
@@ -146,41 +131,42 @@ func (s *Store) Take(now uint64, checks []Check, out []ratelimit.Decision) (allo
 	return allowed
 }
 
-func (s *Store) takeOne(now uint64, c *Check, out *ratelimit.Decision) bool {
-	c.hash = s.hash(c)
-	sh := &s.shards[c.hash%shards]
+func (s *Store) takeOne(now uint64, c *ratelimit.Check, out *ratelimit.Decision) bool {
+	hash := s.hash(c)
+	sh := &s.shards[hash%shards]
 	sh.mu.Lock()
-	*out = sh.take(s, c, now)
+	*out = sh.take(s, c, hash, now)
 	sh.mu.Unlock()
 	return out.Allowed || c.Shadow
 }
 
 // Charge takes a cost that is known only now, such as the bytes of an answer, whatever is left.
-func (s *Store) Charge(now uint64, c *Check) {
-	c.hash = s.hash(c)
-	sh := &s.shards[c.hash%shards]
+func (s *Store) Charge(now uint64, c *ratelimit.Check) {
+	hash := s.hash(c)
+	sh := &s.shards[hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.charge(s, c, now)
+	sh.charge(s, c, hash, now)
 }
 
 // Peek is what [Store.Take] would say, without its charging anything.
-func (s *Store) Peek(now uint64, c *Check) ratelimit.Decision {
-	c.hash = s.hash(c)
-	sh := &s.shards[c.hash%shards]
+func (s *Store) Peek(now uint64, c *ratelimit.Check) ratelimit.Decision {
+	hash := s.hash(c)
+	sh := &s.shards[hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.decide(s, c, now)
+	return sh.decide(s, c, hash, now)
 }
 
 // Release gives back concurrent requests that [Store.Take] has charged with this Check.
-func (s *Store) Release(c *Check) {
-	sh := &s.shards[c.hash%shards]
+func (s *Store) Release(c *ratelimit.Check) {
+	hash := s.hash(c)
+	sh := &s.shards[hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	at := place{way: crowded}
-	if !c.crowded {
-		if at = sh.find(s, c.hash); at.way < 0 {
+	if c.Mark != markCrowded {
+		if at = sh.find(s, hash); at.way < 0 {
 			return // it was given back before
 		}
 	}

@@ -70,21 +70,21 @@ func TestStoreDecidesAsAMapWithoutBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		clients := map[string]*client{}
-		of := func(c *Check) *client {
+		of := func(c *ratelimit.Check) *client {
 			name := c.Limit.Name() + " " + string(c.Key)
 			if clients[name] == nil {
 				clients[name] = &client{}
 			}
 			return clients[name]
 		}
-		var served [][]Check
+		var served [][]ratelimit.Check
 		now := uint64(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"later": func(t *rapid.T) { now += rapid.Uint64Range(0, second).Draw(t, "ticks") },
 			"take": func(t *rapid.T) {
-				checks := make([]Check, rapid.IntRange(1, len(limits)).Draw(t, "policies"))
+				checks := make([]ratelimit.Check, rapid.IntRange(1, len(limits)).Draw(t, "policies"))
 				for i, at := range rapid.Permutation([]int{0, 1, 2, 3, 4}).Draw(t, "which")[:len(checks)] {
-					checks[i] = Check{
+					checks[i] = ratelimit.Check{
 						Limit: limits[at], Key: []byte(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "client")),
 						Cost: rapid.Uint64Range(0, 2).Draw(t, "cost"), Shadow: rapid.IntRange(0, 3).Draw(t, "shadow") == 0,
 					}
@@ -103,7 +103,7 @@ func TestStoreDecidesAsAMapWithoutBound(t *testing.T) {
 				if s.Take(now, checks, got) != allowed || !slices.Equal(got, want) {
 					t.Fatalf("at %d: %+v, want %v, %+v", now, got, allowed, want)
 				}
-				var held []Check
+				var held []ratelimit.Check
 				for i := range checks {
 					c := &checks[i]
 					if allowed && want[i].Allowed {
@@ -127,7 +127,7 @@ func TestStoreDecidesAsAMapWithoutBound(t *testing.T) {
 				served = slices.Delete(served, at, at+1)
 			},
 			"peek": func(t *rapid.T) {
-				c := Check{Limit: rapid.SampledFrom(limits).Draw(t, "policy"), Key: []byte("a"), Cost: 1}
+				c := ratelimit.Check{Limit: rapid.SampledFrom(limits).Draw(t, "policy"), Key: []byte("a"), Cost: 1}
 				if got, want := s.Peek(now, &c), of(&c).decide(c.Limit, now, 1); got != want {
 					t.Fatalf("%+v, want %+v", got, want)
 				}
@@ -150,7 +150,7 @@ func TestFullStoreForgetsNobodyWhoOwes(t *testing.T) {
 			through := make([]int, clients)
 			round := func(now uint64, name string) (all int) {
 				for i := range clients {
-					checks := []Check{{Limit: l, Key: fmt.Append(nil, name, i), Cost: 1}}
+					checks := []ratelimit.Check{{Limit: l, Key: fmt.Append(nil, name, i), Cost: 1}}
 					if s.Take(now, checks, make([]ratelimit.Decision, 1)) {
 						through[i]++
 						all++
@@ -181,9 +181,9 @@ func TestFullStoreForgetsNobodyWhoOwes(t *testing.T) {
 func TestConcurrentRequestsOfACrowdedSetAreGivenBack(t *testing.T) {
 	s := store(t, 1024)
 	l := limit(t, ratelimit.Quota{Name: "p", Unit: ratelimit.UnitConcurrentRequests, Burst: 1})
-	var held []Check
+	var held []ratelimit.Check
 	for i := range 20_000 {
-		checks := []Check{{Limit: l, Key: fmt.Append(nil, i), Cost: 1}}
+		checks := []ratelimit.Check{{Limit: l, Key: fmt.Append(nil, i), Cost: 1}}
 		if s.Take(1, checks, make([]ratelimit.Decision, 1)) {
 			held = append(held, checks[0])
 		}
@@ -216,7 +216,7 @@ func TestManyAtOnceAreNeverOverTheQuota(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			checks := []Check{{Limit: a, Key: []byte("x"), Cost: 1}, {Limit: b, Key: []byte("y"), Cost: 1}}
+			checks := []ratelimit.Check{{Limit: a, Key: []byte("x"), Cost: 1}, {Limit: b, Key: []byte("y"), Cost: 1}}
 			if i%2 == 1 {
 				slices.Reverse(checks)
 			}
@@ -232,7 +232,7 @@ func TestManyAtOnceAreNeverOverTheQuota(t *testing.T) {
 	if through.Load() != 500 {
 		t.Errorf("%d were let through, want 500", through.Load())
 	}
-	if d := s.Peek(1, &Check{Limit: b, Key: []byte("y")}); d.Remaining != 200 {
+	if d := s.Peek(1, &ratelimit.Check{Limit: b, Key: []byte("y")}); d.Remaining != 200 {
 		t.Errorf("of the other policy %d are left, want 200: what is refused is charged to none", d.Remaining)
 	}
 }
@@ -240,8 +240,8 @@ func TestManyAtOnceAreNeverOverTheQuota(t *testing.T) {
 func TestWhatIsOwedStaysOverAChangeOfThePolicy(t *testing.T) {
 	s := store(t, 1024)
 	q := ratelimit.Quota{Name: "p", Rate: ratelimit.Rate{Count: 10, Per: time.Minute}}
-	check := Check{Limit: limit(t, q), Key: []byte("x"), Cost: 10}
-	if !s.Take(1, []Check{check}, make([]ratelimit.Decision, 1)) {
+	check := ratelimit.Check{Limit: limit(t, q), Key: []byte("x"), Cost: 10}
+	if !s.Take(1, []ratelimit.Check{check}, make([]ratelimit.Decision, 1)) {
 		t.Fatal("refused")
 	}
 	q.Burst = 12
@@ -254,7 +254,7 @@ func TestWhatIsOwedStaysOverAChangeOfThePolicy(t *testing.T) {
 func TestTakeDoesNotAllocate(t *testing.T) {
 	s := store(t, 1024)
 	out := make([]ratelimit.Decision, 3)
-	checks := []Check{
+	checks := []ratelimit.Check{
 		{Limit: limit(t, ratelimit.Quota{Name: "a", Rate: ratelimit.Rate{Count: 1 << 20, Per: time.Hour}}), Key: []byte("203.0.113.7"), Cost: 1},
 		{Limit: limit(t, ratelimit.Quota{Name: "b", Algorithm: ratelimit.AlgorithmCounter, Rate: ratelimit.Rate{Count: 1 << 20, Per: time.Hour}}), Key: []byte("key"), Cost: 1},
 		{Limit: limit(t, ratelimit.Quota{Name: "c", Algorithm: ratelimit.AlgorithmLog, Rate: ratelimit.Rate{Count: 1, Per: time.Hour}}), Key: []byte("key"), Cost: 1},
