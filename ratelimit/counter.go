@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// maxUnits bounds what a window counts, so that its products fit 128 bits with room to spare.
-const maxUnits = 1 << 62
+// maxUnits bounds what a window counts: what Lua's numbers can multiply in two halves, see
+// ratelimit/redis/take.lua.
+const maxUnits = 1<<50 - 1
 
 // windows is the state as of the window of now: its units and those of the one before, and how much of it
 // is gone. Of a clock that went back, or a window that was longer, the later one is this.
@@ -44,13 +45,14 @@ func (l *Limit) addToWindow(st *State, now, cost uint64) {
 // gone, what counts of them is the other part, rounded up: the quota is never exceeded by that.
 func (l *Limit) counter(st *State, now, cost uint64) Decision {
 	units, before, gone := l.windows(st, now)
-	left := l.count - min(units+l.weigh(before, gone), l.count)
+	used := units + l.weigh(before, gone)
+	left := l.count - min(used, l.count)
 	free := func(units, cost uint64) time.Duration { return duration(l.whenFree(units, before, gone, cost)) }
 	d := Decision{Remaining: left}
 	switch {
 	case cost > l.count:
 		d.RetryAfter = Never
-	case cost > left:
+	case used+cost > l.count:
 		d.RetryAfter = free(units, cost)
 	default:
 		d.Allowed, d.Remaining = true, left-cost
@@ -63,7 +65,7 @@ func (l *Limit) counter(st *State, now, cost uint64) Decision {
 // weigh is what counts of n units of the window before when some of this one is gone, rounded up.
 func (l *Limit) weigh(n, gone uint64) uint64 {
 	hi, lo := bits.Mul64(n, l.window-gone)
-	q, rest := bits.Div64(hi, lo, l.window) // hi < window, as n is below 2^62 and the window a year at most
+	q, rest := bits.Div64(hi, lo, l.window) // hi < window, as n is below 2^50 and the window a year at most
 	if rest != 0 {
 		q++
 	}

@@ -156,7 +156,7 @@ func (l *Limit) compileWindow(count uint64, per time.Duration) error {
 		return fmt.Errorf("a window of %v: %w: want a year or less", per, ErrOutOfRange)
 	case l.algorithm == AlgorithmLog && (count > MaxLogCount || l.unit != UnitRequests):
 		return fmt.Errorf("%d %s in a sliding log: %w: want %d requests or fewer, or a sliding counter", count, l.unit, ErrOutOfRange, MaxLogCount)
-	case count > math.MaxUint32 && l.unit == UnitRequests, count > 1<<50:
+	case count > math.MaxUint32 && l.unit == UnitRequests, count > maxUnits:
 		return fmt.Errorf("%d %s in a window: %w", count, l.unit, ErrOutOfRange)
 	}
 	l.window = ticks
@@ -167,6 +167,10 @@ func (l *Limit) compileWindow(count uint64, per time.Duration) error {
 func (l *Limit) OneWord() bool {
 	return l.unit != UnitConcurrentRequests && l.algorithm == AlgorithmGCRA
 }
+
+// Ticks are what so many units cost, and how many one may be ahead of the clock, with AlgorithmGCRA: for a store
+// whose arithmetic is elsewhere.
+func (l *Limit) Ticks(units uint64) (cost, limit uint64) { return l.ticks(units), l.plan.Limit }
 
 // Name is the policy's.
 func (l *Limit) Name() string { return l.name }
@@ -239,7 +243,7 @@ func (l *Limit) Decide(st *State, now, cost uint64) Decision {
 	switch {
 	case ticks > l.plan.Limit:
 		return Decision{Remaining: l.units(room), Reset: duration(tat - now), RetryAfter: Never}
-	case ticks > room:
+	case tat+ticks > now+l.plan.Limit: // also one that costs nothing, of a client in debt
 		return Decision{Remaining: l.units(room), Reset: duration(tat - now), RetryAfter: duration(tat + ticks - now - l.plan.Limit)}
 	}
 	return Decision{Allowed: true, Remaining: l.units(room - ticks), Reset: duration(tat + ticks - now)}

@@ -258,6 +258,9 @@ func TestBytesAreChargedWhateverIsLeft(t *testing.T) {
 	if d.Allowed || d.RetryAfter < time.Second || d.RetryAfter > 1001*time.Millisecond {
 		t.Errorf("%+v: it is to come back when what it owes, at most two seconds' worth, is one", d)
 	}
+	if d := l.Decide(&st, 0, 0); d.Allowed || d.RetryAfter != d.Reset-time.Second {
+		t.Errorf("one of no bytes that anybody knows, of a client in debt: %+v", d)
+	}
 	if d := l.Decide(&State{}, 0, 11<<20); d.Allowed || d.RetryAfter != Never {
 		t.Errorf("more than there can be: %+v", d)
 	}
