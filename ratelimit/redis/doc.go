@@ -11,6 +11,6 @@
 //
 // A request waits for it no longer than Config.Timeout, and not at all once some in a row have failed: a breaker
 // asks again with one request at a time, every Config.Retry. Meanwhile each policy does what its Fallback says. A
-// request is refused if any of them refuses. What Redis had taken before it failed is forgotten by nobody; what its
-// replica had not got, when that becomes the primary, is: up to the replication lag's worth of requests.
+// request is refused if any of them refuses. What a gateway let through meanwhile Redis does not know of, and what a
+// replica had not got when it becomes the primary is forgotten: [Store.Overshoot] is how much that can be.
 package redis

@@ -258,3 +258,21 @@ func (s *Store) without(checks []ratelimit.Check, out []ratelimit.Decision, why 
 	}
 	return allowed, err
 }
+
+// Overshoot is how many units of a policy all gateways together may let through beyond it each time that Redis
+// goes and comes back, or another server takes its place: what their shares have at once, and what is there again
+// if all is forgotten that was charged. bounded is false if there is no such number, as it is open meanwhile.
+func (s *Store) Overshoot(name string) (units uint64, bounded bool) {
+	l := s.limits[name]
+	if l == nil {
+		return 0, true
+	}
+	switch p := s.shared[l]; p.whenGone {
+	case FallbackOpen:
+		return 0, false
+	case FallbackClosed:
+		return l.Count(), true
+	default:
+		return l.Count() + uint64(s.cfg.Gateways)*p.share.Count(), true //nolint:gosec // Validate bounds it
+	}
+}

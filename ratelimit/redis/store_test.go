@@ -240,6 +240,11 @@ func TestWithoutRedisEachPolicyDoesWhatItsFallbackSays(t *testing.T) {
 	if s.Gone() == 0 {
 		t.Error("nothing is counted")
 	}
+	for name, want := range map[string]uint64{"open": 0, "closed": 100, "share": 30 + 3*10, "none": 0} {
+		if got, bounded := s.Overshoot(name); got != want || bounded != (name != "open") {
+			t.Errorf("%s: %d beyond the quota, bounded %v, want %d", name, got, bounded, want)
+		}
+	}
 }
 
 // TestRedisThatComesBackIsAskedAgain: by no more than one request every Retry meanwhile.
