@@ -31,6 +31,7 @@ func Rules() []Rule {
 		{"weir/broker", nil, "it is vocabulary: everybody imports it"},
 		{"weir/broker/...", []string{"weir/broker", "weir/internal/..."}, "what speaks to a bus knows no edge"},
 		{"weir/ratelimit", nil, "pure arithmetic"},
+		{"weir/ratelimit/fields", []string{"weir/ratelimit"}, "a codec without I/O"},
 		{"weir/ratelimit/local", []string{"weir/ratelimit"}, "it keeps what the arithmetic needs, and nothing else"},
 		{"weir/ratelimit/redis", []string{"weir/ratelimit", "weir/ratelimit/local"}, "it falls back to what this process keeps"},
 		{"weir/ratelimit/kernel", []string{"weir/ratelimit", "weir/bpf/..."}, "it joins the arithmetic to the maps, and nothing else"},
