@@ -2,6 +2,7 @@ package loop
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -134,7 +135,14 @@ func TestAfterAStallTheNewestComesRightBehindWhatWasOnItsWay(t *testing.T) {
 			t.Errorf("TCP_NOTSENT_LOWAT is %d, %v", n, err)
 		}
 	})
-	r.served(unbounded, func(c *conn) { limitUnsent(c.gc.Fd(), 0) }) // the system's default: no limit
+	r.served(unbounded, func(c *conn) {
+		limitUnsent(c.gc.Fd(), 0) // the system's default: no limit
+		// As large as the system lets a buffer grow by itself: on a busy host it does not come to it. Who may
+		// not set it relies on that.
+		if err := unix.SetsockoptInt(c.gc.Fd(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20); err != nil && !errors.Is(err, unix.EPERM) {
+			t.Error(err)
+		}
+	})
 	stop := r.ticking(every, pad)
 	defer stop()
 	for range 20 {
