@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"weir/broker"
@@ -33,16 +32,14 @@ var errManyTopics = errors.New("patterns had events of more than 65,536 topics m
 
 // recording is what was delivered to patterns since it began. A nil one is none.
 type recording struct {
-	// mu is held while an event is delivered to the patterns that stand for it.
-	mu   sync.Mutex
-	last map[broker.Topic]broker.Position
-	many bool
-
-	heads *broker.Heads // all up to there has been delivered
-	err   error         // else, why that is not known
-
-	over      atomic.Bool
-	postponed []interest // under mu
+	// mu is held while an event is delivered to the patterns that stand for it, and guards what follows.
+	mu        sync.Mutex
+	last      map[broker.Topic]broker.Position
+	many      bool          // more topics than last may have
+	heads     *broker.Heads // all up to there has been delivered
+	err       error         // else, why that is not known
+	over      bool
+	postponed []interest // new patterns, to be opened when it is over
 }
 
 // Orders are the orders of patterns, on their way to another process.
@@ -98,7 +95,7 @@ func (h *Hub) EndRecord() {
 		return
 	}
 	rec.mu.Lock()
-	rec.over.Store(true)
+	rec.over = true
 	postponed := rec.postponed
 	rec.mu.Unlock()
 	for _, e := range h.wild() {
@@ -132,7 +129,7 @@ func (rec *recording) postpone(c interest) bool {
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.over.Load() {
+	if rec.over {
 		return false
 	}
 	rec.postponed = append(rec.postponed, c)
