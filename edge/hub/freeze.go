@@ -173,15 +173,12 @@ func (h *Hub) Settle(ctx context.Context) {
 	}
 	h.mu.RLock()
 	var unused []broker.Pattern
-	recording := h.recording.Load() != nil // another takeover has begun
 	for t, e := range h.topics {
 		e.mu.Lock()
 		if len(e.shards) == 0 && !e.opening {
 			unused = append(unused, t)
 		}
-		if !recording || !t.Wild() {
-			e.kept = nil
-		}
+		e.kept = nil
 		e.mu.Unlock()
 	}
 	h.mu.RUnlock()

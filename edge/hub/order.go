@@ -27,8 +27,12 @@ const maxRecorded = 1 << 16
 // recordPoll is how often it is tried to stop delivery for a moment.
 const recordPoll = time.Millisecond
 
-// errManyTopics says that a recording has ended early.
-var errManyTopics = errors.New("patterns had events of more than 65,536 topics meanwhile")
+var (
+	// errManyTopics says that a recording has ended early.
+	errManyTopics = errors.New("patterns had events of more than 65,536 topics meanwhile")
+	// errOpenedSince says that the first pattern was about to open when a recording began without any.
+	errOpenedSince = errors.New("patterns have opened since what they get was to be recorded")
+)
 
 // recording is what was delivered to patterns since it began. A nil one is none.
 type recording struct {
@@ -37,7 +41,7 @@ type recording struct {
 	last      map[broker.Topic]broker.Position
 	many      bool          // more topics than last may have
 	heads     *broker.Heads // all up to there has been delivered
-	err       error         // else, why that is not known
+	err       error         // else, why that is not known; nil, too, if there were no patterns
 	over      bool
 	postponed []interest // new patterns, to be opened when it is over
 }
@@ -231,6 +235,8 @@ func (h *Hub) Orders(ctx context.Context, needs Needs, loops []Recent) (*Orders,
 	switch {
 	case rec.err != nil:
 		return nil, fmt.Errorf("record what patterns get: %w", rec.err)
+	case rec.heads == nil:
+		return nil, errOpenedSince
 	case rec.many:
 		return nil, errManyTopics
 	}

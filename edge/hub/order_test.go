@@ -152,3 +152,20 @@ func TestNewPatternOpensWhenTheRecordIsOver(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestPatternThatOpenedBesideARecordIsToldOf: one that was about to open when a record began without any.
+func TestPatternThatOpenedBesideARecordIsToldOf(t *testing.T) {
+	r := newRig(t, Config{})
+	r.src.opening = func() {
+		r.src.opening = nil
+		r.hub.recording.Store(&recording{last: map[broker.Topic]broker.Position{}}) // as Record leaves it without patterns
+	}
+	c := r.live("x.*", RawWS)
+	defer r.hub.EndRecord()
+	r.shard.Freeze()
+	needs := Needs{}
+	needs.Add(c.sub.Place())
+	if o, err := r.hub.Orders(t.Context(), needs, nil); o != nil || !errors.Is(err, errOpenedSince) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+}
