@@ -104,12 +104,7 @@ func (s *Store) Gone() uint64 { return s.gone.Load() }
 // that are no shadows, and only then charged, with each that allows it. out has room for a decision of each. The error
 // wraps [ErrGone] if Redis was not asked or did not answer: then each policy did what its Fallback says.
 func (s *Store) Take(ctx context.Context, checks []ratelimit.Check, out []ratelimit.Decision) (allowed bool, err error) {
-	now := time.Since(s.begun)
-	if !s.breaker.may(now) {
-		return s.without(checks, out, errOpen)
-	}
-	answer, err := s.ask(ctx, checks, false, "")
-	s.breaker.note(time.Since(s.begun), err == nil || ctx.Err() != nil)
+	answer, err := s.ask(ctx, checks, false)
 	if err != nil {
 		return s.without(checks, out, err)
 	}
@@ -118,12 +113,7 @@ func (s *Store) Take(ctx context.Context, checks []ratelimit.Check, out []rateli
 
 // Charge takes a cost that is known only now, such as the bytes of an answer, whatever is left.
 func (s *Store) Charge(ctx context.Context, checks []ratelimit.Check) error {
-	if !s.breaker.may(time.Since(s.begun)) {
-		return fmt.Errorf("charge: %w: %w", ErrGone, errOpen)
-	}
-	_, err := s.ask(ctx, checks, true, "")
-	s.breaker.note(time.Since(s.begun), err == nil || ctx.Err() != nil)
-	if err != nil {
+	if _, err := s.ask(ctx, checks, true); err != nil {
 		return fmt.Errorf("charge: %w: %w", ErrGone, err)
 	}
 	return nil
@@ -134,9 +124,21 @@ var (
 	errAnswer = errors.New("it answered what the script does not")
 )
 
-// ask runs the script, at some time of the server's clock. Those of other goroutines go along with it, in one
-// write.
-func (s *Store) ask(ctx context.Context, checks []ratelimit.Check, force bool, now ...string) ([]int64, error) {
+// ask runs the script, if the breaker lets it. What a caller has given up says nothing about the server.
+func (s *Store) ask(ctx context.Context, checks []ratelimit.Check, force bool) ([]int64, error) {
+	if !s.breaker.may(time.Since(s.begun)) {
+		return nil, errOpen
+	}
+	answer, err := s.run(ctx, checks, force, "")
+	if ctx.Err() == nil {
+		s.breaker.note(time.Since(s.begun), err == nil)
+	}
+	return answer, err
+}
+
+// run runs the script at some time, none for that of the server's clock. Those of other goroutines go along with
+// it, in one write.
+func (s *Store) run(ctx context.Context, checks []ratelimit.Check, force bool, now ...string) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	client, err := s.link.get(ctx)

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -138,7 +139,7 @@ func TestLuaAndGoAgree(t *testing.T) {
 				allowed = allowed && (want[i].Allowed || checks[i].Shadow)
 			}
 			high, low := halves(now)
-			answer, err := s.ask(t.Context(), checks, force, strconv.FormatUint(us, 10), high, low)
+			answer, err := s.run(t.Context(), checks, force, strconv.FormatUint(us, 10), high, low)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -344,5 +345,29 @@ func TestConfigAndPoliciesSayAllThatIsWrong(t *testing.T) {
 	}
 	if _, err := ParseFallback("maybe"); !errors.Is(err, ErrBadFallback) {
 		t.Error(err)
+	}
+}
+
+// TestRequestThatWasGivenUpSaysNothingOfRedis: it neither closes an open breaker nor opens one.
+func TestRequestThatWasGivenUpSaysNothingOfRedis(t *testing.T) {
+	s := open(t, Config{Addresses: []string{startImpostor(t, "").address}, Failures: 2}, perHour("a", 1000))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	checks := []ratelimit.Check{{Limit: s.Limit("a"), Key: []byte("x"), Cost: 1}}
+	var out [1]ratelimit.Decision
+	for _, open := range []bool{false, true} {
+		if open {
+			for range 2 {
+				s.breaker.note(0, false)
+			}
+		}
+		for range 3 {
+			if _, err := s.Take(ctx, checks, out[:]); !errors.Is(err, ErrGone) {
+				t.Error(err)
+			}
+		}
+		if s.breaker.open() != open {
+			t.Errorf("the breaker was open: %v, and is: %v", open, !open)
+		}
 	}
 }
