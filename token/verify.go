@@ -72,15 +72,13 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, fmt.Errorf("tokens.keys is empty: %w: give at least one", ErrBadKey)
 	}
 	v := &Verifier{cfg: cfg, byID: map[string][]Key{}, now: time.Now}
-	used := map[string]bool{}
 	var methods []string
 	for _, k := range cfg.Keys {
 		if k.key == nil {
 			return nil, fmt.Errorf("tokens.keys: %w %q: make it by ParseKey", ErrBadKey, k.id)
 		}
 		v.byID[k.id] = append(v.byID[k.id], k)
-		if !used[k.algorithm] {
-			used[k.algorithm] = true
+		if !slices.Contains(methods, k.algorithm) {
 			methods = append(methods, k.algorithm)
 		}
 	}

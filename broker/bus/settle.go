@@ -117,7 +117,7 @@ func (l *Link) ReadShard(ctx context.Context, n int, after, last broker.Position
 	}
 	read := uint64(0)
 	for at := after.Offset; at < last.Offset; {
-		part, err := l.readBatch(ctx, st, storePrefix+fmt.Sprint(n)+".>", at+1, replayBatch)
+		part, err := l.readBatch(ctx, st, storedIn(n), at+1, replayBatch)
 		if err != nil {
 			return nil, false, fmt.Errorf("read shard %d: %w: %w", n, broker.ErrUnavailable, err)
 		}

@@ -31,6 +31,9 @@ const (
 
 func streamName(n int) string { return streamPrefix + strconv.Itoa(n) }
 
+// storedIn stands for the subjects of all topics of a shard, as they are stored.
+func storedIn(n int) string { return storePrefix + strconv.Itoa(n) + ".>" }
+
 func storeSubject(t broker.Topic) string {
 	return storePrefix + strconv.Itoa(t.Shard()) + "." + string(t)
 }
@@ -149,10 +152,9 @@ func (b *Bus) makeShard(ctx context.Context, c *client, n int) error {
 
 // makeStream makes a shard's stream, or gives one that is there its limits anew. b.making is held.
 func (b *Bus) makeStream(ctx context.Context, n int) error {
-	number := strconv.Itoa(n)
 	cfg := jetstream.StreamConfig{
 		Name:              streamName(n),
-		Subjects:          []string{storePrefix + number + ".>"},
+		Subjects:          []string{storedIn(n)},
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		MaxMsgsPerSubject: b.cfg.HistoryEvents,
@@ -161,7 +163,7 @@ func (b *Bus) makeStream(ctx context.Context, n int) error {
 		MaxMsgSize:        int32(b.cfg.MaxEventBytes + eventOverheadBytes), //nolint:gosec // Validate bounds it
 		Storage:           jetstream.MemoryStorage,
 		AllowDirect:       true,
-		RePublish:         &jetstream.RePublish{Source: storePrefix + number + ".>", Destination: livePrefix + number + ".>"},
+		RePublish:         &jetstream.RePublish{Source: storedIn(n), Destination: shardSubject(n)},
 		Metadata:          map[string]string{metaEpoch: newEpoch().String(), metaFewest: strconv.FormatInt(b.cfg.HistoryEvents, 10)},
 	}
 	if b.cfg.Storage == File {

@@ -132,37 +132,37 @@ func (s *Store) Take(now uint64, checks []ratelimit.Check, out []ratelimit.Decis
 }
 
 func (s *Store) takeOne(now uint64, c *ratelimit.Check, out *ratelimit.Decision) bool {
-	hash := s.hash(c)
-	sh := &s.shards[hash%shards]
-	sh.mu.Lock()
+	sh, hash := s.lock(c)
 	*out = sh.take(s, c, hash, now)
 	sh.mu.Unlock()
 	return out.Allowed || c.Shadow
 }
 
+// lock is the shard of a client, locked, and its hash.
+func (s *Store) lock(c *ratelimit.Check) (sh *shard, hash uint64) {
+	hash = s.hash(c)
+	sh = &s.shards[hash%shards]
+	sh.mu.Lock()
+	return sh, hash
+}
+
 // Charge takes a cost that is known only now, such as the bytes of an answer, whatever is left.
 func (s *Store) Charge(now uint64, c *ratelimit.Check) {
-	hash := s.hash(c)
-	sh := &s.shards[hash%shards]
-	sh.mu.Lock()
+	sh, hash := s.lock(c)
 	defer sh.mu.Unlock()
 	sh.charge(s, c, hash, now)
 }
 
 // Peek is what [Store.Take] would say, without its charging anything.
 func (s *Store) Peek(now uint64, c *ratelimit.Check) ratelimit.Decision {
-	hash := s.hash(c)
-	sh := &s.shards[hash%shards]
-	sh.mu.Lock()
+	sh, hash := s.lock(c)
 	defer sh.mu.Unlock()
 	return sh.decide(s, c, hash, now)
 }
 
 // Release gives back concurrent requests that [Store.Take] has charged with this Check.
 func (s *Store) Release(c *ratelimit.Check) {
-	hash := s.hash(c)
-	sh := &s.shards[hash%shards]
-	sh.mu.Lock()
+	sh, hash := s.lock(c)
 	defer sh.mu.Unlock()
 	at := place{way: crowded}
 	if c.Mark != markCrowded {
