@@ -22,6 +22,8 @@ type Config struct {
 	Issuer, Audience string
 	// Leeway is by how much clocks may differ. 0 to 5 min, default 5 s.
 	Leeway time.Duration
+	// Values are the names of further claims that are kept, see [Claims.Value]: of texts, numbers and booleans.
+	Values []string
 }
 
 // Claims are what a token says that was checked.
@@ -35,6 +37,8 @@ type Claims struct {
 	Subscribe, Publish []broker.Pattern
 	// Class is the client's class of quotas; empty for the default.
 	Class string
+
+	values map[string]string
 }
 
 // MaySubscribe reports whether the token names a pattern that covers all that p stands for.
@@ -125,6 +129,9 @@ func (v *Verifier) Verify(text string) (*Claims, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: topics: %w", ErrMalformed, err)
+	}
+	if c.values, err = v.values(text); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -356,3 +356,22 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestFurtherClaimsAreKept(t *testing.T) {
+	secret := bytesOf(t, rfcSecret)
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "alice", "exp": 200, "tenant": "t\u00e91", "level": 7, "beta": true, "none": nil, "list": []int{1}, "other": "x",
+	}).SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := verifier(t, Config{Keys: []Key{key(t, "", "HS256", secret)}, Values: []string{"tenant", "level", "beta", "none", "list", "absent"}}, 1).Verify(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"tenant": "té1", "level": "7", "beta": "true", "none": "", "list": "", "absent": "", "other": ""} {
+		if got, ok := c.Value(name); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %v", name, got, ok)
+		}
+	}
+}
