@@ -303,6 +303,7 @@ func BenchmarkBegin(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	now := start
 	for name, cfg := range map[string]Config{
 		"no policy":   {Routes: all()},
 		"one policy":  {Routes: all("a"), Policies: []Policy{{Quota: quota("a", 10_000_000, time.Second)}}},
@@ -313,7 +314,6 @@ func BenchmarkBegin(b *testing.B) {
 			q := get("/index.html", "X-Api-Key", "secret", "User-Agent", "wrk")
 			var x Exchange
 			b.ReportAllocs()
-			now := start
 			for b.Loop() {
 				now += 100_000
 				if o := r.Begin(now, q, &x); o != Admitted {
