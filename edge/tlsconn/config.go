@@ -1,6 +1,11 @@
 package tlsconn
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"log/slog"
+
+	"weir/internal/certificates"
+)
 
 // MaxHandshakes bounds [Config.Handshakes].
 const MaxHandshakes = 1 << 16
@@ -21,12 +26,17 @@ type Config struct {
 }
 
 // tlsConfig is what a conn of a snapshot of the certificates is served by.
-func (c *Config) tlsConfig(certificates []tls.Certificate) *tls.Config {
+func (c *Config) tlsConfig(served []tls.Certificate) *tls.Config {
 	return &tls.Config{
-		Certificates: certificates,
+		Certificates: served,
 		MinVersion:   max(c.MinVersion, tls.VersionTLS12),
 		NextProtos:   []string{"http/1.1"},
 		// An event is mostly smaller than a segment anyhow, and a batch is best cut into few records.
 		DynamicRecordSizingDisabled: true,
 	}
+}
+
+// newCertificates reads those of a Config.
+func newCertificates(cfg Config, log *slog.Logger) (*certificates.Store, error) {
+	return certificates.New(certificates.Config{Pairs: cfg.Certificates, Setting: "edge.tls_certificates", Build: cfg.tlsConfig}, log)
 }

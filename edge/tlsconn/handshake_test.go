@@ -45,7 +45,7 @@ func TestTicketResumesAlsoOverAReload(t *testing.T) {
 					t.Error("not resumed")
 				}
 				r.cert.Renew(t, time.Now().Add(time.Hour), "localhost")
-				r.certificates.refresh()
+				r.certificates.Refresh()
 				if p := r.mustShake(t, cfg); !p.Resumed {
 					t.Error("not resumed after the certificate was renewed")
 				}
@@ -231,18 +231,18 @@ func TestCertificatesAreReadAgainAndBadOnesAreNotTaken(t *testing.T) {
 		}
 		return err == nil
 	}
-	r.certificates.refresh() // nothing has changed
+	r.certificates.Refresh() // nothing has changed
 	if err := os.WriteFile(r.cert.CertFile, []byte("half of a fi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // said once
-		r.certificates.refresh()
+		r.certificates.Refresh()
 	}
 	if s := r.Stats(); s.Rejected != 1 || s.Reloaded != 0 || !trusts() {
 		t.Errorf("%+v", s)
 	}
 	r.cert.Renew(t, time.Now().Add(2*time.Hour), "localhost")
-	r.certificates.refresh()
+	r.certificates.Refresh()
 	if s := r.Stats(); s.Reloaded != 1 || time.Until(s.Expires) < 90*time.Minute || trusts() {
 		t.Errorf("%+v", s)
 	}

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"weir/internal/certificates"
 )
 
 // errNoKernelTLS is that of a kernel without CONFIG_TLS, or whose module tls is not loaded.
@@ -73,7 +75,7 @@ type Session struct {
 
 // Handshaker does the server's part of handshakes. Its methods may be called from any goroutine.
 type Handshaker struct {
-	certificates *certificates
+	certificates *certificates.Store
 	base         *tls.Config
 	kernel       atomic.Bool // found there until it is found missing
 	log          *slog.Logger
@@ -89,12 +91,12 @@ func New(cfg Config, log *slog.Logger) (*Handshaker, error) {
 	if cfg.Handshakes < 1 || cfg.Handshakes > MaxHandshakes {
 		return nil, fmt.Errorf("%d handshakes at once: want 1 to %d", cfg.Handshakes, MaxHandshakes)
 	}
-	certificates, err := newCertificates(cfg, log)
+	served, err := newCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}
 	h := &Handshaker{
-		certificates: certificates,
+		certificates: served,
 		log:          log,
 		// The others are the loops': what a handshake computes is not to keep them from their sockets.
 		cpu: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -106,7 +108,7 @@ func New(cfg Config, log *slog.Logger) (*Handshaker, error) {
 }
 
 // Watch looks for other certificates until ctx ends.
-func (h *Handshaker) Watch(ctx context.Context) { h.certificates.watch(ctx) }
+func (h *Handshaker) Watch(ctx context.Context) { h.certificates.Watch(ctx) }
 
 // Go calls f on a goroutine, at once or when another one is done. It does not, and reports false, if
 // as many wait as may.
@@ -190,7 +192,7 @@ func (h *Handshaker) toKernel(hs *handshake, state tls.ConnectionState) (taken b
 // configFor is what a client is served by: the certificates of now, and if the kernel may be given the
 // record layer a way to its secrets.
 func (h *Handshaker) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	current := h.certificates.current.Load()
+	current := h.certificates.Current()
 	w, ok := hello.Conn.(*wire)
 	if !ok || !h.kernel.Load() {
 		return current, nil
@@ -211,7 +213,7 @@ func (h *Handshaker) Stats() (s Stats) {
 		s.Handshakes[r] = h.handshakes[r].Load()
 	}
 	s.KernelFailed = h.kernelFailed.Load()
-	s.Reloaded, s.Rejected = h.certificates.reloaded.Load(), h.certificates.rejected.Load()
-	s.Expires = time.Unix(h.certificates.expires.Load(), 0)
+	s.Reloaded, s.Rejected = h.certificates.Changes()
+	s.Expires = h.certificates.Expires()
 	return s
 }
