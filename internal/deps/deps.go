@@ -43,6 +43,7 @@ func Rules() []Rule {
 		{"weir/edge/handover", nil, "it carries messages and descriptors, whatever they are"},
 		{"weir/edge/hub", []string{"weir/edge/ws", "weir/broker"}, "it is tested without sockets"},
 		{"weir/edge/...", []string{"weir/edge/...", "weir/broker", "weir/ratelimit", "weir/internal/..."}, "an edge runs and is tested without any kernel program: cmd/weir joins the two"},
+		{"weir/gateway/upstream", []string{"weir/internal/..."}, "it says which server is next, without a parser or an event loop: both ways of the gateway ask it"},
 		{"weir/token", []string{"weir/broker"}, "it checks what it is given, without I/O"},
 		{"weir/gateway/policy", []string{"weir/ratelimit", "weir/ratelimit/fields", "weir/ratelimit/local", "weir/token"}, "it decides about a request as any HTTP library has read it, without I/O"},
 		{"weir/gateway/proxy", []string{"weir/gateway/policy", "weir/gateway/upstream", "weir/edge/http1", "weir/internal/..."}, "it is one way to an upstream; another must not need it"},
