@@ -1,60 +1,98 @@
 package http1
 
-import (
-	"bytes"
-	"strconv"
-)
+import "bytes"
 
-// Limits bound a head.
+// Limits bound a head, and say what of HTTP is taken beyond the least.
 type Limits struct {
 	// MaxHeadBytes bounds the head with its blank line, MaxFields its header fields.
 	MaxHeadBytes, MaxFields int
-}
-
-// Field is one header field. Value has no white space around it.
-type Field struct {
-	Name, Value []byte
+	// AllowHTTP10 takes heads of HTTP/1.0 too: requests without a Host, which close unless they ask
+	// for keep-alive, and answers, which close.
+	AllowHTTP10 bool
+	// AllowAbsolute takes targets such as http://host/path (RFC 9112 section 3.2.2). A Host header
+	// has to name the same host.
+	AllowAbsolute bool
+	// EndToEnd are names of fields, in any case, that Connection may not name, beside those that
+	// it never may: what whoever forwards relies on. One that ends in * stands for all that begin so.
+	EndToEnd []string
 }
 
 // Request is a parsed head. Its slices alias the bytes it was parsed from. The zero value is
 // ready, and one may be used for head after head.
 type Request struct {
 	Method []byte
-	// Path is the target up to the first '?', still percent-encoded; RawQuery what follows.
+	// Path is the target up to the first '?', still percent-encoded; RawQuery what follows, nil
+	// without a '?'. Of an absolute target both are what follows the host.
 	Path, RawQuery []byte
 	Fields         []Field
-	Host           []byte
+	// Host is the Host header, or of an absolute target its host and port. It is empty if the client
+	// sent an empty one, or none with HTTP/1.0.
+	Host []byte
 	// ContentLength is -1 without one; Chunked says that the body is in chunks.
 	ContentLength int64
 	Chunked       bool
-	// Close says that the client asked to close after the answer.
+	// Close says that the connection ends after the answer: the client asked for it, or it
+	// speaks HTTP/1.0 and did not ask for keep-alive.
 	Close bool
+	// HTTP10 says that the client speaks HTTP/1.0: it knows no chunks and no 1xx, and if Close is
+	// not set it wants to be told so by Connection: keep-alive.
+	HTTP10 bool
+	// Expect100 says that the client waits for a 100 before it sends the body, of which there is one.
+	Expect100 bool
+	// Upgrade is the protocol that the client asks to change to, in Upgrade and Connection; nil if it
+	// does not, if it speaks HTTP/1.0, or if the request has a body.
+	Upgrade []byte
+
+	absolute bool
+	named    bool // Connection names fields
 }
 
 // Parse reads one head from the start of b; n is its length with the blank line. It returns
-// [ErrShort] while the head is not whole, and [ErrHeadTooLarge] once b has MaxHeadBytes
-// without it being whole. Each call looks at b from its start: fed byte by byte that is
-// quadratic in MaxHeadBytes, which bounds it.
+// [ErrShort] while the head is not whole, and [ErrHeadTooLarge] or [ErrTargetTooLong] once b has
+// MaxHeadBytes without it being whole. A request line that is wrong is refused as soon as it ends, and a line
+// end that is wrong as soon as it is there. Each call looks at b from its start: fed byte by byte that
+// is quadratic in MaxHeadBytes, which bounds it.
 func (r *Request) Parse(b []byte, lim Limits) (n int, err error) {
 	*r = Request{Fields: r.Fields[:0], ContentLength: -1}
-	n, err = headEnd(b, lim)
+	line, rest, n, err := startLine(b, lim)
+	if err == ErrShort { //nolint:errorlint // it is this package's own, unwrapped
+		return 0, r.parseEarly(b, lim)
+	}
 	if err != nil {
 		return 0, err
 	}
-	line, rest, err := cutLine(b[:n])
-	if err != nil {
+	if err := r.parseLine(line, lim); err != nil {
 		return 0, err
 	}
-	if err := r.parseLine(line); err != nil {
-		return 0, err
-	}
-	if r.Fields, err = parseFields(r.Fields, rest, lim); err != nil {
-		return 0, err
-	}
-	if err := r.interpret(); err != nil {
+	if err := r.readFields(rest, &lim); err != nil {
 		return 0, err
 	}
 	return n, nil
+}
+
+// parseEarly refuses a request line that is wrong before the head is whole: it may never be, as in HTTP/0.9,
+// which has no more than the line.
+func (r *Request) parseEarly(b []byte, lim Limits) error {
+	if bytes.IndexByte(b, '\n') < 0 {
+		return ErrShort
+	}
+	line, _, err := cutLine(b)
+	if err == nil {
+		err = r.parseLine(line, lim)
+	}
+	*r = Request{Fields: r.Fields[:0], ContentLength: -1}
+	if err != nil {
+		return err
+	}
+	return ErrShort
+}
+
+// startLine is the first line of the head at the start of b, the rest of it, and its length.
+func startLine(b []byte, lim Limits) (line, rest []byte, n int, err error) {
+	if n, err = headEnd(b, lim); err == nil {
+		line, rest, err = cutLine(b[:n])
+	}
+	return line, rest, n, err
 }
 
 // headEnd finds the blank line that ends a head. What cannot become one is refused at once.
@@ -64,10 +102,20 @@ func headEnd(b []byte, lim Limits) (int, error) {
 		return i + 4, nil
 	}
 	if len(b) >= lim.MaxHeadBytes {
+		if bytes.IndexByte(window, '\n') < 0 {
+			return 0, ErrTargetTooLong
+		}
 		return 0, ErrHeadTooLarge
 	}
-	if i := bytes.IndexByte(window, '\n'); i == 0 || i > 0 && window[i-1] != '\r' {
-		return 0, ErrLineEnd
+	for rest := window; len(rest) > 0; {
+		i := bytes.IndexAny(rest, "\r\n")
+		if i < 0 || i+1 == len(rest) && rest[i] == '\r' {
+			break
+		}
+		if rest[i] == '\n' || rest[i+1] != '\n' {
+			return 0, ErrLineEnd
+		}
+		rest = rest[i+2:]
 	}
 	return 0, ErrShort
 }
@@ -85,7 +133,7 @@ func cutLine(b []byte) (line, rest []byte, err error) {
 	return line, b[i+1:], nil
 }
 
-func (r *Request) parseLine(line []byte) error {
+func (r *Request) parseLine(line []byte, lim Limits) error {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	if !ok {
 		return ErrRequestLine
@@ -97,156 +145,102 @@ func (r *Request) parseLine(line []byte) error {
 	if !isToken(method) {
 		return ErrMethod
 	}
-	if string(version) != "HTTP/1.1" {
+	r.HTTP10 = string(version) == "HTTP/1.0"
+	if string(version) != "HTTP/1.1" && (!r.HTTP10 || !lim.AllowHTTP10) {
 		if bytes.HasPrefix(version, []byte("HTTP/")) && bytes.IndexByte(version, ' ') < 0 {
 			return ErrVersion
 		}
 		return ErrRequestLine
 	}
-	if target[0] != '/' {
+	if string(method) == "CONNECT" {
+		return ErrConnect
+	}
+	if !all(target, targetByte) {
 		return ErrTarget
 	}
-	for _, c := range target {
-		if c <= ' ' || c >= 0x7f || c == '#' {
+	r.Method = method
+	if target[0] != '/' {
+		if !lim.AllowAbsolute {
 			return ErrTarget
 		}
+		return r.parseAbsolute(target)
 	}
-	r.Method = method
 	r.Path, r.RawQuery, _ = bytes.Cut(target, []byte("?"))
 	return checkEscapes(r.Path)
 }
 
-// parseFields reads header lines up to the blank one.
-func parseFields(fields []Field, b []byte, lim Limits) ([]Field, error) {
-	for {
-		line, rest, err := cutLine(b)
-		if err != nil {
-			return fields, err
-		}
-		b = rest
-		if len(line) == 0 {
-			return fields, nil
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			return fields, ErrFolded
-		}
-		if len(fields) == lim.MaxFields {
-			return fields, ErrTooManyFields
-		}
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || !isToken(name) {
-			return fields, ErrFieldName
-		}
-		value = bytes.Trim(value, " \t")
-		for _, c := range value {
-			if c < ' ' && c != '\t' || c == 0x7f {
-				return fields, ErrFieldValue
-			}
-		}
-		fields = append(fields, Field{Name: name, Value: value})
+var slash = []byte("/")
+
+// parseAbsolute is RFC 9112 section 3.2.2.
+func (r *Request) parseAbsolute(target []byte) error {
+	scheme, rest, ok := bytes.Cut(target, []byte("://"))
+	if !ok || !equalFold(scheme, "http") && !equalFold(scheme, "https") {
+		return ErrTarget
 	}
+	end := bytes.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	if end == 0 || !validHost(rest[:end]) {
+		return ErrTarget
+	}
+	r.Host, r.absolute = rest[:end], true
+	if r.Path, r.RawQuery, _ = bytes.Cut(rest[end:], []byte("?")); len(r.Path) == 0 {
+		r.Path = slash
+	}
+	return checkEscapes(r.Path)
 }
 
-// interpret reads what decides where the message ends, and refuses what could be read in two
-// ways (RFC 9112 section 6.3).
-func (r *Request) interpret() error {
-	hosts, lengths, encodings := 0, 0, 0
-	for _, f := range r.Fields {
-		switch {
-		case equalFold(f.Name, "Host"):
-			hosts++
-			r.Host = f.Value
-		case equalFold(f.Name, "Content-Length"):
-			lengths++
-			v, err := parseLength(f.Value)
-			if err != nil {
-				return err
-			}
-			r.ContentLength = v
-		case equalFold(f.Name, "Transfer-Encoding"):
-			encodings++
-			if !equalFold(f.Value, "chunked") {
-				return ErrTransferEncoding
-			}
-			r.Chunked = true
-		case equalFold(f.Name, "Connection"):
-			r.Close = r.Close || HasToken(f.Value, "close")
-		case isSingleton(f.Name):
-			if r.count(f.Name) > 1 {
-				return ErrRepeated
-			}
-		}
+// readFields reads the fields, with what decides where the message ends, and refuses what could be read
+// in two ways.
+func (r *Request) readFields(b []byte, lim *Limits) (err error) {
+	var x facts
+	if r.Fields, err = x.read(r.Fields, b, lim, r.HTTP10); err != nil {
+		return err
 	}
-	switch {
-	case hosts != 1 || !validHost(r.Host):
-		return ErrHost
-	case lengths > 1:
-		return ErrContentLength
-	case encodings > 1:
-		return ErrTransferEncoding
-	case lengths > 0 && encodings > 0:
-		return ErrLengthAndChunks
+	if err := r.checkHost(x.hosts, x.host); err != nil {
+		return err
+	}
+	if x.expects > 1 || x.expects > 0 && !equalFold(x.expect, "100-continue") {
+		return ErrExpect
+	}
+	r.ContentLength, r.Chunked, r.named = x.length, x.encodings > 0, x.named
+	r.Close = x.close || r.HTTP10 && !x.keepAlive
+	hasBody := r.Chunked || r.ContentLength > 0
+	r.Expect100 = x.expects > 0 && hasBody && !r.HTTP10
+	if x.upgrade && !hasBody && !r.HTTP10 && len(x.upgradeTo) > 0 {
+		r.Upgrade = x.upgradeTo
 	}
 	return nil
 }
 
-// isSingleton reports whether a field of the handshake may come only once.
-func isSingleton(name []byte) bool {
-	for _, s := range [...]string{"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin", "Authorization", "Last-Event-ID"} {
-		if equalFold(name, s) {
-			return true
-		}
+// checkHost is RFC 9112 section 3.2.
+func (r *Request) checkHost(n int, host []byte) error {
+	switch {
+	case n > 1 || n == 0 && !r.HTTP10 || len(host) > 0 && !validHost(host):
+		return ErrHost
+	case r.absolute && n == 1 && !bytes.EqualFold(host, r.Host):
+		return ErrHostDiffers
+	case !r.absolute:
+		r.Host = host
 	}
-	return false
+	return nil
 }
 
-func (r *Request) count(name []byte) (n int) {
-	for _, f := range r.Fields {
-		if bytes.EqualFold(f.Name, name) {
-			n++
-		}
+// Framing says where the request's body ends: FramingNone, FramingLength or FramingChunked. [Request.Parse]
+// has refused what leaves a doubt.
+func (r *Request) Framing() Framing {
+	switch {
+	case r.Chunked:
+		return FramingChunked
+	case r.ContentLength >= 0:
+		return FramingLength
 	}
-	return n
-}
-
-func parseLength(v []byte) (int64, error) {
-	if len(v) == 0 || len(v) > 18 {
-		return 0, ErrContentLength
-	}
-	var n int64
-	for _, c := range v {
-		if c < '0' || c > '9' {
-			return 0, ErrContentLength
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, nil
-}
-
-// validHost allows the bytes of a host and port (RFC 3986 section 3.2.2), and an empty one.
-func validHost(host []byte) bool {
-	for _, c := range host {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case bytes.IndexByte([]byte("-._~%!$&'()*+,;=:[]"), c) >= 0:
-		default:
-			return false
-		}
-	}
-	return true
+	return FramingNone
 }
 
 // Get is the value of the first field of that name, in any case.
 func (r *Request) Get(name string) (value []byte, ok bool) { return get(r.Fields, name) }
-
-func get(fields []Field, name string) ([]byte, bool) {
-	for _, f := range fields {
-		if equalFold(f.Name, name) {
-			return f.Value, true
-		}
-	}
-	return nil, false
-}
 
 // HasToken reports whether any of the fields of that name, which together make one list (RFC
 // 9110 section 5.3), has the token, in any case.
@@ -258,79 +252,3 @@ func (r *Request) HasToken(name, token string) bool {
 	}
 	return false
 }
-
-// HasToken reports whether a comma-separated list has the token, in any case.
-func HasToken(list []byte, token string) bool {
-	for len(list) > 0 {
-		part, rest, _ := bytes.Cut(list, []byte(","))
-		if equalFold(bytes.Trim(part, " \t"), token) {
-			return true
-		}
-		list = rest
-	}
-	return false
-}
-
-// equalFold compares ASCII without case.
-func equalFold(b []byte, s string) bool {
-	if len(b) != len(s) {
-		return false
-	}
-	for i := range len(b) {
-		if lower(b[i]) != lower(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}
-
-// isToken is RFC 9110 section 5.6.2.
-func isToken(b []byte) bool {
-	for _, c := range b {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), c) >= 0:
-		default:
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-// Response is a parsed head of an answer. Its slices alias the bytes it was parsed from.
-type Response struct {
-	Status int
-	Fields []Field
-}
-
-// Parse reads one head, as [Request.Parse] does.
-func (r *Response) Parse(b []byte, lim Limits) (n int, err error) {
-	*r = Response{Fields: r.Fields[:0]}
-	if n, err = headEnd(b, lim); err != nil {
-		return 0, err
-	}
-	line, rest, err := cutLine(b[:n])
-	if err != nil {
-		return 0, err
-	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) || len(line) < 12 || len(line) > 12 && line[12] != ' ' {
-		return 0, ErrStatusLine
-	}
-	if r.Status, err = strconv.Atoi(string(line[9:12])); err != nil || r.Status < 100 {
-		return 0, ErrStatusLine
-	}
-	if r.Fields, err = parseFields(r.Fields, rest, lim); err != nil {
-		return 0, err
-	}
-	return n, nil
-}
-
-// Get is the value of the first field of that name, in any case.
-func (r *Response) Get(name string) (value []byte, ok bool) { return get(r.Fields, name) }

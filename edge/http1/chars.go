@@ -1,0 +1,89 @@
+package http1
+
+// What a byte may be part of.
+const (
+	tokenByte  = 1 << iota // RFC 9110 section 5.6.2
+	hostByte               // of a name of a host: letters, digits, and - . _ ~
+	targetByte             // visible ASCII but #
+	valueByte              // RFC 9110 section 5.5: visible ASCII, space, tab, and bytes beyond ASCII
+)
+
+var classes, folded = classify()
+
+// classify makes the tables: what each byte may be part of, and which it is the same as in a name.
+func classify() (t, same [256]byte) {
+	for i := range t {
+		c := byte(i)
+		same[i] = lower(c)
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			t[i] |= tokenByte | hostByte
+		}
+		if c > ' ' && c < 0x7f && c != '#' {
+			t[i] |= targetByte
+		}
+		if c >= ' ' && c != 0x7f || c == '\t' {
+			t[i] |= valueByte
+		}
+	}
+	for _, c := range []byte("!#$%&'*+-.^_`|~") {
+		t[c] |= tokenByte
+	}
+	for _, c := range []byte("-._~") {
+		t[c] |= hostByte
+	}
+	same['_'] = '-'
+	return t, same
+}
+
+func all(b []byte, class byte) bool {
+	for _, c := range b {
+		if classes[c]&class == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isToken(b []byte) bool { return len(b) > 0 && all(b, tokenByte) }
+
+// equalFold compares ASCII without case.
+func equalFold(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range len(b) {
+		if lower(b[i]) != lower(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameName compares names of fields as the most lenient reader does: without case, and with _ as -, which
+// is what a CGI-like server makes of both.
+func sameName(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range len(b) {
+		if folded[b[i]] != folded[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// matches is sameName, with a pattern that ends in * for all names that begin so.
+func matches(name []byte, pattern string) bool {
+	if n := len(pattern) - 1; pattern[n] == '*' {
+		return len(name) >= n && sameName(name[:n], pattern[:n])
+	}
+	return sameName(name, pattern)
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
