@@ -15,8 +15,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-//go:embed take.lua
-var takeScript string
+var (
+	//go:embed common.lua
+	commonScript string
+	//go:embed take.lua
+	takeScript string
+)
 
 // Store is the budgets that gateways share. Its methods may be called from any goroutine.
 type Store struct {
@@ -47,7 +51,7 @@ func New(cfg Config, policies []Policy) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{
 		cfg: cfg, limits: map[string]*ratelimit.Limit{}, shared: map[*ratelimit.Limit]*policy{},
-		script: rueidis.NewLuaScript(takeScript), begun: time.Now(),
+		script: rueidis.NewLuaScript(commonScript + takeScript), begun: time.Now(),
 		breaker: breaker{failures: cfg.Failures, retry: cfg.Retry},
 	}
 	var errs []error
