@@ -35,4 +35,7 @@ func (b *breaker) note(now time.Duration, ok bool) {
 	}
 }
 
+// shut reports whether no request may ask at now, for who would rather not begin.
+func (b *breaker) shut(now time.Duration) bool { return b.open() && int64(now) < b.next.Load() }
+
 func (b *breaker) open() bool { return b.row.Load() >= int64(b.failures) }

@@ -1,4 +1,4 @@
--- What the scripts share: take.lua is sent behind this. Numbers beyond 2^53 are pairs
+-- What the scripts share: see take.lua and lease.lua, each of which is sent behind this. Numbers beyond 2^53 are pairs
 -- of 32 bits, as Lua's are doubles: what is done here is, to the bit, what Go and the kernel do.
 local B = 4294967296
 
@@ -6,6 +6,12 @@ local function add(ah, al, bh, bl)
   local l = al + bl
   if l >= B then return ah + bh + 1, l - B end
   return ah + bh, l
+end
+
+-- sub is for a not below b.
+local function sub(ah, al, bh, bl)
+  if al < bl then return ah - bh - 1, al - bl + B end
+  return ah - bh, al - bl
 end
 
 local function less(ah, al, bh, bl) return ah < bh or ah == bh and al < bl end

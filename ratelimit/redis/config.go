@@ -34,9 +34,37 @@ func ParseFallback(text string) (Fallback, error) {
 	return 0, fmt.Errorf("%w %q: want open, closed or local-share", ErrBadFallback, text)
 }
 
+// Mode is how a policy's budget is shared.
+type Mode uint8
+
+// The modes.
+const (
+	// ModeStrict asks Redis about each request.
+	ModeStrict Mode = iota
+	// ModeLease has Redis charge units in advance, which are spent without asking. It is for windows of Config.Timeout
+	// or more.
+	ModeLease
+	modes
+)
+
+func (m Mode) String() string { return [...]string{"strict", "lease"}[m] }
+
+// ParseMode reads what [Mode.String] gives; the empty text is ModeStrict.
+func ParseMode(text string) (Mode, error) {
+	for m := range modes {
+		if text == m.String() || text == "" {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("%w %q: want strict or lease", ErrBadMode, text)
+}
+
 // Errors of this package, to be tested for with [errors.Is].
 var (
 	ErrBadFallback = errors.New("unknown fallback")
+	ErrBadMode     = errors.New("unknown mode")
+	// ErrBadLease says that a policy cannot be leased as it says.
+	ErrBadLease = errors.New("bad lease")
 	// ErrNotShared says that a policy cannot be kept in Redis.
 	ErrNotShared = errors.New("not to be shared")
 	// ErrGone says that a decision was made without Redis.
@@ -47,6 +75,11 @@ var (
 type Policy struct {
 	Quota    ratelimit.Quota
 	WhenGone Fallback
+	Mode     Mode
+	// Slice is how many units a gateway has of a client at most, charged and not spent, with ModeLease alone: 1 to the
+	// quota's count. Default: a quarter of the count, by Config.Gateways, at least 1. A request that costs more is
+	// decided as with ModeStrict.
+	Slice uint64
 }
 
 // Config configures a [Store].
@@ -66,6 +99,12 @@ type Config struct {
 	Retry    time.Duration
 	// Gateways is how many share the budgets: what FallbackShare divides by. 1 to 1000, default 1.
 	Gateways int
+	// Leases is how many clients have one at a time, of all policies with ModeLease together, about 400 bytes each
+	// when they are there. Another one is decided as with ModeStrict, and counted. 256 to 1,048,576, default 65,536.
+	Leases int
+	// LeaseAge is how long units that were charged may be spent, if the policy's window is not shorter: then they
+	// are given back. 10 ms to 1 min, default 1 s.
+	LeaseAge time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -83,6 +122,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Gateways == 0 {
 		c.Gateways = 1
+	}
+	if c.Leases == 0 {
+		c.Leases = 65536
+	}
+	if c.LeaseAge == 0 {
+		c.LeaseAge = time.Second
 	}
 	return c
 }
@@ -108,6 +153,12 @@ func (c Config) Validate() error {
 	}
 	if c.Gateways < 1 || c.Gateways > 1000 {
 		bad("gateways", c.Gateways, "1 to 1000")
+	}
+	if c.Leases < shards || c.Leases > maxLeases {
+		bad("leases", c.Leases, "256 to 1048576")
+	}
+	if c.LeaseAge < 10*time.Millisecond || c.LeaseAge > time.Minute {
+		bad("lease_age", c.LeaseAge, "10ms to 1m")
 	}
 	return errors.Join(errs...)
 }

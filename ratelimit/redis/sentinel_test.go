@@ -89,21 +89,28 @@ func (c *cluster) killPrimary() {
 
 // TestBoundHoldsWhileThePrimaryIsKilledTwice: three gateways and ten clients, each at five times its quota. What is let
 // through is no more than the quota and twice the bound that is stated, and little less than the quota.
-func TestBoundHoldsWhileThePrimaryIsKilledTwice(t *testing.T) {
+func TestBoundHoldsWhileThePrimaryIsKilledTwice(t *testing.T) { boundHolds(t, ModeStrict, 0) }
+
+// TestBoundOfLeasesHoldsWhileThePrimaryIsKilledTwice is the same with units that are leased, which are beyond it once.
+func TestBoundOfLeasesHoldsWhileThePrimaryIsKilledTwice(t *testing.T) { boundHolds(t, ModeLease, 5) }
+
+func boundHolds(t *testing.T, mode Mode, slice uint64) {
+	t.Helper()
 	const gateways, clients, perSecond, burst = 3, 10, 40, 20
 	c := startCluster(t)
-	p := Policy{Quota: ratelimit.Quota{Name: "p", Rate: ratelimit.Rate{Count: perSecond, Per: time.Second}, Burst: burst}}
+	p := Policy{Quota: ratelimit.Quota{Name: "p", Rate: ratelimit.Rate{Count: perSecond, Per: time.Second}, Burst: burst}, Mode: mode, Slice: slice}
 	var through [clients]atomic.Uint64
 	var without, broken atomic.Uint64
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	began := time.Now()
-	var bound uint64
+	var bound Bound
 	for range gateways {
 		s := open(t, Config{
 			Addresses: []string{c.sentinel}, Sentinel: "weir", Gateways: gateways, Retry: 50 * time.Millisecond, Timeout: 100 * time.Millisecond,
 		}, p)
-		bound, _ = s.Overshoot("p")
+		bound = s.Bound("p")
+		sweep(t, s)
 		for i := range clients {
 			wg.Go(func() {
 				tick := time.NewTicker(time.Second * gateways / (5 * perSecond))
@@ -146,10 +153,11 @@ func TestBoundHoldsWhileThePrimaryIsKilledTwice(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	quota := perSecond*time.Since(began).Seconds() + burst
+	beyond := bound.Lease + 2*(bound.Failover+bound.Fallback)
 	for i := range through {
 		got := float64(through[i].Load())
-		if got > quota+2*float64(bound) {
-			t.Errorf("client %d: %v were let through, the quota is %.0f, the bound beyond it 2 times %d", i, got, quota, bound)
+		if got > quota+float64(beyond) {
+			t.Errorf("client %d: %v were let through, the quota is %.0f, the bound beyond it %d", i, got, quota, beyond)
 		}
 		if got < 0.99*(quota-burst) {
 			t.Errorf("client %d: %v were let through, the quota is %.0f", i, got, quota)
@@ -158,5 +166,5 @@ func TestBoundHoldsWhileThePrimaryIsKilledTwice(t *testing.T) {
 	if without.Load() == 0 || broken.Load() > 0 {
 		t.Errorf("%d decisions without Redis, %d broken", without.Load(), broken.Load())
 	}
-	t.Logf("quota %.0f, client 0 had %d, the bound is 2 times %d; %d decisions without Redis", quota, through[0].Load(), bound, without.Load())
+	t.Logf("quota %.0f, client 0 had %d, the bound is %+v; %d decisions without Redis", quota, through[0].Load(), bound, without.Load())
 }

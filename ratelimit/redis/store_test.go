@@ -320,8 +320,8 @@ func TestWrongAnswersAreAsNone(t *testing.T) {
 }
 
 func TestConfigAndPoliciesSayAllThatIsWrong(t *testing.T) {
-	_, err := New(Config{Timeout: 1, Failures: -1, Retry: 1, Gateways: 1001}, nil)
-	for _, field := range []string{"addresses", "timeout", "failures", "retry", "gateways"} {
+	_, err := New(Config{Timeout: 1, Failures: -1, Retry: 1, Gateways: 1001, Leases: 255, LeaseAge: 1}, nil)
+	for _, field := range []string{"addresses", "timeout", "failures", "retry", "gateways", "leases", "lease_age"} {
 		if err == nil || !strings.Contains(err.Error(), "redis."+field) {
 			t.Errorf("no word of %s: %v", field, err)
 		}
@@ -337,6 +337,25 @@ func TestConfigAndPoliciesSayAllThatIsWrong(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, ErrNotShared) || !errors.Is(err, ratelimit.ErrBadQuota) {
 			t.Errorf("no word of %s: %v", want, err)
 		}
+	}
+	few := perHour("few", 10)
+	few.Slice = 1
+	_, err = New(Config{Addresses: []string{"x:1"}}, []Policy{few, leased("many", 10, time.Hour, 10, 11), leased("short", 100, time.Second, 1, 1)})
+	for _, want := range []string{"set the mode to lease", "want 10, its count, or less", "want 20ms, the timeout, or more"} {
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, ErrBadLease) {
+			t.Errorf("no word of %s: %v", want, err)
+		}
+	}
+	for m := range modes {
+		if got, err := ParseMode(m.String()); err != nil || got != m {
+			t.Errorf("%s: %v, %v", m, got, err)
+		}
+	}
+	if m, err := ParseMode(""); m != ModeStrict || err != nil {
+		t.Error(m, err)
+	}
+	if _, err := ParseMode("maybe"); !errors.Is(err, ErrBadMode) {
+		t.Error(err)
 	}
 	for f := range fallbacks {
 		if got, err := ParseFallback(f.String()); err != nil || got != f {
