@@ -99,6 +99,9 @@ func (s *Server) publishOne(ctx context.Context, channel string, req *publishReq
 	if err != nil {
 		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
 	}
+	if s.deps.Publisher == nil {
+		return nil, &apiError{codeNotAvailable, "there is no bus in this process: publish to a broker, or to weir serve"}
+	}
 	p, err := s.deps.Publisher.Publish(ctx, topic, data, req.Key, req.IdempotencyKey)
 	switch {
 	case err == nil:
@@ -155,6 +158,28 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 	writeReply(w, r, reply{Result: result})
 }
 
+var errNoGateway = &apiError{codeNotAvailable, "there is no gateway in this process: see weir gateway --help"}
+
+func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
+	if s.deps.Gateway == nil {
+		writeReply(w, r, reply{Error: errNoGateway})
+		return
+	}
+	writeReply(w, r, reply{Result: s.deps.Gateway.Show()})
+}
+
+func (s *Server) gatewayReload(w http.ResponseWriter, r *http.Request) {
+	if s.deps.Gateway == nil {
+		writeReply(w, r, reply{Error: errNoGateway})
+		return
+	}
+	if err := s.deps.Gateway.Reload(r.Context()); err != nil {
+		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "the routes stay as they were: " + err.Error()}})
+		return
+	}
+	writeReply(w, r, reply{Result: struct{}{}})
+}
+
 // hostOf is the address of a client that may be given with a port.
 func hostOf(client string) string {
 	if p, err := netip.ParseAddrPort(client); err == nil {
@@ -165,11 +190,11 @@ func hostOf(client string) string {
 
 func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
-	case "/api/publish", "/api/broadcast", "/api/quota/mode", "/api/quota/apply", "/api/quota/confirm", "/api/quota/edit":
+	case "/api/publish", "/api/broadcast", "/api/quota/mode", "/api/quota/apply", "/api/quota/confirm", "/api/quota/edit", "/api/gateway/reload":
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
 	default:
-		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, gateway, gateway/reload, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
 	}
 }
 

@@ -37,9 +37,20 @@ type Publisher interface {
 	Publish(ctx context.Context, t broker.Topic, data []byte, key, idempotencyKey string) (broker.Position, error)
 }
 
+// Gateway is what the API can ask of and do to the gateway.
+type Gateway interface {
+	// Show is a picture of it, JSON-able.
+	Show() any
+	// Reload reads its routes again; the error says what is wrong with them.
+	Reload(ctx context.Context) error
+}
+
 // Deps is what the server shows and reaches.
 type Deps struct {
+	// Publisher is nil without a bus.
 	Publisher Publisher
+	// Gateway is nil without one.
+	Gateway Gateway
 	// Quotas is nil when XDP is off; QuotasOff then says why.
 	Quotas    Quotas
 	QuotasOff string
@@ -146,6 +157,8 @@ func (s *Server) Handler() http.Handler {
 	handle("POST /api/quota/confirm", "quota_confirm", false, s.quotaConfirm)
 	handle("POST /api/quota/edit", "quota_edit", false, s.quotaEdit)
 	handle("GET /api/quota/events", "quota_events", false, s.quotaEvents)
+	handle("GET /api/gateway", "gateway", false, s.gateway)
+	handle("POST /api/gateway/reload", "gateway_reload", false, s.gatewayReload)
 	handle("/api/", "other", false, s.unknownMethod)
 	handle("GET /metrics", "metrics", false, promhttp.HandlerFor(s.deps.Gatherer, promhttp.HandlerOpts{}).ServeHTTP)
 	handle("GET /stats/stream", "stats", false, s.stream)

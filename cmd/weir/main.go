@@ -30,6 +30,7 @@ type cli struct {
 	Edge      edgeCmd        `cmd:"" help:"Run an edge of a broker: client connections and quotas."`
 	Publish   publishCmd     `cmd:"" help:"Publish events to a topic."`
 	Subscribe subscribeCmd   `cmd:"" help:"Print the events of topics as they come."`
+	Gateway   gatewayCmd     `cmd:"" help:"Run an API gateway with a quota for each client, in front of upstreams."`
 	Why       whyCmd         `cmd:"" help:"Say what became of a client's connections."`
 	Quota     quotaCmd       `cmd:"" help:"Show and change the quotas in XDP."`
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`

@@ -79,3 +79,6 @@ func (s *Screen) HTTP2() bool { return s.http2 }
 // Switched says that the server has agreed to change to another protocol: everything passes from then on. Say
 // so before the client can know, which is before the 101 is written. Any goroutine may.
 func (s *Screen) Switched() { s.switched.Store(true) }
+
+// InBody reports whether an error of [Screen.Feed] is of a body, whose head has passed.
+func (s *Screen) InBody() bool { return !s.body.Done() }

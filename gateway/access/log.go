@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"weir/gateway/policy"
 )
 
 // LogConfig configures a [Log].
@@ -109,10 +111,10 @@ func (l *Log) Observe(r *Record) {
 
 func (l *Log) wants(r *Record) bool {
 	switch {
+	case r.Outcome != policy.Admitted:
+		return l.cfg.Refused || l.drawn()
 	case r.Status >= 500 || r.Err != nil:
 		return l.cfg.Failed || l.drawn()
-	case r.Outcome != 0:
-		return l.cfg.Refused || l.drawn()
 	}
 	return l.drawn()
 }

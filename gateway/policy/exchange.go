@@ -3,6 +3,8 @@ package policy
 import (
 	"context"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"weir/ratelimit"
@@ -62,6 +64,15 @@ type Exchange struct {
 // Begin decides about a request as its head has come; now is in ticks of a clock that does not go back. Admitted has
 // to be followed by [Exchange.End]. After Ask, [Exchange.Ask] decides.
 func (r *Rules) Begin(now uint64, q *Request, x *Exchange) Outcome {
+	if o := r.Open(now, q, x); o != Admitted {
+		return o
+	}
+	return x.Decide()
+}
+
+// Open is the first half of [Rules.Begin]: what there is to say of a request without charging anybody. Only after Admitted
+// [Exchange.Decide] is asked, unless the request is left to somebody else.
+func (r *Rules) Open(now uint64, q *Request, x *Exchange) Outcome {
 	x.reset(r, q, now)
 	x.Client = r.clientAddress(q)
 	var err error
@@ -87,7 +98,12 @@ func (r *Rules) Begin(now uint64, q *Request, x *Exchange) Outcome {
 	if most := x.Route.MaxBody; most >= 0 && q.ContentLength > most {
 		return TooLarge
 	}
-	if !r.deps.Flight.enter(x.Route.Priority, r.cfg.MaxInFlight) {
+	return Admitted
+}
+
+// Decide is the second half: whether there is room for the request, and its client has a quota for it.
+func (x *Exchange) Decide() Outcome {
+	if !x.rules.deps.Flight.enter(x.Route.Priority, x.rules.cfg.MaxInFlight) {
 		return Shed
 	}
 	x.inFlight = true
@@ -153,6 +169,12 @@ func (x *Exchange) Ask(ctx context.Context) Outcome {
 		x.leave()
 	}
 	return o
+}
+
+// GiveUp ends a request after Ask that there is no room to ask for.
+func (x *Exchange) GiveUp() Outcome {
+	x.leave()
+	return Shed
 }
 
 // makeChecks makes a check of each policy that holds; ok is false if one refuses a request without its key.
@@ -288,3 +310,37 @@ func (x *Exchange) At(i int) (name string, shadow bool, d ratelimit.Decision) {
 
 // Path is the path as it was matched.
 func (x *Exchange) Path() string { return x.path }
+
+// Trusted reports whether the conn is a trusted proxy's.
+func (x *Exchange) Trusted() bool { return x.rules.TrustsProxy(x.request.Peer) }
+
+// HidesCredentials reports whether the upstream is not to see what the client is known by: the field of its key, and
+// Authorization if that had the token.
+func (x *Exchange) HidesCredentials() (keyField string, bearer, hides bool) {
+	if !x.Route.HideCredentials || x.Route.Auth == AuthNone {
+		return "", false, false
+	}
+	return x.rules.cfg.KeyField, x.Claims != nil, true
+}
+
+// StripPath is a path without the route's, for [Route.StripPath]. An escaped one is left as it is.
+func StripPath[T ~string | ~[]byte](r *Route, path T) T {
+	prefix := strings.TrimSuffix(strings.TrimPrefix(r.Path, "="), "/")
+	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
+		return path
+	}
+	if path = path[len(prefix):]; len(path) == 0 || path[0] != '/' {
+		return T("/" + string(path))
+	}
+	return path
+}
+
+// FieldSafe is a text as a field's value: what cannot be in one is escaped.
+func FieldSafe(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > 0x7e {
+			return url.PathEscape(s)
+		}
+	}
+	return s
+}

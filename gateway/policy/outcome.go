@@ -29,17 +29,19 @@ const (
 	Unavailable
 	// TooLarge has a longer body than the route takes.
 	TooLarge
+	// Malformed has a head that is no HTTP, or could be read in two ways.
+	Malformed
 	outcomes
 )
 
 var outcomeNames = [...]string{
-	"admitted", "ask", "bad_path", "no_route", "no_method", "unauthorized", "incomplete", "limited", "shed", "unavailable", "too_large",
+	"admitted", "ask", "bad_path", "no_route", "no_method", "unauthorized", "incomplete", "limited", "shed", "unavailable", "too_large", "malformed",
 }
 
 var outcomeStatus = [...]int{
 	http.StatusOK, http.StatusInternalServerError, http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed,
 	http.StatusUnauthorized, http.StatusBadRequest, http.StatusTooManyRequests, http.StatusServiceUnavailable,
-	http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge,
+	http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge, http.StatusBadRequest,
 }
 
 // Outcomes are all of them but Ask.

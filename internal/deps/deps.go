@@ -46,8 +46,11 @@ func Rules() []Rule {
 		{"weir/gateway/upstream", []string{"weir/internal/..."}, "it says which server is next, without a parser or an event loop: both ways of the gateway ask it"},
 		{"weir/token", []string{"weir/broker"}, "it checks what it is given, without I/O"},
 		{"weir/gateway/policy", []string{"weir/ratelimit", "weir/ratelimit/fields", "weir/ratelimit/local", "weir/token"}, "it decides about a request as any HTTP library has read it, without I/O"},
-		{"weir/gateway/proxy", []string{"weir/gateway/policy", "weir/gateway/upstream", "weir/edge/http1", "weir/internal/..."}, "it is one way to an upstream; another must not need it"},
-		{"weir/gateway", []string{"weir/gateway/...", "weir/ratelimit/...", "weir/token/...", "weir/edge/tlsconn", "weir/internal/..."}, "the facade of the gateway: it runs and is tested without a bus, an edge or a kernel program"},
+		{"weir/gateway/access", []string{"weir/gateway/policy", "weir/ratelimit"}, "it is told of requests, whichever way they went"},
+		{"weir/gateway/way", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream"}, "what the ways share, and none of them"},
+		{"weir/gateway/proxy", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
+		{"weir/gateway/loop", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
+		{"weir/gateway", []string{"weir/gateway/...", "weir/ratelimit/...", "weir/token/...", "weir/edge/admit", "weir/edge/proxyproto", "weir/internal/...", "weir/ratelimit", "weir/token"}, "the facade of the gateway: it runs and is tested without a bus, an edge or a kernel program"},
 		{"weir/admin", []string{"weir/broker", "weir/internal/..."}, "what it shows comes through its own interfaces"},
 		{"weir/tuning/...", []string{"weir/tuning/...", "weir/internal/..."}, "it looks at hosts, not at weir"},
 		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
@@ -61,7 +64,7 @@ func Rules() []Rule {
 func HeavyLibraries() []Heavy {
 	return []Heavy{
 		// What weir is measured beside has to be on the same library, not on weir's use of it.
-		{"github.com/panjf2000/gnet", []string{"weir/edge/loop", "weir/bench/minimal"}},
+		{"github.com/panjf2000/gnet", []string{"weir/edge/loop", "weir/gateway/loop", "weir/bench/minimal"}},
 		{"github.com/gobwas/ws", []string{"weir/edge/ws"}},
 		{"github.com/nats-io", []string{"weir/broker/bus"}},
 		{"github.com/golang-jwt", []string{"weir/token"}},

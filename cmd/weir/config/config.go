@@ -17,6 +17,8 @@ import (
 	"weir/broker/bus"
 	"weir/edge"
 	"weir/edge/workers"
+	"weir/gateway"
+	"weir/ratelimit/redis"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -29,6 +31,7 @@ type Config struct {
 	Admin   admin.Config
 	Bus     bus.Config
 	XDP     XDP
+	Gateway Gateway
 	Log     Log
 	// BusSecretFile is where Bus.Secret was read from, if it was.
 	BusSecretFile string
@@ -71,8 +74,9 @@ func Default() *Config {
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
-		Log:   Log{Level: "info", Format: "text"},
-		given: map[string]bool{},
+		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Redis: redis.Config{}},
+		Log:     Log{Level: "info", Format: "text"},
+		given:   map[string]bool{},
 	}
 }
 
@@ -128,6 +132,7 @@ func Load(path string, environ []string) (*Config, error) {
 	}
 	l.environ(environ)
 	l.readSecret()
+	l.readRedisPassword()
 	l.check()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
@@ -315,7 +320,7 @@ func (l *loader) readSecret() {
 // check asks each package about its part, and puts its answer in terms of the file.
 func (l *loader) check() {
 	c := l.config
-	for _, err := range []error{c.Edge.Validate(), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate()} {
+	for _, err := range []error{c.Edge.Validate(), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate(), c.Gateway.validate()} {
 		for _, err := range flatten(err) {
 			text := err.Error()
 			for key, s := range l.byKey {
@@ -351,10 +356,15 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, err := range many.Unwrap() {
+		all = append(all, flatten(err)...)
+	}
+	return all
 }
 
 // suggestion is ": did you mean X?" for the nearest known name, if one is near.

@@ -3,11 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"weir/bpf/xdp"
 	"weir/ratelimit/kernel"
@@ -32,7 +30,7 @@ func ParsePolicy(name string, text []byte) (p kernel.Policy, mode *xdp.Mode, err
 	if err != nil {
 		return p, nil, fmt.Errorf("%s: it is not YAML: %w", name, err)
 	}
-	d := &policyDecoder{name: name, listed: map[netip.Prefix]bool{}}
+	d := &policyDecoder{tree: tree{name: name}, listed: map[netip.Prefix]bool{}}
 	for _, doc := range file.Docs {
 		if doc.Body != nil && doc.Body.Type() != ast.NullType {
 			d.mapping("", doc.Body, d.top())
@@ -50,54 +48,10 @@ func ParsePolicy(name string, text []byte) (p kernel.Policy, mode *xdp.Mode, err
 
 // policyDecoder reads a policy's tree, and collects what is wrong with it.
 type policyDecoder struct {
-	name   string
+	tree
 	policy kernel.Policy
 	mode   *xdp.Mode
 	listed map[netip.Prefix]bool
-	errs   []error
-}
-
-// keys are what a mapping may have, and how each is read.
-type keys map[string]func(ast.Node) error
-
-func (d *policyDecoder) fail(node ast.Node, key string, err error) {
-	d.errs = append(d.errs, &Error{d.name, node.GetToken().Position.Line, key, err.Error()})
-}
-
-// mapping reads a mapping by its keys; path is the way to it.
-func (d *policyDecoder) mapping(path string, node ast.Node, known keys) {
-	pairs, ok := pairsOf(node)
-	if !ok {
-		d.fail(node, strings.TrimSuffix(path, "."), errors.New("is not a mapping: want key: value"))
-		return
-	}
-	seen := map[string]int{}
-	for _, pair := range pairs {
-		name := pair.Key.GetToken().Value
-		if line, twice := seen[name]; twice {
-			d.fail(pair.Key, path+name, fmt.Errorf("is set already in line %d: keep one", line))
-			continue
-		}
-		seen[name] = pair.Key.GetToken().Position.Line
-		read, ok := known[name]
-		if !ok {
-			d.fail(pair.Key, path+name, errors.New("is not a key"+suggestion(name, slices.Sorted(maps.Keys(known)))))
-			continue
-		}
-		if err := read(pair.Value); err != nil {
-			d.fail(pair.Key, path+name, err)
-		}
-	}
-}
-
-func pairsOf(node ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch m := node.(type) {
-	case *ast.MappingNode:
-		return m.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{m}, true
-	}
-	return nil, false
 }
 
 func (d *policyDecoder) top() keys {
@@ -187,29 +141,6 @@ func (d *policyDecoder) classes(node ast.Node) error {
 		d.policy.Classes = append(d.policy.Classes, c)
 	}
 	return nil
-}
-
-func scalarKey(set func(string) error) func(ast.Node) error {
-	return func(n ast.Node) error {
-		values, err := valuesOf(n, false)
-		if err != nil {
-			return err
-		}
-		if len(values) != 1 {
-			return errors.New("is a list: want one value")
-		}
-		return set(values[0])
-	}
-}
-
-func listKey(add func(string) error) func(ast.Node) error {
-	return func(n ast.Node) error {
-		values, err := valuesOf(n, true)
-		for _, v := range values {
-			err = errors.Join(err, add(v))
-		}
-		return err
-	}
 }
 
 // Quotas is the policy of the section: of its file, or of its own keys; who is allowed or denied by

@@ -31,6 +31,17 @@ func (s setting) of(field string) setting {
 
 // settings are all keys, in the order they are printed.
 func settings() []setting {
+	return slices.Concat(nodeSettings(), gatewaySettings(), logSettings())
+}
+
+func logSettings() []setting {
+	return []setting{
+		oneOf("log.level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.Log.Level }),
+		oneOf("log.format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.Log.Format }),
+	}
+}
+
+func nodeSettings() []setting {
 	return []setting{
 		text("edge.listen", "edge.Listen", "address of the edge, host:port", func(c *Config) *string { return &c.Edge.Listen }),
 		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
@@ -98,8 +109,6 @@ func settings() []setting {
 		number("xdp.concurrent", "xdp.concurrent", "connections of one client at once; 0: no quota", func(c *Config) *int { return &c.XDP.Concurrent }),
 		text("xdp.total", "xdp.total", "packets of all sources together that have not completed a handshake, or that the table has no room for", func(c *Config) *string { return &c.XDP.Total }),
 		text("xdp.syns", "xdp.syns", "SYNs of such sources; above it they are answered with cookies", func(c *Config) *string { return &c.XDP.SYNs }),
-		oneOf("log.level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.Log.Level }),
-		oneOf("log.format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.Log.Format }),
 	}
 }
 

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"weir/admin"
+	"weir/cmd/weir/config"
+	"weir/gateway"
+	"weir/gateway/access"
+	"weir/gateway/policy"
+	"weir/ratelimit/redis"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// gatewayNode is the gateway with its admin page and its quotas in XDP.
+type gatewayNode struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	started  time.Time
+	read     func() (*config.Plan, error)
+	server   *gateway.Server
+	guard    *guard
+	admin    *admin.Server
+	registry *prometheus.Registry
+
+	accessLog *access.Log
+	lines     io.Writer
+
+	reloading sync.Mutex
+}
+
+func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.Plan, error), log *slog.Logger, a *app) (_ *gatewayNode, err error) {
+	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, registry: prometheus.NewRegistry()}
+	plan, err := n.plan()
+	if err != nil {
+		return nil, err
+	}
+	deps := gateway.Deps{}
+	if n.accessLog, n.lines, err = openAccessLog(cfg.Gateway, a.stdout); err != nil {
+		return nil, err
+	}
+	deps.Log = n.accessLog
+	if n.server, err = gateway.New(cfg.Gateway.Config, *plan, deps, log); err != nil {
+		return nil, err
+	}
+	n.guard = &guard{off: "the gateway has not started"}
+	return n, nil
+}
+
+// openAccessLog opens the log of accesses, if there is to be one.
+func openAccessLog(cfg config.Gateway, stdout io.Writer) (*access.Log, io.Writer, error) {
+	if cfg.AccessLog == "" {
+		return nil, nil, nil
+	}
+	log, err := access.NewLog(access.LogConfig{Sample: cfg.Sample, Refused: true, Failed: true})
+	if err != nil {
+		return nil, nil, fmt.Errorf("gateway.access_log_sample: %w", err)
+	}
+	if cfg.AccessLog == "-" {
+		return log, stdout, nil
+	}
+	file, err := os.OpenFile(cfg.AccessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the access log: set gateway.access_log to a file that weir may write: %w", err)
+	}
+	return log, file, nil
+}
+
+// plan reads the plan, with the store of what it shares.
+func (n *gatewayNode) plan() (*gateway.Plan, error) {
+	p, err := n.read()
+	if err != nil {
+		return nil, err
+	}
+	if len(p.SharedPolicies) == 0 {
+		return &p.Plan, nil
+	}
+	p.Shared = func() (policy.Shared, func(), error) {
+		if len(n.cfg.Gateway.Redis.Addresses) == 0 {
+			return nil, nil, fmt.Errorf("policies.%s has store: shared, and there is no Redis: set redis.addresses", p.SharedPolicies[0].Quota.Name)
+		}
+		store, err := redis.New(n.cfg.Gateway.Redis, p.SharedPolicies)
+		if err != nil {
+			return nil, nil, err
+		}
+		return store, store.Close, nil
+	}
+	return &p.Plan, nil
+}
+
+// Reload reads the plan again.
+func (n *gatewayNode) Reload(ctx context.Context) error {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	plan, err := n.plan()
+	if err == nil {
+		err = n.server.Reload(ctx, *plan)
+	}
+	if err != nil {
+		n.log.Error("the routes stay as they were", "err", err)
+		return err
+	}
+	n.log.Info("routes read again", "routes", len(plan.Rules.Routes), "policies", len(plan.Rules.Policies), "upstreams", len(plan.Upstreams))
+	return nil
+}
+
+// run serves until ctx ends or a part fails; ready is called when all serve.
+func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	if n.guard, err = newGuard(n.cfg.XDP, "", nil, n.log, nil); err != nil {
+		return err
+	}
+	defer n.guard.close()
+	if err := n.newAdmin(); err != nil {
+		return err
+	}
+	part := func(f func(context.Context) error) {
+		running.Go(func() {
+			if err := f(behind); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	part(n.guard.run)
+	part(n.admin.Run)
+	if n.accessLog != nil {
+		running.Go(func() { n.accessLog.Run(behind.Done(), n.lines) })
+	}
+	running.Go(func() { n.watch(behind) })
+	running.Go(func() {
+		for _, c := range []<-chan struct{}{n.server.Ready(), n.admin.Ready()} {
+			select {
+			case <-c:
+			case <-ctx.Done():
+				return
+			}
+		}
+		n.guard.refresh()
+		ready()
+	})
+	if err := n.server.Run(ctx); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (n *gatewayNode) newAdmin() (err error) {
+	n.registry.MustRegister(n.server, n.guard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	deps := admin.Deps{
+		QuotasOff: n.guard.off,
+		Why: func(context.Context, string) (any, error) {
+			return nil, errors.New("a gateway holds no subscriptions: ask an edge, by --admin")
+		},
+		Numbers:  n.numbers,
+		Ready:    n.unready,
+		Gatherer: n.registry,
+		Gateway:  n,
+	}
+	if n.guard.on() {
+		deps.Quotas = n.guard
+	}
+	if n.admin, err = admin.New(n.cfg.Admin, deps, n.log); err != nil {
+		return err
+	}
+	n.registry.MustRegister(n.admin)
+	return nil
+}
+
+func (n *gatewayNode) unready() error {
+	select {
+	case <-n.server.Ready():
+		return nil
+	default:
+		return errors.New("the gateway does not serve yet")
+	}
+}
+
+func (n *gatewayNode) numbers() admin.Numbers {
+	out := admin.Numbers{
+		Version: version(), UptimeSeconds: time.Since(n.started).Seconds(),
+		Conns: n.server.Conns(), Closed: map[string]uint64{}, Dropped: map[string]uint64{}, XDP: n.guard.describe(),
+	}
+	n.guard.numbers(&out)
+	return out
+}
+
+// Show implements [admin.Gateway].
+func (n *gatewayNode) Show() any { return n.server.Show() }
+
+// watch reads the plan again at SIGHUP, and when its file changes, until ctx ends.
+func (n *gatewayNode) watch(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	t := time.NewTicker(lookAtRoutes)
+	defer t.Stop()
+	seen := statOf(n.cfg.Gateway.Routes)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		case <-t.C:
+			if now := statOf(n.cfg.Gateway.Routes); now == seen || now == (fileState{}) {
+				continue
+			}
+		}
+		seen = statOf(n.cfg.Gateway.Routes)
+		_ = n.Reload(ctx) // it is logged
+	}
+}
+
+// lookAtRoutes is how often the file of routes is looked at.
+const lookAtRoutes = time.Second
+
+// fileState tells one version of a file from another.
+type fileState struct {
+	size    int64
+	changed time.Time
+}
+
+func statOf(path string) fileState {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileState{}
+	}
+	return fileState{info.Size(), info.ModTime()}
+}
+
+// screen says where everything is.
+func (n *gatewayNode) screen() string {
+	adminAt, at := reachable(n.admin.Addr()), reachable(n.server.Addr())
+	lines := fmt.Sprintf("\n  weir %s serves as gateway\n\n", version())
+	add := func(name, text string) { lines += fmt.Sprintf("  %-10s %s\n", name, text) }
+	if at != "" {
+		add("gateway", "http://"+at+"/")
+	}
+	if tlsAt := reachable(n.server.TLSAddr()); tlsAt != "" {
+		add("", "https://"+tlsAt+"/")
+	}
+	add("admin", "http://"+adminAt+"/")
+	add("XDP", n.guard.describe())
+	add("state", "curl http://"+adminAt+"/api/gateway")
+	if n.cfg.Gateway.Routes != "" {
+		add("reload", "kill -HUP "+fmt.Sprint(os.Getpid())+", or change "+n.cfg.Gateway.Routes)
+	}
+	add("stop", "Ctrl-C")
+	return lines + "\n"
+}

@@ -1,0 +1,204 @@
+package loop
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"weir/edge/http1"
+	"weir/gateway/policy"
+)
+
+// refuse answers in place of an upstream.
+func (c *client) refuse(o policy.Outcome) {
+	l, e := c.l, c.ex
+	l.told = e.x.AppendTold(l.told[:0])
+	l.told = e.x.AppendRefusal(l.told, o, rand.Uint32()) //nolint:gosec // it spreads clients, and is no secret
+	body := len(l.told)
+	l.told = e.x.AppendBody(l.told, o)
+	e.rec.Outcome = o
+	c.respond(o.Status(), l.told[:body], l.told[body:])
+}
+
+// fail answers for an upstream that did not, and closes what there is to it.
+func (c *client) fail(status int, detail string) {
+	l, e := c.l, c.ex
+	c.cancel(e)
+	if !e.first.IsZero() { // half of an answer is there: what is cut must not look whole
+		c.abort()
+		return
+	}
+	l.told = e.x.AppendTold(l.told[:0])
+	if status == http.StatusServiceUnavailable {
+		l.told = append(l.told, "Retry-After: 1\r\n"...)
+	}
+	body := len(l.told)
+	l.told = policy.AppendProblem(l.told, status, detail)
+	c.respond(status, l.told[:body], l.told[body:])
+}
+
+// malformed answers a head that is no HTTP, or could be read in two ways.
+func (c *client) malformed(why error) {
+	l, e := c.l, c.ex
+	c.ex = nil
+	l.put(e)
+	status := http1.StatusOf(why)
+	l.server.deps.Malformed(c.peer.Addr(), status, why)
+	l.told = policy.AppendProblem(l.told[:0], status, why.Error())
+	l.out = http1.AppendResponse(l.out[:0], status, policy.ContentType, nil, l.told)
+	_, _ = c.gc.Write(l.out)
+	c.linger()
+}
+
+// respond writes a whole answer of ours, whose head has the lines.
+func (c *client) respond(status int, lines, body []byte) {
+	l, e := c.l, c.ex
+	if e.badBody() {
+		e.close = true
+	}
+	l.response = http1.Response{Status: status, Reason: reason(status), Fields: l.response.Fields[:0], ContentLength: -1}
+	l.extra = append(appendFields(l.extra[:0], lines), http1.Field{Name: contentType, Value: problemType})
+	if len(e.rec.RequestID) > 0 {
+		l.extra = append(l.extra, http1.Field{Name: requestIDName, Value: e.id()})
+	}
+	l.onward = http1.Onward{Extra: l.extra, Framing: http1.FramingLength, Length: int64(len(body)), Close: e.close, KeepAlive: e.req.HTTP10}
+	out, err := http1.AppendResponseHead(l.out[:0], &l.response, &l.onward)
+	if err != nil { // all of it is ours
+		panic(err)
+	}
+	if e.q.Method != http.MethodHead {
+		out = append(out, body...)
+		e.sent = int64(len(body))
+	}
+	l.out = out
+	e.status, e.first = status, time.Now()
+	e.x.End(l.server.deps.Now(), e.received, e.sent) // whoever has the answer may come again at once
+	if !c.write(l.out) {
+		return
+	}
+	c.done()
+}
+
+var (
+	contentType   = []byte("Content-Type")
+	problemType   = []byte(policy.ContentType)
+	requestIDName = []byte("X-Request-Id")
+)
+
+// badBody reports whether where the request's body ends is not known, or not worth waiting for.
+func (e *exchange) badBody() bool {
+	_, _, _, err := e.body.Next(nil)
+	return err != nil || !e.body.Done() && (e.req.Chunked || e.left() > maxSkip)
+}
+
+// write sends to the client; false if that closed the conn.
+func (c *client) write(b []byte) bool {
+	_, err := c.gc.Write(b)
+	return err == nil && c.state != stateClosed
+}
+
+var reasons = func() (all [600][]byte) {
+	for s := range all {
+		all[s] = []byte(http.StatusText(s))
+	}
+	return all
+}()
+
+func reason(status int) []byte { return reasons[status] }
+
+// appendFields appends the fields of lines that each end in CRLF.
+func appendFields(to []http1.Field, lines []byte) []http1.Field {
+	for len(lines) > 0 {
+		colon, end := 0, 0
+		for lines[colon] != ':' {
+			colon++
+		}
+		for end = colon; lines[end] != '\r'; end++ {
+		}
+		to = append(to, http1.Field{Name: lines[:colon], Value: lines[colon+2 : end]})
+		lines = lines[end+2:]
+	}
+	return to
+}
+
+// onHead sends on the head of an answer, with what has come of its body.
+func (o *origin) onHead(b []byte) {
+	c := o.client
+	l, e := c.l, c.ex
+	r := &l.response
+	n, err := r.Parse(b, l.answers)
+	switch {
+	case errors.Is(err, http1.ErrShort):
+		return
+	case err != nil:
+		o.broken()
+		return
+	case r.Status < 200 && r.Status != http.StatusSwitchingProtocols: // interim ones are the hop's
+		_, _ = o.gc.Discard(n)
+		if rest, _ := o.gc.Peek(-1); len(rest) > 0 {
+			o.onHead(rest)
+		}
+		return
+	}
+	e.answered = time.Now()
+	framing, err := r.Framing(e.req.Method)
+	if err != nil || r.Status == http.StatusSwitchingProtocols && (r.Upgrade == nil || e.req.Upgrade == nil) {
+		o.broken()
+		return
+	}
+	if c.retries(r.Status) {
+		return
+	}
+	o.ends = o.ends || r.Close
+	e.status = r.Status
+	e.answer.Start(framing, r.ContentLength, 0)
+	e.frame(framing)
+	l.told = e.x.AppendTold(l.told[:0])
+	l.extra = append(appendFields(l.extra[:0], l.told), http1.Field{Name: requestIDName, Value: e.id()})
+	without := replaced[:1]
+	if len(l.told) > 0 {
+		without = replaced
+	}
+	isTunnel := r.Status == http.StatusSwitchingProtocols
+	l.onward = http1.Onward{
+		Without: without, Extra: l.extra, Framing: e.framing, Length: r.ContentLength, Upgrade: isTunnel,
+		Close: e.close && !isTunnel, KeepAlive: e.req.HTTP10,
+	}
+	out, err := http1.AppendResponseHead(l.out[:0], r, &l.onward)
+	if err != nil {
+		o.broken()
+		return
+	}
+	l.out = out
+	_, _ = o.gc.Discard(n)
+	e.first = time.Now()
+	l.wheel.Disarm(&o.timer)
+	l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
+	if isTunnel {
+		c.state = stateTunnel
+		if c.write(l.out) {
+			o.tunnel()
+			c.tunnel()
+		}
+		return
+	}
+	c.state = stateBody
+	o.sendBody(l.out)
+}
+
+// replaced are fields of an answer that are ours to say; the first is always.
+var replaced = []string{"X-Request-Id", "RateLimit", "RateLimit-Policy", "X-RateLimit-*"}
+
+// frame says how the body is sent on: as it comes, if the client can read that.
+func (e *exchange) frame(from http1.Framing) {
+	e.framing, e.raw = from, true
+	switch {
+	case from == http1.FramingChunked && e.req.HTTP10:
+		e.framing, e.raw, e.close = http1.FramingClose, false, true
+	case from == http1.FramingClose && !e.req.HTTP10:
+		e.framing, e.raw = http1.FramingChunked, false
+	case from == http1.FramingClose:
+		e.close = true
+	}
+}

@@ -1,0 +1,231 @@
+package loop
+
+import (
+	"context"
+	"encoding/hex"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"weir/edge/http1"
+	"weir/gateway/upstream"
+	"weir/gateway/way"
+	"weir/internal/epoll"
+	"weir/internal/wheel"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// loop is one event loop: its conns and all that serves them. All of it is touched on the loop alone, but for el.
+type loop struct {
+	server  *Server
+	el      gnet.EventLoop
+	poller  int // epoll(7) descriptor; -1 while it is not known, 0 if it cannot be
+	limits  http1.Limits
+	answers http1.Limits
+	clients map[*client]struct{}
+	idle    map[*upstream.Server][]*origin // the last used last
+	wheel   wheel.Wheel[expirer]
+
+	asking, dialing int
+	blocked         []blocked // those that do not take what they are sent
+	looking         bool
+
+	idPrefix [16]byte
+	idNext   uint64
+
+	// Scratch of one callback at a time.
+	free     []*exchange
+	response http1.Response
+	onward   http1.Onward
+	extra    []http1.Field
+	out      []byte
+	told     []byte
+	without  []string
+	part     int // of the client's buffer, see client.bodyPart
+}
+
+// expirer is what a timer is of.
+type expirer interface{ expired() }
+
+// blocked is a conn to which more waits to be written than may, and who is not read until it has sunk.
+type blocked struct {
+	to   gnet.Conn
+	from reader
+}
+
+// reader is a conn that can be paused.
+type reader interface{ resume() }
+
+func newLoop(s *Server, el gnet.EventLoop) *loop {
+	l := &loop{
+		server: s, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{},
+		limits:  http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
+		answers: http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
+		without: []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", ""},
+		idNext:  rand.Uint64(), //nolint:gosec // it tells requests apart, and is no secret
+	}
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(rand.Uint32()) //nolint:gosec // as above
+	}
+	hex.Encode(l.idPrefix[:], b[:])
+	return l
+}
+
+// do has f run on the loop. Any goroutine.
+func (l *loop) do(f func()) {
+	// After the engine's end there is nothing to run it on.
+	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		f()
+		return nil
+	}))
+}
+
+// tick advances the timers.
+func (l *loop) tick() { l.wheel.Advance(func(e expirer) { e.expired() }) }
+
+// drain has nobody come any more, and ends what idles; the rest ends with its answer.
+func (l *loop) drain() {
+	if fds, err := epoll.ListenersOf(max(l.poller, 0)); err == nil && l.poller > 0 {
+		for _, fd := range fds {
+			epoll.Unwatch(l.poller, fd) // gnet would stop all loops for a failing accept
+			stopListening(fd)
+		}
+	}
+	for c := range l.clients {
+		if c.state == stateHead && c.gc.InboundBuffered() == 0 {
+			c.abort()
+		}
+	}
+}
+
+// exchange is one that is free.
+func (l *loop) exchange() *exchange {
+	n := len(l.free)
+	if n == 0 {
+		return &exchange{}
+	}
+	e := l.free[n-1]
+	l.free = l.free[:n-1]
+	return e
+}
+
+// maxFree bounds the exchanges that are kept for later.
+const maxFree = 1024
+
+func (l *loop) put(e *exchange) {
+	if len(l.free) < maxFree {
+		e.reset()
+		l.free = append(l.free, e)
+	}
+}
+
+// requestIDBytes is how long one of ours is.
+const requestIDBytes = 32
+
+// requestID is another one each time.
+func (l *loop) requestID(to []byte) {
+	copy(to, l.idPrefix[:])
+	l.idNext++
+	const digits = "0123456789abcdef"
+	for i, n := requestIDBytes-1, l.idNext; i >= len(l.idPrefix); i-- {
+		to[i] = digits[n&15]
+		n >>= 4
+	}
+}
+
+// block has from not read until to has taken what waits for it.
+func (l *loop) block(to gnet.Conn, from reader) {
+	l.blocked = append(l.blocked, blocked{to, from})
+	l.lookSoon()
+}
+
+func (l *loop) lookSoon() {
+	if l.looking {
+		return
+	}
+	l.looking = true
+	time.AfterFunc(look, func() { l.do(l.lookAtBlocked) })
+}
+
+func (l *loop) lookAtBlocked() {
+	l.looking = false
+	var drained []reader
+	l.blocked = slices.DeleteFunc(l.blocked, func(b blocked) bool {
+		if b.to.OutboundBuffered() > lowWater {
+			return false
+		}
+		drained = append(drained, b.from)
+		return true
+	})
+	for _, r := range drained {
+		r.resume()
+	}
+	if len(l.blocked) > 0 {
+		l.lookSoon()
+	}
+}
+
+// unblock forgets that somebody waits.
+func (l *loop) unblock(from reader) {
+	l.blocked = slices.DeleteFunc(l.blocked, func(b blocked) bool { return b.from == from })
+}
+
+// pause has a conn not read.
+func (l *loop) pause(gc gnet.Conn) {
+	if l.poller > 0 {
+		_ = epoll.Pause(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // it is read once more then, and paused again
+	}
+}
+
+func (l *loop) unpause(gc gnet.Conn) {
+	if l.poller > 0 {
+		_ = epoll.Resume(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // one that is gone is not read
+	}
+}
+
+// takeIdle is a conn to a server that idles, nil if there is none.
+func (l *loop) takeIdle(s *upstream.Server) *origin {
+	all := l.idle[s]
+	if len(all) == 0 {
+		return nil
+	}
+	o := all[len(all)-1]
+	all[len(all)-1] = nil
+	l.idle[s] = all[:len(all)-1]
+	l.wheel.Disarm(&o.timer)
+	return o
+}
+
+// keep has a conn idle, if that may be.
+func (l *loop) keep(o *origin, cfg *way.UpstreamConfig) {
+	most := max(cfg.IdleConns/l.server.cfg.Loops, min(cfg.IdleConns, 1))
+	if len(l.idle[o.server]) >= most || l.server.draining.Load() || o.gc.InboundBuffered() > 0 {
+		o.abort()
+		return
+	}
+	o.client = nil
+	l.idle[o.server] = append(l.idle[o.server], o)
+	l.wheel.Arm(&o.timer, cfg.IdleTimeout)
+}
+
+// dropIdle forgets a conn that idled.
+func (l *loop) dropIdle(o *origin) {
+	all := l.idle[o.server]
+	if i := slices.Index(all, o); i >= 0 {
+		if l.idle[o.server] = slices.Delete(all, i, i+1); len(all) == 1 {
+			delete(l.idle, o.server)
+		}
+	}
+}
+
+// peerOf is the address of a conn's other end.
+func peerOf(gc gnet.Conn) netip.AddrPort {
+	if a := addrOf(gc.RemoteAddr()); a != nil {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}

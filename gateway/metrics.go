@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"time"
+
+	"weir/gateway/upstream"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	descConns    = desc("conns", "Client connections held.")
+	descAccepted = desc("accepted_total", "Client connections accepted.")
+	descRefused  = desc("conns_refused_total", "Client connections refused.", "reason")
+	descInFlight = desc("requests_in_flight", "Requests that are being served.")
+	descReloads  = desc("reloads_total", "Configurations read again.", "result")
+	descPressure = desc("quota_pressure_total", "Decisions for a client that had no place of its own, and shared a budget.")
+	descServers  = desc("upstream_servers", "Servers of an upstream by state.", "upstream", "state")
+	descPicks    = desc("upstream_requests_total", "Requests to an upstream by how they ended.", "upstream", "outcome")
+	descRetries  = desc("upstream_retries_total", "Retries by whether the budget allowed them.", "upstream", "result")
+	descEjected  = desc("upstream_ejections_total", "Servers ejected by what requests met.", "upstream")
+	descPanic    = desc("upstream_panic_picks_total", "Picks while more servers looked bad than can be believed.", "upstream")
+	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic}
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("weir_gateway_"+name, help, labels, nil)
+}
+
+// Describe implements [prometheus.Collector].
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descAllDesc {
+		ch <- d
+	}
+	s.metrics.Describe(ch)
+}
+
+// Collect implements [prometheus.Collector].
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(descConns, float64(s.conns.n.Load()))
+	count(descAccepted, s.conns.accepted.Load())
+	for i, name := range refusalNames {
+		count(descRefused, s.conns.refused[i].Load(), name)
+	}
+	gauge(descInFlight, float64(s.flight.InFlight()))
+	count(descReloads, s.reloads[0].Load(), "taken")
+	count(descReloads, s.reloads[1].Load(), "rejected")
+	count(descPressure, s.store.Stats().Pressure)
+	if pools := s.pools.Load(); pools != nil {
+		for name, p := range *pools {
+			collectPool(p, name, gauge, count)
+		}
+	}
+	s.metrics.Collect(ch)
+}
+
+func collectPool(p *upstream.Pool, name string, gauge func(*prometheus.Desc, float64, ...string), count func(*prometheus.Desc, uint64, ...string)) {
+	states := map[upstream.State]int{}
+	ended := map[upstream.Outcome]uint64{}
+	for _, s := range p.Status(time.Now()) {
+		states[s.State]++
+		for _, o := range upstream.Outcomes() {
+			ended[o] += s.Outcomes[o]
+		}
+	}
+	for _, state := range upstream.States() {
+		gauge(descServers, float64(states[state]), name, state.String())
+	}
+	for _, o := range upstream.Outcomes() {
+		count(descPicks, ended[o], name, o.String())
+	}
+	c := p.Counters()
+	count(descRetries, c.Retries, name, "allowed")
+	count(descRetries, c.RetriesRefused, name, "refused")
+	count(descEjected, c.Ejections, name)
+	count(descPanic, c.InPanic, name)
+}

@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"weir/gateway/policy"
+)
+
+// Shown is a picture of a Server, for an API.
+type Shown struct {
+	Conns    int             `json:"conns"`
+	InFlight int             `json:"in_flight"`
+	Reloads  uint64          `json:"reloads"`
+	Rejected uint64          `json:"reloads_rejected"`
+	Routes   []ShownRoute    `json:"routes"`
+	Upstream []ShownUpstream `json:"upstreams"`
+	Policies []ShownPolicy   `json:"policies"`
+}
+
+// ShownRoute is a route.
+type ShownRoute struct {
+	Name     string   `json:"name"`
+	Hosts    []string `json:"hosts"`
+	Path     string   `json:"path"`
+	Methods  []string `json:"methods,omitempty"`
+	Upstream string   `json:"upstream"`
+	Policies []string `json:"policies,omitempty"`
+	Auth     string   `json:"auth"`
+	Priority string   `json:"priority"`
+}
+
+// ShownPolicy is a policy.
+type ShownPolicy struct {
+	Name   string `json:"name"`
+	Unit   string `json:"unit"`
+	Key    string `json:"key"`
+	Shadow bool   `json:"shadow,omitempty"`
+	Shared bool   `json:"shared,omitempty"`
+}
+
+// ShownUpstream is a pool of servers.
+type ShownUpstream struct {
+	Name    string        `json:"name"`
+	Servers []ShownServer `json:"servers"`
+}
+
+// ShownServer is one of them.
+type ShownServer struct {
+	Address        string  `json:"address"`
+	State          string  `json:"state"`
+	InFlight       int     `json:"in_flight"`
+	Ejections      uint64  `json:"ejections"`
+	LatencySeconds float64 `json:"latency_seconds"`
+	LastCheck      string  `json:"last_check,omitempty"`
+}
+
+// Conns is how many conns are held.
+func (s *Server) Conns() int { return int(s.conns.n.Load()) }
+
+// Show is what the server is.
+func (s *Server) Show() Shown {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	out := Shown{
+		Conns: s.Conns(), InFlight: s.flight.InFlight(), Reloads: s.reloads[0].Load(), Rejected: s.reloads[1].Load(),
+		Routes: []ShownRoute{}, Policies: []ShownPolicy{}, Upstream: []ShownUpstream{},
+	}
+	for _, r := range s.now.rules.Routes() {
+		out.Routes = append(out.Routes, ShownRoute{r.Name, r.Hosts, r.Path, r.Methods, r.Upstream, r.Policies, r.Auth.String(), r.Priority.String()})
+	}
+	for _, p := range s.now.rules.Config().Policies {
+		out.Policies = append(out.Policies, shownPolicy(p))
+	}
+	now := time.Now()
+	for name, p := range s.now.pools {
+		u := ShownUpstream{Name: name}
+		for _, status := range p.Status(now) {
+			u.Servers = append(u.Servers, ShownServer{
+				status.Address, status.State.String(), status.InFlight, status.Ejections, status.Latency.Seconds(), status.LastCheck,
+			})
+		}
+		out.Upstream = append(out.Upstream, u)
+	}
+	slices.SortFunc(out.Upstream, func(a, b ShownUpstream) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func shownPolicy(p policy.Policy) ShownPolicy {
+	parts := make([]string, 0, len(p.Key))
+	for _, part := range p.Key {
+		parts = append(parts, part.String())
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "address")
+	}
+	return ShownPolicy{p.Quota.Name, p.Quota.Unit.String(), strings.Join(parts, ", "), p.Shadow, p.Shared}
+}

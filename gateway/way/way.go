@@ -1,0 +1,28 @@
+package way
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"weir/gateway/access"
+	"weir/gateway/policy"
+)
+
+// Generation is what is served by. A reload makes another one; requests end by the one that they began with.
+type Generation struct {
+	Rules *policy.Rules
+	// Upstreams are those that routes name.
+	Upstreams map[string]*Upstream
+}
+
+// Hooks are who is told of requests. Any may be nil. On event loops they are called by the loops, and must not wait.
+type Hooks struct {
+	// Observe is told of each request that has ended; the record is lent.
+	Observe func(*access.Record)
+	// Decided is told of each decision, while the request waits: of a refused one, and of one that is sent on.
+	Decided func(now uint64, x *policy.Exchange, o policy.Outcome, local, remote netip.AddrPort)
+	// Start is told of a request that begins on net/http's way, and may return another context, such as one of a trace; end is
+	// called when it has ended.
+	Start func(ctx context.Context, in *http.Request) (_ context.Context, end func(*access.Record))
+}
