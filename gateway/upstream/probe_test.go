@@ -186,6 +186,10 @@ func TestUnhealthyIsToldFromUnreachable(t *testing.T) {
 	if err := newProber().Probe(t.Context(), f.Addr().String(), h); !errors.Is(err, ErrUnhealthy) {
 		t.Error(err)
 	}
+	h.ExpectMin, h.ExpectMax = 501, 599
+	if err := newProber().Probe(t.Context(), f.Addr().String(), h); !errors.Is(err, ErrUnhealthy) {
+		t.Error(err)
+	}
 	h.ExpectMin, h.ExpectMax = 500, 500
 	if err := newProber().Probe(t.Context(), f.Addr().String(), h); err != nil {
 		t.Error(err)

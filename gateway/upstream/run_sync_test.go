@@ -70,6 +70,7 @@ func TestServersAreNotCheckedInStep(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		var quarters [4]int
+		intervals := map[time.Duration]bool{}
 		for _, s := range cfg.Servers {
 			times := pr.of(s.Address)
 			if n := len(times); n < 55 || n > 66 {
@@ -77,13 +78,18 @@ func TestServersAreNotCheckedInStep(t *testing.T) {
 			}
 			quarters[times[0].Sub(start)*4/cfg.Health.Interval]++
 			for i := range times[1:] {
-				if d := times[i+1].Sub(times[i]); d < 9*time.Second || d > 11*time.Second {
+				d := times[i+1].Sub(times[i])
+				if d < 9*time.Second || d > 11*time.Second {
 					t.Errorf("%s was checked after %v", s.Address, d)
 				}
+				intervals[d] = true
 			}
 			if got := pr.hosts[s.Address]; got != s.Address {
 				t.Errorf("the host of %s is %q", s.Address, got)
 			}
+		}
+		if len(intervals) < 1000 {
+			t.Errorf("intervals have %d lengths", len(intervals))
 		}
 		for i, n := range quarters {
 			if n < 5 || n > 20 {
@@ -215,5 +221,40 @@ func TestRunResolvesAtOnceAndAgain(t *testing.T) {
 		if got := z.count() - before; got < 36 || got > 46 {
 			t.Errorf("two names were looked up %d times in 10 min", got)
 		}
+	})
+}
+
+func TestAddressesThatWereFoundAreCheckedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pr := &probed{}
+		z := &zone{names: names{"a.test": addrs("192.0.2.1")}}
+		cfg := Config{Servers: []ServerConfig{{Address: "a.test:80"}}, Resolve: time.Hour, Health: Health{Interval: 100 * time.Millisecond}}
+		running(t, cfg, Env{Resolver: z, Prober: pr})
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if got := pr.of("192.0.2.1:80"); len(got) == 0 || pr.hosts["192.0.2.1:80"] != "a.test:80" {
+			t.Errorf("checked %d times; hosts %v", len(got), pr.hosts)
+		}
+	})
+}
+
+func TestNothingIsKeptOfTheChecksOfServersThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Servers: servers(3), Health: Health{Interval: time.Second}}
+		p, err := New(cfg, Env{Prober: &probed{}}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := runner{pool: p, checks: map[*Server]*check{}}
+		r.step(t.Context(), time.Now())
+		cfg.Servers = cfg.Servers[:1]
+		if err := p.Update(cfg, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		r.step(t.Context(), time.Now())
+		if len(r.checks) != 1 {
+			t.Errorf("%d are", len(r.checks))
+		}
+		r.wg.Wait()
 	})
 }
