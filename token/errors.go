@@ -13,6 +13,9 @@ var (
 	ErrMalformed = errors.New("the token cannot be read")
 	// ErrForged says that no key of ours has signed it, by that key's algorithm.
 	ErrForged = errors.New("the token is not signed by a key that is known here")
+	// ErrNoKeys says that the keys which could check it are not there: the set that they are in was never got, or
+	// not for too long. It says nothing about the token.
+	ErrNoKeys = errors.New("the keys to check tokens with are not there yet: try again later")
 	// ErrExpired says that its exp has passed. The client is to get a new one.
 	ErrExpired = errors.New("the token has expired")
 	// ErrNotYet says that its nbf or iat is still to come.
@@ -29,6 +32,7 @@ var (
 
 // outcomes are what the library says, by what it means here; the first that holds.
 var outcomes = []struct{ theirs, ours error }{
+	{ErrNoKeys, ErrNoKeys},
 	{jwt.ErrTokenMalformed, ErrMalformed},
 	{jwt.ErrTokenUnverifiable, ErrForged},
 	{jwt.ErrTokenSignatureInvalid, ErrForged},
@@ -38,6 +42,17 @@ var outcomes = []struct{ theirs, ours error }{
 	{jwt.ErrTokenUsedBeforeIssued, ErrNotYet},
 	{jwt.ErrTokenInvalidIssuer, ErrWrongIssuer},
 	{jwt.ErrTokenInvalidAudience, ErrWrongAudience},
+}
+
+// Explain is the error of this package that an error of [Verifier.Verify] wraps, which is all that a client is to be
+// told: what else the error has may be a part of the token.
+func Explain(err error) error {
+	for _, e := range []error{ErrMalformed, ErrForged, ErrNoKeys, ErrExpired, ErrNotYet, ErrWrongIssuer, ErrWrongAudience, ErrIncomplete} {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	return ErrMalformed
 }
 
 func outcome(err error) error {

@@ -3,7 +3,6 @@ package token
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"weir/broker"
@@ -14,10 +13,18 @@ import (
 // MaxTokenBytes bounds a token.
 const MaxTokenBytes = 8 << 10
 
+// Bounds of [Config.Leeway].
+const (
+	DefaultLeeway = 5 * time.Second
+	MaxLeeway     = 5 * time.Minute
+)
+
 // Config configures a [Verifier].
 type Config struct {
-	// Keys check tokens. At least one.
+	// Keys check tokens. At least one, or a Source.
 	Keys []Key
+	// Source gives others, which may change; nil: none.
+	Source Source
 	// Issuer and Audience are what iss has to be, and aud to name; empty for any.
 	Issuer, Audience string
 	// Leeway is by how much clocks may differ. 0 to 5 min, default 5 s.
@@ -26,14 +33,24 @@ type Config struct {
 	Values []string
 }
 
+// Source is where keys are got from that change, such as a JWK set at a URL. Its methods are called by each
+// [Verifier.Verify], on event loops and with tokens that anybody made: they take no lock and wait for nothing.
+type Source interface {
+	// KeySet is the one that holds now; nil if there is none.
+	KeySet() *KeySet
+	// Missed is told that a token names a key that neither the set nor Config.Keys has: there may be a newer set.
+	Missed()
+}
+
 // Claims are what a token says that was checked.
 type Claims struct {
 	// Subject is who the client is: sub, never empty.
 	Subject string
-	// Expires is when it ends.
-	Expires time.Time
+	// Expires is when it ends, Until by how much later it is taken at most: the leeway.
+	Expires, Until time.Time
 	// Subscribe and Publish are the topics, or patterns, that it may subscribe and publish to: topics.subscribe
-	// and topics.publish. Nil for none that the token names: what then holds is the configuration's.
+	// and topics.publish. Nil if the token does not have the list: what then holds is the configuration's. One that is
+	// empty allows nothing.
 	Subscribe, Publish []broker.Pattern
 	// Class is the client's class of quotas; empty for the default.
 	Class string
@@ -59,7 +76,7 @@ func covered(by []broker.Pattern, p broker.Pattern) bool {
 // Verifier checks tokens. It does not change, and may be used from any goroutine.
 type Verifier struct {
 	cfg    Config
-	byID   map[string][]Key
+	keys   *KeySet
 	parser *jwt.Parser
 	now    func() time.Time
 }
@@ -67,27 +84,22 @@ type Verifier struct {
 // New returns a Verifier. The error says what of cfg is wrong.
 func New(cfg Config) (*Verifier, error) {
 	if cfg.Leeway == 0 {
-		cfg.Leeway = 5 * time.Second
+		cfg.Leeway = DefaultLeeway
 	}
-	if cfg.Leeway < 0 || cfg.Leeway > 5*time.Minute {
-		return nil, fmt.Errorf("tokens.leeway is %v: want 0 to 5m", cfg.Leeway)
+	if cfg.Leeway < 0 || cfg.Leeway > MaxLeeway {
+		return nil, fmt.Errorf("auth.leeway is %v: want 0 to %v", cfg.Leeway, MaxLeeway)
 	}
-	if len(cfg.Keys) == 0 {
-		return nil, fmt.Errorf("tokens.keys is empty: %w: give at least one", ErrBadKey)
+	if len(cfg.Keys) == 0 && cfg.Source == nil {
+		return nil, fmt.Errorf("auth.keys is empty: %w: give at least one, or auth.jwks", ErrBadKey)
 	}
-	v := &Verifier{cfg: cfg, byID: map[string][]Key{}, now: time.Now}
-	var methods []string
-	for _, k := range cfg.Keys {
-		if k.key == nil {
-			return nil, fmt.Errorf("tokens.keys: %w %q: make it by ParseKey", ErrBadKey, k.id)
-		}
-		v.byID[k.id] = append(v.byID[k.id], k)
-		if !slices.Contains(methods, k.algorithm) {
-			methods = append(methods, k.algorithm)
-		}
+	v := &Verifier{cfg: cfg, now: time.Now}
+	var err error
+	if v.keys, err = NewKeySet(cfg.Keys); err != nil {
+		return nil, fmt.Errorf("auth.keys: %w", err)
 	}
+
 	options := []jwt.ParserOption{
-		jwt.WithValidMethods(methods), jwt.WithLeeway(cfg.Leeway), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithValidMethods(Algorithms()), jwt.WithLeeway(cfg.Leeway), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithStrictDecoding(), jwt.WithTimeFunc(func() time.Time { return v.now() }),
 	}
 	if cfg.Issuer != "" {
@@ -116,10 +128,10 @@ func (v *Verifier) Verify(text string) (*Claims, error) {
 		return nil, fmt.Errorf("%w: it has %d bytes, more than %d", ErrMalformed, len(text), MaxTokenBytes)
 	}
 	var b body
-	if _, err := v.parser.ParseWithClaims(text, &b, v.keys); err != nil {
+	if _, err := v.parser.ParseWithClaims(text, &b, v.keyFor); err != nil {
 		return nil, fmt.Errorf("%w: %w", outcome(err), err)
 	}
-	c := &Claims{Subject: b.Subject, Expires: b.ExpiresAt.Time, Class: b.Class}
+	c := &Claims{Subject: b.Subject, Expires: b.ExpiresAt.Time, Until: b.ExpiresAt.Add(v.cfg.Leeway), Class: b.Class}
 	if c.Subject == "" {
 		return nil, fmt.Errorf("%w: sub is empty", ErrIncomplete)
 	}
@@ -137,6 +149,9 @@ func (v *Verifier) Verify(text string) (*Claims, error) {
 }
 
 func patterns(texts []string) (all []broker.Pattern, err error) {
+	if texts != nil {
+		all = []broker.Pattern{}
+	}
 	for _, text := range texts {
 		p, err := broker.ParsePattern(text)
 		if err != nil {
@@ -147,25 +162,33 @@ func patterns(texts []string) (all []broker.Pattern, err error) {
 	return all, nil
 }
 
-// keys are those that may have signed a token: of its kid, and those without one; each of the token's algorithm.
-func (v *Verifier) keys(t *jwt.Token) (any, error) {
+// keyFor is what may have signed a token: keys of its kid, and those without one; each of the token's algorithm.
+func (v *Verifier) keyFor(t *jwt.Token) (any, error) {
 	if crit, there := t.Header["crit"]; there {
 		text, _ := json.Marshal(crit) //nolint:errchkjson // it was JSON
 		return nil, fmt.Errorf("it demands what is not known here: crit %s", text)
 	}
 	id, _ := t.Header["kid"].(string)
-	candidates := v.byID[""]
-	if id != "" {
-		candidates = append(slices.Clip(candidates), v.byID[id]...)
-	}
 	var set jwt.VerificationKeySet
-	for _, k := range candidates {
-		if k.algorithm == t.Method.Alg() {
-			set.Keys = append(set.Keys, k.key)
-		}
+	set.Keys = v.keys.appendFor(nil, id, t.Method.Alg())
+	if v.cfg.Source == nil {
+		return set, orNoKey(set, id, t.Method.Alg())
 	}
-	if len(set.Keys) == 0 {
-		return nil, fmt.Errorf("no key of kid %q is for %s", id, t.Method.Alg())
+	fetched := v.cfg.Source.KeySet()
+	set.Keys = fetched.appendFor(set.Keys, id, t.Method.Alg())
+	if len(set.Keys) > 0 {
+		return set, nil
 	}
-	return set, nil
+	v.cfg.Source.Missed()
+	if fetched == nil {
+		return nil, ErrNoKeys
+	}
+	return nil, orNoKey(set, id, t.Method.Alg())
+}
+
+func orNoKey(set jwt.VerificationKeySet, id, algorithm string) error {
+	if len(set.Keys) > 0 {
+		return nil
+	}
+	return fmt.Errorf("no key of kid %q is for %s", id, algorithm)
 }
