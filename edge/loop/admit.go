@@ -36,9 +36,9 @@ func (l *loop) admit(c *conn) {
 	case admit.OverConns:
 		l.refuse(c, refusals[verdict], errPrefixFull)
 	case admit.OverPrefixRate:
-		l.refuse(c, refusals[verdict], &httpError{http.StatusTooManyRequests, textPrefixRate, retryAfter(seconds(wait))})
+		l.refuse(c, refusals[verdict], &httpError{status: http.StatusTooManyRequests, text: textPrefixRate, header: retryAfter(seconds(wait))})
 	case admit.OverRate:
-		l.refuse(c, refusals[verdict], &httpError{http.StatusServiceUnavailable, textRate, retryAfter(seconds(wait))})
+		l.refuse(c, refusals[verdict], &httpError{status: http.StatusServiceUnavailable, text: textRate, header: retryAfter(seconds(wait))})
 	}
 }
 

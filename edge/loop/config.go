@@ -7,8 +7,10 @@ import (
 	"runtime"
 	"time"
 
+	"weir/broker"
 	"weir/edge/hub"
 	"weir/ratelimit"
+	"weir/token"
 )
 
 // Config configures a [Server]. The zero value is valid: one loop per CPU on :8000.
@@ -71,6 +73,19 @@ type Config struct {
 	// AllowedOrigins are the values of the Origin header let in; "*" lets in all, also
 	// requests without one. Default ["*"].
 	AllowedOrigins []string
+	// Tokens checks the tokens that clients bring; nil: none are looked at.
+	Tokens *token.Verifier
+	// Anonymous is whether clients without a token are let in: [AnonymousOn], [AnonymousOff] or [AnonymousAuto], which
+	// is if Tokens is nil. Default [AnonymousAuto].
+	Anonymous string
+	// AnonymousTopics are the topics, and patterns, that a client may subscribe to that has no token, or one that does
+	// not say to which. An empty list allows none. Default [">"], all.
+	AnonymousTopics []broker.Pattern
+	// MaxConnsPerIdentity bounds the conns held at once whose tokens have one subject. Past it new ones get 429. 0 to
+	// 100 million, default 0: no bound.
+	MaxConnsPerIdentity int
+	// Binder is told which connection is of which identity; nil: nobody is.
+	Binder Binder
 	// MaxConnsPerPrefix bounds the conns held at once of one client: of addresses that have
 	// their first PrefixIPv4 or PrefixIPv6 bits in common. Past it new ones get 429. 0 to 100
 	// million, default 0: no bound, since behind one address there may be a whole town.
@@ -160,6 +175,7 @@ func (c Config) Defaults() Config {
 	}
 	c.defaultAdmission()
 	c.defaultTLS()
+	c.defaultTokens()
 	if c.AllowedOrigins == nil {
 		c.AllowedOrigins = []string{"*"}
 	}
@@ -208,6 +224,7 @@ func (c Config) Validate() error {
 	if c.Compression != CompressionAuto && c.Compression != CompressionOff {
 		errs = append(errs, &FieldError{"Compression", c.Compression, "auto or off"})
 	}
+	errs = append(errs, c.checkTokens()...)
 	errs = append(errs, c.checkAdmission()...)
 	return errors.Join(append(errs, c.checkTLS()...)...)
 }

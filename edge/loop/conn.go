@@ -74,6 +74,10 @@ const (
 	asideClient aside = 1 << iota
 	// asideBytes: what it has to read begins in the loop's carried.
 	asideBytes
+	// asideWho: whom its token names is in the loop's identified.
+	asideWho
+	// asideChecking: its token is being checked. It is in stateHead.
+	asideChecking
 )
 
 // onTraffic looks at what has come, as plain text.
@@ -82,17 +86,30 @@ func (c *conn) onTraffic() {
 	case stateProxy:
 		c.readProxyHeader()
 	case stateHead:
+		if c.aside&asideChecking != 0 {
+			c.boundEagerness()
+			return
+		}
 		c.readHead()
 	case stateOpening:
-		if c.buffered() > c.loop.cfg.MaxMessageBytes {
-			c.respondError(ReasonTooLarge, errTooEager)
-		}
+		c.boundEagerness()
 	case stateMessages:
 		c.readFrames()
 	case stateStream, stateClosing:
 		// A stream's client has nothing to say, a closing one is not listened to.
 		c.discard(c.buffered())
 	case stateClosed:
+	}
+}
+
+// boundEagerness bounds what a client sends before its handshake is answered.
+func (c *conn) boundEagerness() {
+	limit := c.loop.cfg.MaxMessageBytes
+	if c.state == stateHead { // the head is there still
+		limit += c.loop.cfg.MaxHeadBytes
+	}
+	if c.buffered() > limit {
+		c.respondError(ReasonTooLarge, errTooEager)
 	}
 }
 
@@ -203,7 +220,12 @@ func (c *conn) unsubscribe() {
 // expired is called when the conn's deadline has come.
 func (c *conn) expired() {
 	cfg := &c.loop.cfg
-	if c.Blocked() && (c.state == stateMessages || c.state == stateStream) {
+	served := c.state == stateMessages || c.state == stateStream
+	if served && c.outlived() {
+		c.endOfToken()
+		return
+	}
+	if served && c.Blocked() {
 		c.expiredBlocked()
 		return
 	}
@@ -221,7 +243,7 @@ func (c *conn) expired() {
 			return
 		}
 		c.pinged = true
-		c.loop.wheel.arm(c, cfg.PongTimeout)
+		c.arm(cfg.PongTimeout)
 		c.write(pingFrame)
 	case stateStream:
 		c.expiredStream()
@@ -240,13 +262,13 @@ func (c *conn) expiredBlocked() {
 		return
 	}
 	c.pending = pending
-	c.loop.wheel.arm(c, c.loop.cfg.PongTimeout)
+	c.arm(c.loop.cfg.PongTimeout)
 }
 
 // heard notes that the client lives: its next ping is a full interval away.
 func (c *conn) heard() {
 	if c.pinged {
 		c.pinged = false
-		c.loop.wheel.arm(c, c.loop.cfg.PingInterval)
+		c.arm(c.loop.cfg.PingInterval)
 	}
 }

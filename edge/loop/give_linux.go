@@ -353,6 +353,7 @@ func (l *loop) freeze() {
 func (l *loop) thaw() {
 	l.frozen = false
 	l.shard.Thaw()
+	l.servePostponed()
 }
 
 // onEach calls f on every loop, and waits for all.

@@ -16,6 +16,7 @@ type handed struct {
 	Kernel bool
 	// Client is whom a PROXY header named, if one did.
 	Client netip.AddrPort
+	Who    *handedWho
 	// Carry is what was read of it and not used: a part of a frame or of a request.
 	Carry   []byte
 	Decoder ws.DecoderState
@@ -29,12 +30,19 @@ type handed struct {
 	Falls   [causes]uint16
 }
 
+// handedWho is whom its token names. Which topics that allows was asked when it was opened.
+type handedWho struct {
+	Subject, Class string
+	Until          int64
+}
+
 // handedOpening is a request whose topics were being opened.
 type handedOpening struct {
 	Variant            hub.Variant
 	Stream             bool
 	Key                []byte
 	Origin, Extensions string
+	Protocol           string
 	WindowBits         uint8
 	Topics             []broker.Pattern
 	Since              []broker.Position
@@ -57,12 +65,15 @@ func (c *conn) hand() handed {
 	if c.aside&asideClient != 0 {
 		h.Client = c.loop.proxied[c]
 	}
+	if w := c.who(); w != nil {
+		h.Who = &handedWho{w.subject, w.class, w.until}
+	}
 	if c.buffered() > 0 {
 		h.Carry = append(h.Carry, c.peek()...)
 	}
 	if o := c.open; c.state == stateOpening {
 		h.Opening = &handedOpening{
-			Variant: o.variant, Stream: o.stream, Key: o.key, Origin: o.origin,
+			Variant: o.variant, Stream: o.stream, Key: o.key, Origin: o.origin, Protocol: o.protocol,
 			Extensions: o.deflate.answer, WindowBits: o.deflate.windowBits, Topics: o.topics, Since: o.since,
 		}
 	} else {
@@ -91,6 +102,10 @@ func (c *conn) adopt(h *handed) {
 		l.proxied[c] = h.Client
 		c.aside |= asideClient
 	}
+	if w := h.Who; w != nil {
+		l.server.identities.Adopt(w.Subject)
+		c.identify(&who{subject: w.Subject, class: w.Class, until: w.Until})
+	}
 	if len(h.Carry) > 0 {
 		l.carried[c] = h.Carry
 		c.aside |= asideBytes
@@ -106,7 +121,7 @@ func (c *conn) adopt(h *handed) {
 	case h.State < stateMessages:
 		l.wheel.arm(c, l.cfg.HandshakeTimeout)
 	case h.Pinged:
-		l.wheel.arm(c, l.cfg.PongTimeout)
+		c.arm(l.cfg.PongTimeout)
 	default:
 		c.armPing()
 	}
@@ -116,9 +131,13 @@ func (c *conn) adopt(h *handed) {
 func (c *conn) goOn(h *handed) {
 	if o := h.Opening; o != nil {
 		c.subscribe(&opening{
-			variant: o.Variant, stream: o.Stream, key: o.Key, origin: o.Origin,
+			variant: o.Variant, stream: o.Stream, key: o.Key, origin: o.Origin, protocol: o.Protocol,
 			deflate: agreement{o.Extensions, o.WindowBits}, topics: o.Topics, since: o.Since,
 		})
+		return
+	}
+	if c.state == stateHead && len(h.Carry) > 0 {
+		c.readHead() // it may be whole, its token not checked yet
 		return
 	}
 	for _, p := range h.Places {

@@ -27,13 +27,16 @@ type loop struct {
 	shard      *hub.Shard
 	stats      *stats
 	wheel      wheel
-	kick       *kick // nil until gnet has taken it in
-	poller     int   // epoll(7) descriptor, known with the kick
-	frozen     bool  // in a takeover
+	kick       *kick    // nil until gnet has taken it in
+	poller     int      // epoll(7) descriptor, known with the kick
+	frozen     bool     // in a takeover
+	postponed  []func() // to its end
 	conns      int
 	closing    int // of them, in stateClosing
 	// proxied are the clients that PROXY headers named; a conn without one has no entry.
 	proxied map[*conn]netip.AddrPort
+	// identified are whom the tokens of conns name; a conn without one has no entry.
+	identified map[*conn]*who
 	// carried is what conns from another process had to read there; few have anything.
 	carried    map[*conn][]byte
 	lingering  int
@@ -46,8 +49,6 @@ type loop struct {
 
 	// Scratch of one callback at a time.
 	request        http1.Request
-	echoKey        []byte
-	echoDeflate    agreement
 	scratch        []byte
 	inflated       []byte
 	pongs          pongs
@@ -66,6 +67,7 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		stats:      &stats{},
 		proxied:    map[*conn]netip.AddrPort{},
 		carried:    map[*conn][]byte{},
+		identified: map[*conn]*who{},
 	}
 	l.shard = s.hub.NewShard(l.wake, func() int64 { return time.Now().UnixNano() }, l.stats.latency.RecordN)
 	return l
@@ -181,7 +183,12 @@ func (l *loop) onClose(c *conn) {
 	if c.admitted {
 		l.server.gate.Release(c.address())
 	}
-	l.history.add(ended{client: c.client(), past: c.past, closed: l.wheel.now, reason: c.reason})
+	e := ended{client: c.client(), past: c.past, closed: l.wheel.now, reason: c.reason}
+	if w := c.who(); w != nil {
+		e.identity = w.subject
+		c.forgetWho()
+	}
+	l.history.add(e)
 	if c.aside&asideClient != 0 {
 		delete(l.proxied, c)
 	}

@@ -49,6 +49,18 @@ const (
 	ReasonHandedOver
 	// ReasonTLSError: the TLS handshake failed, or what came afterwards was no valid record.
 	ReasonTLSError
+	// ReasonUnauthorized: the client's token was not taken, or it had none where one is needed.
+	ReasonUnauthorized
+	// ReasonForbidden: a topic was asked for that the client may not subscribe to.
+	ReasonForbidden
+	// ReasonNoTokenKeys: the keys to check the token with were not there.
+	ReasonNoTokenKeys
+	// ReasonRefusedChecks: too many tokens waited to be checked.
+	ReasonRefusedChecks
+	// ReasonRefusedIdentity: the token's subject held MaxConnsPerIdentity.
+	ReasonRefusedIdentity
+	// ReasonTokenExpired: the token that the conn was opened with ended.
+	ReasonTokenExpired
 	reasons
 )
 
@@ -75,6 +87,13 @@ var reasonNames = [reasons]string{
 	ReasonBadProxyHeader:    "bad_proxy_header",
 	ReasonHandedOver:        "handed_over",
 	ReasonTLSError:          "tls_error",
+
+	ReasonUnauthorized:    "unauthorized",
+	ReasonForbidden:       "forbidden",
+	ReasonNoTokenKeys:     "no_token_keys",
+	ReasonRefusedChecks:   "refused_checks",
+	ReasonRefusedIdentity: "refused_identity",
+	ReasonTokenExpired:    "token_expired",
 }
 
 // String is the reason's label value.

@@ -19,6 +19,7 @@ type httpError struct {
 	status int
 	text   string
 	header []http1.Field
+	reason CloseReason // 0: by what it is
 }
 
 func (e *httpError) Error() string { return e.text }
@@ -46,6 +47,10 @@ type opening struct {
 	stream  bool   // server-sent events
 	key     []byte // Sec-WebSocket-Key
 	deflate agreement
+	// protocol is the subprotocol agreed on, empty for none.
+	protocol string
+	// token is the client's until it is checked; empty for none.
+	token   string
 	origin  string // to be allowed by name in the answer
 	topics  []broker.Pattern
 	since   []broker.Position // one a topic, or none at all
@@ -73,12 +78,17 @@ func (c *conn) readHead() {
 		c.respondRefusal(err)
 		return
 	}
-	c.discard(n) // r and what aliases it is dead from here on
-	if o == nil {
-		c.startEcho()
+	// r and what aliases it is dead from here on.
+	if o.token != "" {
+		c.check(o, n)
 		return
 	}
-	c.subscribe(o)
+	if err := c.loop.mayOpen(o, nil); err != nil {
+		c.respondRefusal(err)
+		return
+	}
+	c.discard(n)
+	c.begin(o)
 }
 
 // respondRefusal answers with what route found wrong, under the reason that fits.
@@ -89,6 +99,8 @@ func (c *conn) respondRefusal(err error) {
 		he = &httpError{status: http.StatusBadRequest, text: err.Error()}
 	}
 	switch {
+	case he.reason != 0:
+		reason = he.reason
 	case he == errOrigin:
 		reason = ReasonRefusedOrigin
 	case he == errDraining:
@@ -112,8 +124,8 @@ func (e *httpError) appendTo(dst []byte) []byte {
 	return http1.AppendResponse(dst, e.status, "application/json", e.header, body)
 }
 
-// route decides what a request asks for: an opening to be subscribed, nil for /echo (whose
-// key and compression it leaves in l.echoKey and l.echoDeflate), or an error.
+// route decides what a request asks for, or says what is wrong with it. Whether its client may have that is to be
+// asked yet.
 func (l *loop) route(r *http1.Request) (*opening, error) {
 	if l.draining {
 		return nil, errDraining
@@ -141,17 +153,20 @@ func (l *loop) route(r *http1.Request) (*opening, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path == "/echo" {
-		l.echoKey, l.echoDeflate = append(l.echoKey[:0], key...), l.agreeDeflate(r)
-		return nil, nil
-	}
 	o := &opening{key: bytes.Clone(key), origin: origin}
-	if path != "/ws" {
+	switch path {
+	case "/echo":
+		o.echo = &echo{}
+	case "/ws":
+	default:
 		if err := o.addPathTopic(name); err != nil {
 			return nil, err
 		}
 	}
 	if err := l.readQuery(o, r); err != nil {
+		return nil, err
+	}
+	if err := l.findToken(o, r); err != nil {
 		return nil, err
 	}
 	if o.deflate = l.agreeDeflate(r); o.deflate.shared() {
@@ -174,6 +189,9 @@ func (l *loop) routeStream(r *http1.Request, name, origin string) (*opening, err
 	}
 	if len(o.topics) != 1 {
 		return nil, &httpError{status: http.StatusBadRequest, text: "a stream has one topic: use /ws?topic=a&topic=b for several"}
+	}
+	if err := l.findToken(o, r); err != nil {
+		return nil, err
 	}
 	// A browser that connects again sends the last id it saw: newer than the URL's since.
 	if id, ok := r.Get("Last-Event-ID"); ok && len(id) > 0 {
@@ -237,12 +255,23 @@ func (l *loop) checkOrigin(r *http1.Request) (string, error) {
 	return "", errOrigin
 }
 
-// readQuery reads topic=, since= and format=. What else is in a query is not ours.
+// readQuery reads topic=, since= and format=, and token= if tokens are taken; of a query of /echo that alone. What else
+// is in a query is not ours.
 func (l *loop) readQuery(o *opening, r *http1.Request) error {
+	if o.echo != nil && l.cfg.Tokens == nil {
+		return nil
+	}
 	format := "raw"
 	var failed error
 	err := http1.QueryValues(r.RawQuery, func(k, v []byte) bool {
-		switch string(k) {
+		name := string(k)
+		if name == "token" && l.cfg.Tokens != nil {
+			failed = o.addToken(string(v))
+		}
+		if o.echo != nil {
+			return failed == nil
+		}
+		switch name {
 		case "topic":
 			failed = o.addTopic(string(v))
 		case "since":
@@ -256,7 +285,7 @@ func (l *loop) readQuery(o *opening, r *http1.Request) error {
 		}
 		return failed == nil
 	})
-	if err = errors.Join(err, failed); err != nil {
+	if err = errors.Join(err, failed); err != nil || o.echo != nil {
 		return err
 	}
 	switch {

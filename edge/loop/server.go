@@ -20,12 +20,14 @@ import (
 
 // Server runs the event loops. Its exported methods may be called from any goroutine.
 type Server struct {
-	cfg   Config
-	hub   *hub.Hub
-	log   *slog.Logger
-	maxFD int // a descriptor from here on is refused
-	gate  *admit.Gate
-	start time.Time // the gate's clock begins here
+	cfg        Config
+	hub        *hub.Hub
+	log        *slog.Logger
+	maxFD      int // a descriptor from here on is refused
+	gate       *admit.Gate
+	identities *admit.Identities
+	checks     *checks
+	start      time.Time // the gate's clock begins here
 
 	conns   atomic.Int64
 	started chan struct{} // closed when gnet's loops run
@@ -53,22 +55,27 @@ func New(cfg Config, h *hub.Hub, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
 	cfg = cfg.Defaults()
+	if cfg.Anonymous == AnonymousOff && cfg.Tokens == nil {
+		return nil, fmt.Errorf("configure edge: %w", &FieldError{"Anonymous", cfg.Anonymous, "on, or keys to check tokens with: nobody could connect"})
+	}
 	gate, err := admit.New(cfg.admission())
 	if err != nil {
 		return nil, fmt.Errorf("configure edge: %w", err)
 	}
 	s := &Server{
-		cfg:     cfg,
-		hub:     h,
-		log:     log,
-		maxFD:   DescriptorLimit() - spareDescriptors,
-		gate:    gate,
-		start:   time.Now(),
-		started: make(chan struct{}),
-		ready:   make(chan struct{}),
-		gone:    make(chan struct{}),
-		stopped: make(chan struct{}),
-		loops:   make(map[gnet.EventLoop]*loop),
+		cfg:        cfg,
+		hub:        h,
+		log:        log,
+		maxFD:      DescriptorLimit() - spareDescriptors,
+		gate:       gate,
+		identities: admit.NewIdentities(cfg.MaxConnsPerIdentity),
+		checks:     newChecks(cfg.Tokens),
+		start:      time.Now(),
+		started:    make(chan struct{}),
+		ready:      make(chan struct{}),
+		gone:       make(chan struct{}),
+		stopped:    make(chan struct{}),
+		loops:      make(map[gnet.EventLoop]*loop),
 	}
 	s.SetHooks(Hooks{})
 	if s.tls, err = newTLSDoor(s); err != nil {
@@ -86,6 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.release()
+	defer s.checks.wait() // when the engine has stopped
 	if s.tls != nil {
 		if err := s.tls.listen(); err != nil {
 			return err

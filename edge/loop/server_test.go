@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"weir/broker"
+	"weir/internal/testtoken"
+	"weir/token"
 )
 
 func TestSubscriberGetsPayloadsAsFrames(t *testing.T) {
@@ -120,6 +122,11 @@ func TestEchoKeepsFragmentsTogether(t *testing.T) {
 // TestEveryCloseReasonIsProduced has a row for each reason; a reason without one fails it.
 func TestEveryCloseReasonIsProduced(t *testing.T) {
 	produced := map[CloseReason]bool{}
+	k := testtoken.New(t, "a")
+	unfetched, err := token.New(token.Config{Source: noKeys{}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		reason CloseReason
 		cfg    Config
@@ -215,6 +222,34 @@ func TestEveryCloseReasonIsProduced(t *testing.T) {
 			c := r.dialTLSPort()
 			c.send("GET / HTTP/1.1\r\n\r\n")
 			_, _ = io.ReadAll(c)
+		}},
+		{ReasonUnauthorized, Config{Tokens: tokens(t, k)}, func(r *rig) { r.wantStatus(upgrade("/ws/a"), 401, "a token is needed") }},
+		{ReasonForbidden, Config{Tokens: tokens(t, k)}, func(r *rig) {
+			r.wantStatus(upgrade("/ws/a", bearer(k.For(t, "alice", inAnHour(), "b"))), 403, "does not allow")
+		}},
+		{ReasonNoTokenKeys, Config{Tokens: unfetched}, func(r *rig) {
+			r.wantStatus(upgrade("/ws/a", bearer(k.For(t, "alice", inAnHour()))), 503, "not there yet")
+		}},
+		{ReasonRefusedChecks, Config{Tokens: tokens(t, k)}, func(r *rig) {
+			release := r.slowly()
+			for range maxChecks {
+				r.srv.checks.queue <- func() {}
+			}
+			request := upgrade("/ws/a", bearer(k.For(t, "alice", inAnHour())))
+			r.wantStatus(request, 503, "wait to be checked")
+			release()
+			r.idle()
+			r.open("/ws/a", bearer(k.For(t, "alice", inAnHour())))
+		}},
+		{ReasonRefusedIdentity, Config{Tokens: tokens(t, k), MaxConnsPerIdentity: 1}, func(r *rig) {
+			r.open("/ws/a", bearer(k.For(t, "alice", inAnHour())))
+			r.wantStatus(upgrade("/ws/a", bearer(k.For(t, "alice", inAnHour()))), 429, "subject holds all")
+		}},
+		{ReasonTokenExpired, Config{Tokens: tokens(t, k)}, func(r *rig) {
+			c := r.open("/ws/a", bearer(k.For(t, "alice", time.Now().Add(-3*time.Second)))) // within the leeway, 5 s
+			if text := c.wantClose(closeTokenExpired); !strings.Contains(text, "connect again with a new one") {
+				t.Errorf("reason %q", text)
+			}
 		}},
 	} {
 		produced[tt.reason] = true

@@ -19,6 +19,6 @@ func (c *conn) expiredStream() {
 	if ok {
 		next = cfg.PongTimeout
 	}
-	c.loop.wheel.arm(c, next)
+	c.arm(next)
 	c.Deliver(streamComment, 0)
 }

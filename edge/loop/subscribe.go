@@ -11,6 +11,15 @@ import (
 	"weir/edge/ws"
 )
 
+// begin answers a request that is allowed.
+func (c *conn) begin(o *opening) {
+	if o.echo != nil {
+		c.startEcho(o)
+		return
+	}
+	c.subscribe(o)
+}
+
 // subscribe opens the topics of o. The handshake is answered when all are live, so that a
 // client that has its answer misses nothing published from then on.
 func (c *conn) subscribe(o *opening) {
@@ -82,7 +91,7 @@ func (c *conn) accept() {
 		c.state = stateStream
 		c.loop.scratch = appendStreamHead(c.loop.scratch[:0], o.origin)
 	} else {
-		c.upgrade(o.key, o.deflate)
+		c.upgrade(o)
 	}
 	c.established()
 	c.write(c.loop.scratch)
@@ -99,10 +108,10 @@ func (c *conn) accept() {
 }
 
 // upgrade makes the conn a WebSocket, and the answer to its handshake in the loop's scratch.
-func (c *conn) upgrade(key []byte, deflate agreement) {
+func (c *conn) upgrade(o *opening) {
 	c.state = stateMessages
-	c.decoder.Deflate, c.decoder.WindowBits = deflate.answer != "", deflate.windowBits
-	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], key, "", deflate.answer)
+	c.decoder.Deflate, c.decoder.WindowBits = o.deflate.answer != "", o.deflate.windowBits
+	c.loop.scratch = ws.AppendUpgradeResponse(c.loop.scratch[:0], o.key, o.protocol, o.deflate.answer)
 }
 
 // established counts an answered handshake and arms the first ping.
@@ -118,13 +127,13 @@ func (c *conn) established() {
 // that came together are not pinged together.
 func (c *conn) armPing() {
 	interval := c.loop.cfg.PingInterval
-	c.loop.wheel.arm(c, interval-rand.N(interval/2)) //nolint:gosec // spread needs no secrecy
+	c.arm(interval - rand.N(interval/2)) //nolint:gosec // spread needs no secrecy
 }
 
 // startEcho answers the handshake of /echo.
-func (c *conn) startEcho() {
-	c.upgrade(c.loop.echoKey, c.loop.echoDeflate)
-	c.open = &opening{echo: &echo{}}
+func (c *conn) startEcho(o *opening) {
+	c.upgrade(o)
+	c.open = &opening{echo: o.echo}
 	c.established()
 	c.write(c.loop.scratch)
 	c.readFramesIfOpen()

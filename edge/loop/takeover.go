@@ -46,7 +46,7 @@ const (
 )
 
 // takeoverVersion is that of these messages. A change to what they mean is another one.
-const takeoverVersion = 2
+const takeoverVersion = 3
 
 const (
 	// takeoverPatience bounds the time that a taker may need to open the topics.

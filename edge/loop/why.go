@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
 )
 
-// historySize is how many ended conns a loop remembers, 64 bytes each.
+// historySize is how many ended conns a loop remembers, 72 bytes each.
 const historySize = 1024
 
 // whyConns bounds the conns of one client that [Server.Why] reports from each loop.
@@ -46,10 +47,11 @@ type past struct {
 
 // ended is a conn that was closed.
 type ended struct {
-	client netip.AddrPort
-	past   past
-	closed uint32 // ticks
-	reason CloseReason
+	client   netip.AddrPort
+	identity string // empty for none
+	past     past
+	closed   uint32 // ticks
+	reason   CloseReason
 }
 
 // history is a loop's last ended conns.
@@ -70,6 +72,9 @@ func (h *history) add(e ended) {
 // ConnReport is what became of one conn.
 type ConnReport struct {
 	Client netip.AddrPort `json:"client"`
+	// Identity is the subject of its token, empty if it had none; Class that client's of quotas, while it lives.
+	Identity string `json:"identity,omitempty"`
+	Class    string `json:"class,omitempty"`
 	// State is what it is doing: proxy header, request, opening, websocket, stream, closing or closed.
 	State  string   `json:"state"`
 	Topics []string `json:"topics,omitempty"`
@@ -149,14 +154,38 @@ func (l *loop) since(ticks uint32) time.Duration {
 	return time.Duration(l.wheel.now-ticks) * tick
 }
 
-// report is what became of the conns of a client, those that ended last.
-func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
-	is := func(p netip.AddrPort) bool { return p.Addr() == addr && (port == 0 || p.Port() == port) }
-	for _, c := range l.wheel.pick(whyConns, func(c *conn) bool { return is(c.client()) }) {
+// sought is whose conns are asked for: those of an address, with one port unless that is 0, or of an identity.
+type sought struct {
+	addr     netip.Addr
+	port     uint16
+	identity string
+}
+
+func (s *sought) is(client netip.AddrPort, identity string) bool {
+	if s.identity != "" {
+		return identity == s.identity
+	}
+	return client.Addr() == s.addr && (s.port == 0 || client.Port() == s.port)
+}
+
+// subject is that of the conn's token, empty if it had none.
+func (c *conn) subject() string {
+	if w := c.who(); w != nil {
+		return w.subject
+	}
+	return ""
+}
+
+// report is what became of the conns that are sought, those that ended last.
+func (l *loop) report(of *sought) (all []ConnReport) {
+	for _, c := range l.wheel.pick(whyConns, func(c *conn) bool { return of.is(c.client(), c.subject()) }) {
 		r := c.past.report(c.client(), c.state.String())
 		r.OpenFor, r.TLS = l.since(c.past.opened), c.layer()
 		r.Outstanding = c.outstanding()
 		r.LoopLag = l.lag.most()
+		if w := c.who(); w != nil {
+			r.Identity, r.Class = w.subject, w.class
+		}
 		if i, ok := tcpInfo(c.gc.Fd()); ok {
 			r.TCP = &i
 		}
@@ -169,12 +198,12 @@ func (l *loop) report(addr netip.Addr, port uint16) (all []ConnReport) {
 		all = append(all, r)
 	}
 	for _, e := range l.history.conns {
-		if !is(e.client) {
+		if !of.is(e.client, e.identity) {
 			continue
 		}
 		r := e.past.report(e.client, stateClosed.String())
 		r.OpenFor, r.ClosedAgo = l.since(e.past.opened)-l.since(e.closed), l.since(e.closed)
-		r.Reason = e.reason.String()
+		r.Reason, r.Identity = e.reason.String(), e.identity
 		all = append(all, r)
 	}
 	return all
@@ -188,10 +217,10 @@ func (p *past) report(client netip.AddrPort, state string) ConnReport {
 	return r
 }
 
-// Why says what became of the conns of a client, an address or an address with a port: of those
-// held, and of the last that ended, which come last. It looks through all conns, on their loops.
+// Why says what became of the conns of a client, an address, an address with a port, or sub= and the subject of its
+// token: of those held, and of the last that ended, which come last. It looks through all conns, on their loops.
 func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
-	addr, port, err := parseClient(client)
+	of, err := parseClient(client)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +230,7 @@ func (s *Server) Why(ctx context.Context, client string) ([]ConnReport, error) {
 	for el, l := range s.loops {
 		asked++
 		err = errors.Join(err, el.Execute(ctx, gnet.RunnableFunc(func(context.Context) error {
-			reports <- l.report(addr, port)
+			reports <- l.report(of)
 			return nil
 		})))
 	}
@@ -232,12 +261,16 @@ func SortReports(all []ConnReport) {
 	})
 }
 
-func parseClient(client string) (addr netip.Addr, port uint16, err error) {
+func parseClient(client string) (*sought, error) {
+	if subject, ok := strings.CutPrefix(client, "sub="); ok && subject != "" {
+		return &sought{identity: subject}, nil
+	}
 	if p, err := netip.ParseAddrPort(client); err == nil {
-		return p.Addr().Unmap(), p.Port(), nil
+		return &sought{addr: p.Addr().Unmap(), port: p.Port()}, nil
 	}
-	if addr, err = netip.ParseAddr(client); err != nil {
-		return addr, 0, fmt.Errorf("client %q: want an address, such as 192.0.2.7, or one with a port, such as 192.0.2.7:51234", client)
+	addr, err := netip.ParseAddr(client)
+	if err != nil {
+		return nil, fmt.Errorf("client %q: want an address, such as 192.0.2.7, one with a port, such as 192.0.2.7:51234, or the subject of a token, such as sub=alice", client)
 	}
-	return addr.Unmap(), 0, nil
+	return &sought{addr: addr.Unmap()}, nil
 }
