@@ -34,7 +34,7 @@ func (*edgeWorkerCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer n.close()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(n.region, n.edge, n.bus)
+	registry.MustRegister(n.region, n.edge, n.bus, n.keys)
 	answering, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	answered := make(chan error, 1)
@@ -64,7 +64,7 @@ func readWorkerConfig(task workers.Task) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Bus.Secret = sent.Secret
+	cfg.Bus.Secret, cfg.Auth.Material = sent.Secret, sent.Keys
 	cfg.Edge.Listen, cfg.Edge.TLSListen, cfg.Edge.SharedPort = task.Address, task.TLSAddress, true
 	if cfg.Edge.Loops == 0 && !task.Pinned { // it shares them with other workers
 		cfg.Edge.Loops = 1

@@ -23,6 +23,7 @@ import (
 	"weir/edge"
 	"weir/edge/workers"
 	"weir/ratelimit/kernel"
+	"weir/token/jwks"
 )
 
 // node is the parts of weir that run in a process, by its role.
@@ -37,6 +38,7 @@ type node struct {
 	region  *region.Node // this
 	source  *source      // and this
 	edge    *edge.Server // and this
+	keys    *jwks.Set    // nil without a JWK set, or an edge in this process
 	workers *workers.Group
 	front   front // edge or workers, nil without either
 	stderr  io.Writer
@@ -106,6 +108,9 @@ func (n *node) build(ctx context.Context) (err error) {
 		n.source = &source{}
 		n.cfg.Edge.Loops = n.cfg.Edge.Defaults().Loops // one a CPU, not one a thread
 		makeRoom(n.cfg.Edge.Loops, n.environ)
+		if n.cfg.Edge.Tokens, n.keys, err = newTokens(&n.cfg.Auth, n.log); err != nil {
+			return err
+		}
 		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
 			return err
 		}
@@ -155,6 +160,11 @@ func (n *node) run(ctx context.Context, ready func()) error {
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
 	n.behind, n.fail = behind, func(err error) { cancel(err) }
+	n.running.Go(func() {
+		if err := n.keys.Run(behind); err != nil {
+			n.fail(err)
+		}
+	})
 	err := n.serve(ctx, ready)
 	stopBehind()
 	cancel(nil)
@@ -217,6 +227,9 @@ func (n *node) ready() error {
 		if err := n.workers.Unready(context.Background()); err != nil {
 			return err
 		}
+	}
+	if err := n.keys.Ready(); err != nil {
+		return err
 	}
 	return n.bus.Up()
 }

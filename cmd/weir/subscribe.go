@@ -28,6 +28,8 @@ type subscribeCmd struct {
 	Count  int      `help:"End after so many events; 0: never." placeholder:"N"`
 	JSON   bool     `help:"Print envelopes as JSON, controls too." name:"json"`
 
+	Token string `help:"Token to bring, a JWT; the variable is better, as others see arguments." env:"WEIR_TOKEN" placeholder:"JWT"`
+
 	CA       string `help:"Trust the certificates in this PEM file, instead of the system's." name:"ca" placeholder:"FILE" type:"path"`
 	Insecure bool   `help:"Trust any certificate: whoever is in between can read and change all."`
 }
@@ -38,7 +40,8 @@ func (*subscribeCmd) Help() string {
   weir subscribe ticks.EURUSD ticks.BTCUSD
   weir subscribe 'ticks.*' 'news.>'
   weir subscribe news --since 5f3a9c:120 --json
-  weir subscribe --url wss://edge.example:8443 --ca ca.pem news`
+  weir subscribe --url wss://edge.example:8443 --ca ca.pem news
+  WEIR_TOKEN=$(cat token) weir subscribe chat.alice`
 }
 
 // limits of what a server may send to this client.
@@ -91,10 +94,18 @@ func (c *subscribeCmd) dial(ctx context.Context) (conn net.Conn, rest []byte, er
 		return nil, nil, err
 	}
 	target := strings.TrimSuffix(u.Path, "/") + "/ws?" + query.Encode()
-	if rest, err = shake(conn, u.Host, target); err != nil {
+	if rest, err = shake(conn, u.Host, target, c.headers()...); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("shake hands with %s: %w", c.URL, err), conn.Close())
 	}
 	return conn, rest, nil
+}
+
+// headers are those that bring the token.
+func (c *subscribeCmd) headers() []string {
+	if c.Token == "" {
+		return nil
+	}
+	return []string{"Authorization: Bearer " + strings.TrimSpace(c.Token)}
 }
 
 // connect opens a connection, with TLS for wss://.
@@ -145,14 +156,14 @@ func (c *subscribeCmd) tlsConfig(name string) (*tls.Config, error) {
 }
 
 // shake is a client's handshake; rest is what came behind the answer.
-func shake(conn net.Conn, host, target string) (rest []byte, err error) {
+func shake(conn net.Conn, host, target string, headers ...string) (rest []byte, err error) {
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return nil, err
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	key := base64.StdEncoding.EncodeToString(raw[:])
-	if _, err := conn.Write(ws.AppendClientHandshake(nil, host, target, key)); err != nil {
+	if _, err := conn.Write(ws.AppendClientHandshake(nil, host, target, key, headers...)); err != nil {
 		return nil, err
 	}
 	var buf []byte

@@ -91,7 +91,7 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	gatherer := prometheus.Gatherer(t.registry)
 	switch {
 	case n.edge != nil:
-		t.registry.MustRegister(n.region, n.edge)
+		t.registry.MustRegister(n.region, n.edge, n.keys)
 	case n.workers != nil:
 		t.registry.MustRegister(n.workers)
 		gatherer = n.workers.Gatherer(t.registry)

@@ -17,7 +17,7 @@ import (
 
 type whyCmd struct {
 	adminFlags
-	Client string `arg:"" help:"Address of the client, alone or with its port."`
+	Client string `arg:"" help:"Address of the client, alone or with its port, or sub= and the subject of its token."`
 	JSON   bool   `help:"Print the answer as JSON." name:"json"`
 }
 
@@ -26,6 +26,7 @@ func (*whyCmd) Help() string {
 	return `Examples:
   weir why 192.0.2.7
   weir why 192.0.2.7:51234 --json
+  weir why sub=alice
 
 Of each of the client's connections, and of the last that ended: what it is
 doing, how often its subscriptions fell behind and why (the client does not
@@ -72,6 +73,12 @@ func printConn(out io.Writer, c edge.ConnReport) error {
 		fmt.Fprint(w, " now")
 	}
 	fmt.Fprintln(w)
+	if c.Identity != "" {
+		fmt.Fprintf(w, "subject\t%s\n", c.Identity)
+	}
+	if c.Class != "" {
+		fmt.Fprintf(w, "class\t%s\n", c.Class)
+	}
 	if c.Reason != "" {
 		fmt.Fprintf(w, "ended by\t%s\n", c.Reason)
 	}

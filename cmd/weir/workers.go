@@ -29,7 +29,11 @@ const workersLinger = 30 * time.Second
 var errWorkersTakeover = &usageError{errors.New("--takeover does not go with workers: their connections cannot be moved yet: stop the weir that serves, or run without --workers and edge.workers")}
 
 // workerConfig is what a worker is sent, by a socket alone: it has secrets.
-type workerConfig struct{ YAML, Secret string }
+type workerConfig struct {
+	YAML, Secret string
+	// Keys are those of auth.keys, as they were when this process started: all workers have the same.
+	Keys []config.AuthKey
+}
 
 // openToWorkers has the bus of a weir serve let in its workers, and nobody else that was not let in before.
 func openToWorkers(b *bus.Config) {
@@ -86,7 +90,7 @@ func (n *node) workerConfig() ([]byte, error) {
 		}
 		c.Bus.Servers = []string{"nats://" + reachable(at)}
 	}
-	return json.Marshal(workerConfig{c.Print(), c.Bus.Secret})
+	return json.Marshal(workerConfig{c.Print(), c.Bus.Secret, c.Auth.Material})
 }
 
 // shareOf is a worker's part of a configuration.
@@ -104,6 +108,7 @@ func shareOf(cfg *config.Config) *config.Config {
 	c.Edge.Loops = workers.Share(c.Edge.Loops, of)
 	c.Edge.MaxConns = workers.Share(c.Edge.MaxConns, of)
 	c.Edge.MaxConnsPerPrefix = workers.Share(c.Edge.MaxConnsPerPrefix, of)
+	c.Edge.MaxConnsPerIdentity = workers.Share(c.Edge.MaxConnsPerIdentity, of)
 	c.Edge.MaxHeldBytes = max(workers.Share(c.Edge.MaxHeldBytes, of), 1<<20)
 	for _, r := range []*ratelimit.Rate{&c.Edge.AcceptRate, &c.Edge.AcceptRatePerPrefix} {
 		r.Count = workers.Share(r.Count, of)

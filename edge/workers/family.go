@@ -46,13 +46,16 @@ type Bucket struct {
 
 // What is no amount is not added up: of several workers the least holds, or the most.
 var (
-	leastHolds = []string{"weir_broker_link_up", "weir_edge_tls_certificate_expires_seconds"}
-	mostHolds  = []string{"weir_edge_loop_lag_seconds"}
+	leastHolds = []string{"weir_broker_link_up", "weir_edge_tls_certificate_expires_seconds", "weir_jwks_keys"}
+	mostHolds  = []string{"weir_edge_loop_lag_seconds", "weir_jwks_age_seconds", "weir_jwks_ignored_keys"}
 )
 
-// IsSummed reports whether a metric is summed over workers: those of an edge and of its link to the bus.
+// IsSummed reports whether a metric is summed over workers: those of an edge, of its link to the bus
+// and of its JWK set.
 func IsSummed(name string) bool {
-	return strings.HasPrefix(name, "weir_edge_") || strings.HasPrefix(name, "weir_broker_") || strings.HasPrefix(name, "weir_bus_link_")
+	return slices.ContainsFunc([]string{"weir_edge_", "weir_broker_", "weir_bus_link_", "weir_jwks_"}, func(part string) bool {
+		return strings.HasPrefix(name, part)
+	})
 }
 
 // FamiliesOf are those that are summed.

@@ -30,6 +30,7 @@ type Config struct {
 	Workers workers.Config
 	Admin   admin.Config
 	Bus     bus.Config
+	Auth    Auth
 	XDP     XDP
 	Gateway Gateway
 	Log     Log
@@ -68,6 +69,7 @@ func Default() *Config {
 		Edge:  edge.Config{}.Defaults(),
 		Admin: admin.Config{}.Defaults(),
 		Bus:   stored,
+		Auth:  defaultAuth(),
 		XDP: XDP{
 			Enabled: "auto", Interface: "lo", Attach: "auto", Mode: "enforce",
 			Clock: "precise", Cookies: "auto", Frags: "auto", Proof: "auto",
@@ -133,6 +135,7 @@ func Load(path string, environ []string) (*Config, error) {
 	l.environ(environ)
 	l.readSecret()
 	l.readRedisPassword()
+	l.readAuthKeys()
 	l.check()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
@@ -320,7 +323,7 @@ func (l *loader) readSecret() {
 // check asks each package about its part, and puts its answer in terms of the file.
 func (l *loader) check() {
 	c := l.config
-	for _, err := range []error{c.Edge.Validate(), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate(), c.Gateway.validate()} {
+	for _, err := range []error{c.Edge.Validate(), c.Auth.validate(c.Edge.Anonymous), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate(), c.Gateway.validate()} {
 		for _, err := range flatten(err) {
 			text := err.Error()
 			for key, s := range l.byKey {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/broker"
 	"weir/edge"
 	"weir/ratelimit"
 )
@@ -62,6 +63,9 @@ func nodeSettings() []setting {
 		boolean("edge.echo", "edge.Echo", "open /echo, for conformance suites", func(c *Config) *bool { return &c.Edge.Echo }),
 		parsed("edge.modes", "what slow subscribers of topics are sent, the first that matches: PATTERN=log is all, PATTERN=latest the newest of each key", edge.ParseModeRule, func(c *Config) *[]edge.ModeRule { return &c.Edge.Modes }),
 		texts("edge.allowed_origins", "edge.AllowedOrigins", "values of the Origin header let in; * for all", func(c *Config) *[]string { return &c.Edge.AllowedOrigins }),
+		oneOf("edge.anonymous", "clients without a token: auto (let in if there are no auth.keys and no auth.jwks), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.Edge.Anonymous }).of("edge.Anonymous"),
+		patterns("edge.anonymous_topics", "edge.AnonymousTopics", "topics, or patterns, that a client may subscribe to without a token, or with one that does not say to which", func(c *Config) *[]broker.Pattern { return &c.Edge.AnonymousTopics }),
+		number("edge.max_conns_per_identity", "edge.MaxConnsPerIdentity", "connections held at once whose tokens have one subject; 0: no limit", func(c *Config) *int { return &c.Edge.MaxConnsPerIdentity }),
 		number("edge.max_conns_per_prefix", "edge.MaxConnsPerPrefix", "connections held at once of one client address, cut to the bits below; 0: no limit", func(c *Config) *int { return &c.Edge.MaxConnsPerPrefix }),
 		number("edge.prefix_ipv4", "edge.PrefixIPv4", "bits of an IPv4 address that tell clients apart", func(c *Config) *int { return &c.Edge.PrefixIPv4 }),
 		number("edge.prefix_ipv6", "edge.PrefixIPv6", "bits of an IPv6 address that do", func(c *Config) *int { return &c.Edge.PrefixIPv6 }),
@@ -73,6 +77,14 @@ func nodeSettings() []setting {
 		text("edge.tls_min_version", "edge.TLSMinVersion", "oldest version of TLS spoken: 1.2 or 1.3", func(c *Config) *string { return &c.Edge.TLSMinVersion }),
 		number("edge.tls_handshakes", "edge.TLSHandshakes", "TLS handshakes under way at once, and as many waiting; the next are closed", func(c *Config) *int { return &c.Edge.TLSHandshakes }),
 		oneOf("edge.ktls", "records of TLS 1.3 by the kernel where it can: auto, or off", []string{"auto", "off"}, func(c *Config) *string { return &c.Edge.KTLS }).of("edge.KTLS"),
+		texts("auth.keys", "auth.Keys", "keys that clients' tokens are checked with, ALG:KID:FILE: a public key or certificate in PEM, for HS256, HS384, HS512 the secret; KID may be empty, for tokens of any", func(c *Config) *[]string { return &c.Auth.Keys }),
+		text("auth.jwks", "auth.JWKS", "JWK set with others, an https:// URL or a file; fetched again and again", func(c *Config) *string { return &c.Auth.JWKS }),
+		duration("auth.jwks_refresh", "auth.JWKSRefresh", "time between fetches of a URL, shorter if the answer says max-age", func(c *Config) *time.Duration { return &c.Auth.JWKSRefresh }),
+		duration("auth.jwks_max_stale", "auth.JWKSMaxStale", "time that a set holds which cannot be fetched anew", func(c *Config) *time.Duration { return &c.Auth.JWKSMaxStale }),
+		texts("auth.jwks_algorithms", "auth.JWKSAlgorithms", "algorithms that its keys may be for; a key that does not say is for the first that fits it", func(c *Config) *[]string { return &c.Auth.JWKSAlgorithms }),
+		text("auth.issuer", "auth.Issuer", "iss that tokens have to have; empty: any", func(c *Config) *string { return &c.Auth.Issuer }),
+		text("auth.audience", "auth.Audience", "aud that they have to name; empty: any", func(c *Config) *string { return &c.Auth.Audience }),
+		duration("auth.leeway", "auth.Leeway", "by how much clocks may differ", func(c *Config) *time.Duration { return &c.Auth.Leeway }),
 		text("admin.listen", "admin.Listen", "address of the admin page and API", func(c *Config) *string { return &c.Admin.Listen }),
 		text("admin.api_key", "admin.APIKey", "key that the API asks for; needed unless listen is a loopback address", func(c *Config) *string { return &c.Admin.APIKey }),
 		text("bus.data", "bus.Dir", "directory of stored events; empty: in memory", func(c *Config) *string { return &c.Bus.Dir }),
@@ -157,6 +169,31 @@ func quoteList(values []string) string {
 		quoted[i] = strconv.Quote(v)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func patterns(key, field, doc string, at func(*Config) *[]broker.Pattern) setting {
+	return setting{
+		key: key, field: field, doc: doc, list: true,
+		get: func(c *Config) string {
+			values := make([]string, len(*at(c)))
+			for i, p := range *at(c) {
+				values[i] = string(p)
+			}
+			return quoteList(values)
+		},
+		set: func(c *Config, values []string) error {
+			list := make([]broker.Pattern, len(values))
+			for i, text := range values {
+				p, err := broker.ParsePattern(text)
+				if err != nil {
+					return fmt.Errorf("is %q: %w", text, err)
+				}
+				list[i] = p
+			}
+			*at(c) = list
+			return nil
+		},
+	}
 }
 
 func prefixes(key, doc string, at func(*Config) *[]netip.Prefix) setting {
