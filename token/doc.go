@@ -1,5 +1,6 @@
 // Package token checks JSON Web Tokens (RFC 7519) for gateway and edge: who a client is, which topics it may subscribe
-// and publish to, and what quota it has. It does no I/O: keys are given to it.
+// and publish to, and what quota it has. It does no I/O: keys are given to it, or come from a [Source], as those of
+// package jwks.
 //
 // # What is refused
 //

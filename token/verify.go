@@ -10,8 +10,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// MaxTokenBytes bounds a token.
-const MaxTokenBytes = 8 << 10
+// MaxTokenBytes bounds a token, MaxSubjectBytes and MaxClassBytes what is kept of it for as long as its client is
+// connected.
+const (
+	MaxTokenBytes   = 8 << 10
+	MaxSubjectBytes = 256
+	MaxClassBytes   = 64
+)
 
 // Bounds of [Config.Leeway].
 const (
@@ -44,7 +49,7 @@ type Source interface {
 
 // Claims are what a token says that was checked.
 type Claims struct {
-	// Subject is who the client is: sub, never empty.
+	// Subject is who the client is: sub, 1 to MaxSubjectBytes.
 	Subject string
 	// Expires is when it ends, Until by how much later it is taken at most: the leeway.
 	Expires, Until time.Time
@@ -52,7 +57,7 @@ type Claims struct {
 	// and topics.publish. Nil if the token does not have the list: what then holds is the configuration's. One that is
 	// empty allows nothing.
 	Subscribe, Publish []broker.Pattern
-	// Class is the client's class of quotas; empty for the default.
+	// Class is the client's class of quotas, at most MaxClassBytes; empty for the default.
 	Class string
 
 	values map[string]string
@@ -134,6 +139,9 @@ func (v *Verifier) Verify(text string) (*Claims, error) {
 	c := &Claims{Subject: b.Subject, Expires: b.ExpiresAt.Time, Until: b.ExpiresAt.Add(v.cfg.Leeway), Class: b.Class}
 	if c.Subject == "" {
 		return nil, fmt.Errorf("%w: sub is empty", ErrIncomplete)
+	}
+	if len(c.Subject) > MaxSubjectBytes || len(c.Class) > MaxClassBytes {
+		return nil, fmt.Errorf("%w: sub has %d bytes, class %d: %d and %d are taken", ErrMalformed, len(c.Subject), len(c.Class), MaxSubjectBytes, MaxClassBytes)
 	}
 	var err error
 	if c.Subscribe, err = patterns(b.Topics.Subscribe); err == nil {

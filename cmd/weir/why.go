@@ -74,10 +74,10 @@ func printConn(out io.Writer, c edge.ConnReport) error {
 	}
 	fmt.Fprintln(w)
 	if c.Identity != "" {
-		fmt.Fprintf(w, "subject\t%s\n", c.Identity)
+		fmt.Fprintf(w, "subject\t%q\n", c.Identity)
 	}
 	if c.Class != "" {
-		fmt.Fprintf(w, "class\t%s\n", c.Class)
+		fmt.Fprintf(w, "class\t%q\n", c.Class)
 	}
 	if c.Reason != "" {
 		fmt.Fprintf(w, "ended by\t%s\n", c.Reason)
