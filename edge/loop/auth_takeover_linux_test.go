@@ -66,7 +66,14 @@ func TestTakeoverWhileTokensAreChecked(t *testing.T) {
 			}
 			at := a
 			if tt.fail {
-				a.beginAndFail(func() { release(); a.idle() })
+				a.beginAndFail(func() {
+					release()
+					a.idle()
+					a.srv.onEach(func(*loop) {})
+					if n := a.srv.identities.Held(); n > 0 {
+						t.Errorf("conns of %d identities were let in while they were on their way", n)
+					}
+				})
 			} else {
 				at = a.successor(cfg)
 				a.wantGone()

@@ -227,6 +227,11 @@ func TestWhatBecomesOfAClientWhoseTokenIsBeingChecked(t *testing.T) {
 		_ = c.Close()
 		r.wantClosed(ReasonPeerGone, 1)
 		release()
+		r.idle()
+		r.srv.onEach(func(*loop) {})
+		if got := r.srv.Stats(); got.Conns != 0 || got.Accepted != 0 || r.srv.identities.Held() != 0 {
+			t.Errorf("%d conns, %d accepted, %d identities", got.Conns, got.Accepted, r.srv.identities.Held())
+		}
 		r.open("/ws/a", bearer(k.For(t, "alice", inAnHour())))
 	})
 	t.Run("it waits too long", func(t *testing.T) {

@@ -32,17 +32,10 @@ func (s setting) of(field string) setting {
 
 // settings are all keys, in the order they are printed.
 func settings() []setting {
-	return slices.Concat(nodeSettings(), gatewaySettings(), logSettings())
+	return slices.Concat(edgeSettings(), authSettings(), adminSettings(), busSettings(), xdpSettings(), gatewaySettings(), logSettings())
 }
 
-func logSettings() []setting {
-	return []setting{
-		oneOf("log.level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.Log.Level }),
-		oneOf("log.format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.Log.Format }),
-	}
-}
-
-func nodeSettings() []setting {
+func edgeSettings() []setting {
 	return []setting{
 		text("edge.listen", "edge.Listen", "address of the edge, host:port", func(c *Config) *string { return &c.Edge.Listen }),
 		number("edge.loops", "edge.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Edge.Loops }),
@@ -77,6 +70,11 @@ func nodeSettings() []setting {
 		text("edge.tls_min_version", "edge.TLSMinVersion", "oldest version of TLS spoken: 1.2 or 1.3", func(c *Config) *string { return &c.Edge.TLSMinVersion }),
 		number("edge.tls_handshakes", "edge.TLSHandshakes", "TLS handshakes under way at once, and as many waiting; the next are closed", func(c *Config) *int { return &c.Edge.TLSHandshakes }),
 		oneOf("edge.ktls", "records of TLS 1.3 by the kernel where it can: auto, or off", []string{"auto", "off"}, func(c *Config) *string { return &c.Edge.KTLS }).of("edge.KTLS"),
+	}
+}
+
+func authSettings() []setting {
+	return []setting{
 		texts("auth.keys", "auth.Keys", "keys that clients' tokens are checked with, ALG:KID:FILE: a public key or certificate in PEM, for HS256, HS384, HS512 the secret; KID may be empty, for tokens of any", func(c *Config) *[]string { return &c.Auth.Keys }),
 		text("auth.jwks", "auth.JWKS", "JWK set with others, an https:// URL or a file; fetched again and again", func(c *Config) *string { return &c.Auth.JWKS }),
 		duration("auth.jwks_refresh", "auth.JWKSRefresh", "time between fetches of a URL, shorter if the answer says max-age", func(c *Config) *time.Duration { return &c.Auth.JWKSRefresh }),
@@ -85,8 +83,18 @@ func nodeSettings() []setting {
 		text("auth.issuer", "auth.Issuer", "iss that tokens have to have; empty: any", func(c *Config) *string { return &c.Auth.Issuer }),
 		text("auth.audience", "auth.Audience", "aud that they have to name; empty: any", func(c *Config) *string { return &c.Auth.Audience }),
 		duration("auth.leeway", "auth.Leeway", "by how much clocks may differ", func(c *Config) *time.Duration { return &c.Auth.Leeway }),
+	}
+}
+
+func adminSettings() []setting {
+	return []setting{
 		text("admin.listen", "admin.Listen", "address of the admin page and API", func(c *Config) *string { return &c.Admin.Listen }),
 		text("admin.api_key", "admin.APIKey", "key that the API asks for; needed unless listen is a loopback address", func(c *Config) *string { return &c.Admin.APIKey }),
+	}
+}
+
+func busSettings() []setting {
+	return []setting{
 		text("bus.data", "bus.Dir", "directory of stored events; empty: in memory", func(c *Config) *string { return &c.Bus.Dir }),
 		text("bus.storage", "bus.Storage", "memory or file; default by data", func(c *Config) *string { return (*string)(&c.Bus.Storage) }),
 		text("bus.sync", "bus.Sync", "interval (power loss may lose acknowledged events since the last sync) or always", func(c *Config) *string { return (*string)(&c.Bus.Sync) }),
@@ -99,6 +107,11 @@ func nodeSettings() []setting {
 		texts("bus.servers", "bus.Servers", "for weir edge: its broker, such as nats://10.0.0.5:4222", func(c *Config) *[]string { return &c.Bus.Servers }),
 		secret("bus.secret", "bus.Secret", "what broker and edges share, so that those are let in with all rights; never printed", func(c *Config) *string { return &c.Bus.Secret }),
 		text("bus.secret_file", "", "file with it, instead", func(c *Config) *string { return &c.BusSecretFile }),
+	}
+}
+
+func xdpSettings() []setting {
+	return []setting{
 		oneOf("xdp.enabled", "quotas in XDP: auto (where the kernel and our rights allow it), on or off", []string{"auto", "on", "off"}, func(c *Config) *string { return &c.XDP.Enabled }),
 		text("xdp.interface", "xdp.interface", "network interface they guard", func(c *Config) *string { return &c.XDP.Interface }),
 		oneOf("xdp.attach", "native, generic, or auto: native where the driver has it", []string{"auto", "native", "generic"}, func(c *Config) *string { return &c.XDP.Attach }),
@@ -121,6 +134,13 @@ func nodeSettings() []setting {
 		number("xdp.concurrent", "xdp.concurrent", "connections of one client at once; 0: no quota", func(c *Config) *int { return &c.XDP.Concurrent }),
 		text("xdp.total", "xdp.total", "packets of all sources together that have not completed a handshake, or that the table has no room for", func(c *Config) *string { return &c.XDP.Total }),
 		text("xdp.syns", "xdp.syns", "SYNs of such sources; above it they are answered with cookies", func(c *Config) *string { return &c.XDP.SYNs }),
+	}
+}
+
+func logSettings() []setting {
+	return []setting{
+		oneOf("log.level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.Log.Level }),
+		oneOf("log.format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.Log.Format }),
 	}
 }
 
