@@ -69,7 +69,7 @@ func TestTakeoverWhileTokensAreChecked(t *testing.T) {
 				a.beginAndFail(func() {
 					release()
 					a.idle()
-					a.srv.onEach(func(*loop) {})
+					a.turn()
 					if n := a.srv.identities.Held(); n > 0 {
 						t.Errorf("conns of %d identities were let in while they were on their way", n)
 					}

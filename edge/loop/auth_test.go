@@ -205,6 +205,20 @@ func (r *rig) idle() {
 	}
 }
 
+// turn waits until each loop has done what it was to do.
+func (r *rig) turn() {
+	r.t.Helper()
+	done := make(chan struct{}, maxLoops)
+	r.srv.each(func(*loop) { done <- struct{}{} })
+	for range len(r.srv.allLoops()) {
+		select {
+		case <-done:
+		case <-time.After(waitFor):
+			r.t.Fatal("an event loop stands still")
+		}
+	}
+}
+
 func TestWhatBecomesOfAClientWhoseTokenIsBeingChecked(t *testing.T) {
 	k := testtoken.New(t, "a")
 	request := upgrade("/ws/a", bearer(k.For(t, "alice", inAnHour())))
@@ -228,7 +242,7 @@ func TestWhatBecomesOfAClientWhoseTokenIsBeingChecked(t *testing.T) {
 		r.wantClosed(ReasonPeerGone, 1)
 		release()
 		r.idle()
-		r.srv.onEach(func(*loop) {})
+		r.turn()
 		if got := r.srv.Stats(); got.Conns != 0 || got.Accepted != 0 || r.srv.identities.Held() != 0 {
 			t.Errorf("%d conns, %d accepted, %d identities", got.Conns, got.Accepted, r.srv.identities.Held())
 		}
