@@ -69,7 +69,9 @@ enum reason {
 	REASON_OUT_OF_STATE = 30, /* under attack: unproved TCP that is no handshake */
 	REASON_FRAGMENT = 31, /* the policy drops fragments */
 	REASON_TCP_BAD = 32, /* flags or data offset that no TCP sends */
-	REASON_MAX = 33,
+	REASON_ESCALATED_SYN = 33, /* a new connection of a client that is escalated */
+	REASON_ESCALATED = 34, /* over what a client may send while it is escalated */
+	REASON_MAX = 35,
 };
 
 /* What was done with a packet. */
@@ -88,6 +90,8 @@ struct counter {
 
 #define POLICY_LISTED_V4 0x1 /* flags: the IPv4 list has entries */
 #define POLICY_LISTED_V6 0x2
+#define POLICY_BOUND 0x4 /* ... there are bindings: else nobody looks for one */
+#define POLICY_ESCALATED 0x8 /* ... there are escalations */
 
 /* Writer: user space. Reader: the programs, as one word, so that its parts fit together. One
  * entry: the one write that switches mode or policy.
@@ -187,6 +191,11 @@ struct siege {
 #define SLOT_ALLOWED 0x1 /* flags: no quota holds */
 #define SLOT_DENIED 0x2 /* flags: nothing passes */
 
+#define SLOT_IDENTITY                                                                              \
+	0xff /* bits: the client is an identity, and its address's place has the                   \
+	      * first bytes of its name                                                            \
+	      */
+
 /* One client's state: a cache line. Writer: the programs; user space reads by mmap, without a
  * lock: counters may be a packet apart.
  */
@@ -199,7 +208,7 @@ struct slot {
 	__u8 class_id;
 	__u8 flags;
 	__u8 reason; /* of the last packet refused */
-	__u8 bits; /* of the address, that are the client */
+	__u8 bits; /* of the address, that are the client, or SLOT_IDENTITY */
 	__u64 seen; /* ns of the last packet */
 	__u64 packets; /* seen since the slot was taken */
 	__u64 dropped; /* of those, refused or, in mode shadow, to be refused */
@@ -223,6 +232,67 @@ struct conn {
 				* aggregate's; 0: none
 				*/
 	__u64 counted; /* 1 from established to closed */
+	__u16 port; /* the local one, which the kernel's socket has lost when conns_closed sees it
+		     */
+	__u8 pad[6];
+};
+
+/* An address: IPv6, or IPv4 mapped into it (RFC 4291 section 2.5.5.2), in host order. */
+struct client {
+	__u64 hi;
+	__u64 lo;
+};
+
+/* A TCP connection, ports in host order. */
+struct tuple {
+	struct client remote;
+	struct client local;
+	__u16 remote_port;
+	__u16 local_port;
+	__u32 pad;
+};
+
+/* Whom a connection is charged to instead of its address. Writer: user space; epoch and flags,
+ * which are of the address, and begin as 0: the program.
+ */
+struct binding {
+	__u64 key; /* the identity's: of its slot, and of its escalation */
+	struct client name; /* the first 16 bytes of its name, zeros after its end */
+	__u32 epoch; /* policy.epoch when the lists were asked about the address; 0: never */
+	__u16 label; /* of the class, by name */
+	__u8 flags; /* SLOT_ALLOWED, SLOT_DENIED */
+	__u8 pad;
+};
+
+/* A class by name: bindings outlive the policy that numbered it. Label 0 is the default class. */
+#define MAX_LABELS 1024
+
+struct label {
+	__u64 name; /* keyed hash of it; 0: the label is free */
+	__u8 class_id[GENERATIONS]; /* 0 if the policy has no class of that name */
+	__u8 pad[6];
+};
+
+#define ESCALATION_REFUSES_NEW 0x1 /* flags: new connections */
+#define POLICY_NAME 32
+#define CLIENT_NAME 128
+
+/* A client that is cut below its quotas for a time. Writer: user space; tat, dropped and refused:
+ * the program. What comes after them is user space's alone, so that a process that comes after
+ * knows whom it is about.
+ */
+struct escalation {
+	__u64 until; /* ns: as if it were not there from then on */
+	struct quota packets; /* what may pass; interval 0: nothing */
+	__u64 tat;
+	__u64 dropped; /* packets */
+	__u64 refused; /* of those, new connections */
+	__u32 flags; /* ESCALATION_... */
+	__u8 bits; /* as a slot's */
+	__u8 pad[3];
+	__u64 since; /* ns */
+	__u8 policy[POLICY_NAME]; /* text, zeros after its end; longer ones are cut */
+	__u8 name[CLIENT_NAME]; /* an identity's, as policy; of a prefix the address, as in a set */
 };
 
 /* A listening socket, as the walk writes it. */
@@ -295,7 +365,9 @@ enum event {
 	EVENT_SLOT_LOST = 0, /* no slot for a proved client: its set is full of owing ones */
 	EVENT_CONN_LOST = 1, /* a connection that could not be counted */
 	EVENT_TAKEN = 2, /* slots taken */
-	EVENT_MAX = 3,
+	EVENT_UNBOUND =
+		3, /* bindings that went with their connection, before user space took them off */
+	EVENT_MAX = 4,
 };
 
 _Static_assert(sizeof(struct policy) == 8, "a policy is a word");
@@ -304,6 +376,11 @@ _Static_assert(sizeof(struct set) == 384, "a set is six of them");
 _Static_assert(sizeof(struct level) == 64, "no holes");
 _Static_assert(sizeof(struct class) == 200, "no holes");
 _Static_assert(sizeof(struct pool) == 64, "a cache line");
+_Static_assert(sizeof(struct conn) == 40, "no holes");
+_Static_assert(sizeof(struct tuple) == 40, "no holes: it is a key");
+_Static_assert(sizeof(struct binding) == 32, "half a cache line");
+_Static_assert(sizeof(struct label) == 16, "no holes");
+_Static_assert(sizeof(struct escalation) == 224, "no holes");
 _Static_assert(sizeof(struct prefix) == 20, "no holes");
 _Static_assert(sizeof(struct listed) == 4, "no holes");
 _Static_assert(sizeof(struct heads) == 64, "a cache line");

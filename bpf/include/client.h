@@ -13,12 +13,6 @@ const volatile __u64 hash_seed[2] = {0, 0};
 const volatile __u32 ipv4_bits = 32; /* of an address, that have a slot of their own */
 const volatile __u32 ipv6_bits = 64;
 
-/* An address: IPv6, or IPv4 mapped into it (RFC 4291 section 2.5.5.2), in host order. */
-struct client {
-	__u64 hi;
-	__u64 lo;
-};
-
 #define MAPPED 0xffff00000000ULL
 
 static __always_inline int client_is_ipv4(const struct client *c)

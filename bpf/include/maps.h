@@ -81,6 +81,18 @@ struct {
 	__type(value, struct set);
 } quota_state SEC(".maps");
 
+/* Connections that are charged to an identity. Writer: user space, as soon as it has seen a token;
+ * conns.c takes them off as they close, so that a process that dies leaves none behind. Full: the
+ * connection stays its address's, which user space counts. max_entries is set before load.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tuple);
+	__type(value, struct binding);
+} bindings SEC(".maps");
+
 /* What happened, by enum event. Writer: the programs, each CPU its own. Reader: user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

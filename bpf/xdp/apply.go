@@ -19,7 +19,7 @@ func (p *Program) SetMode(m Mode) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next := p.word
+	next := p.policyWord()
 	next.Mode = uint8(m) //nolint:gosec // a handful
 	return p.writeWord(next)
 }
@@ -28,7 +28,7 @@ func (p *Program) SetMode(m Mode) error {
 func (p *Program) Mode() Mode {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Mode(p.word.Mode)
+	return Mode(p.policyWord().Mode)
 }
 
 // Policy is the policy that holds.
@@ -43,14 +43,9 @@ func (p *Program) writeWord(next weirPolicy) error {
 	if err := p.open("write the policy"); err != nil {
 		return err
 	}
-	if next == p.word {
-		return nil
-	}
-	if err := p.objs.CurrentPolicy.Put(uint32(0), next); err != nil {
-		return fmt.Errorf("write the policy of xdp_weir: %w", err)
-	}
-	p.word = next
-	return nil
+	p.wordMu.Lock()
+	defer p.wordMu.Unlock()
+	return p.putWord(next)
 }
 
 // Replace makes next the policy, whole or not at all: it is written beside the one that holds, and
@@ -81,7 +76,8 @@ func (p *Program) replace(next Policy, m *Mode) error {
 	if err := p.open("write the policy"); err != nil {
 		return err
 	}
-	word := weirPolicy{Epoch: p.word.Epoch + 1, Mode: p.word.Mode, Samples: p.word.Samples, Generation: 1 - p.word.Generation}
+	old := p.policyWord()
+	word := weirPolicy{Epoch: old.Epoch + 1, Mode: old.Mode, Samples: old.Samples, Generation: 1 - old.Generation}
 	if m != nil {
 		word.Mode = uint8(*m) //nolint:gosec // a handful
 	}
@@ -89,6 +85,9 @@ func (p *Program) replace(next Policy, m *Mode) error {
 		return err
 	}
 	if err := p.writeClasses(uint32(word.Generation), next); err != nil {
+		return err
+	}
+	if err := p.writeLabels(uint32(word.Generation), next.Classes); err != nil {
 		return err
 	}
 	if err := p.writeWord(word); err != nil {
@@ -209,7 +208,7 @@ func keyOf(p netip.Prefix) weirPrefix {
 // writeClasses writes the classes and rules of a generation, and forgets what the budgets of
 // classes that change have used: under other quotas it means something else. p.mu is held.
 func (p *Program) writeClasses(generation uint32, next Policy) error {
-	cpus := possibleCPUs()
+	cpus, epoch := possibleCPUs(), p.policyWord().Epoch
 	for i := range maxClasses {
 		var c, had Class
 		if i < len(next.Classes) {
@@ -225,7 +224,7 @@ func (p *Program) writeClasses(generation uint32, next Policy) error {
 		if err := p.objs.Classes.Put(generation*maxClasses+id, c.encode(p.cfg, uint64(cpus))); err != nil { //nolint:gosec // positive
 			return fmt.Errorf("write class %d of xdp_weir: %w", i, err)
 		}
-		if c == had || p.word.Epoch > 0 && i >= len(p.policy.Classes) && i >= len(next.Classes) {
+		if c == had || epoch > 0 && i >= len(p.policy.Classes) && i >= len(next.Classes) {
 			continue
 		}
 		if err := p.objs.Pools.Put(id, weirPool{}); err != nil {

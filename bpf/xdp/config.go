@@ -96,23 +96,31 @@ const (
 
 // Layout of bpf/include/abi.h, held to it by a test.
 const (
-	slotsPerSet   = 4
-	setBytes      = 384
-	generations   = 2
-	maxClasses    = 64
-	slotAllowed   = 0x1
-	slotDenied    = 0x2
-	slotsForAll   = 0x1
-	oneSlotV4     = 0x2
-	oneSlotV6     = 0x4
-	coarseClass   = 0x8
-	listedV4      = 0x1
-	listedV6      = 0x2
-	takenBit      = 1 << 63
-	heldOpenMask  = 0xffffff
-	heldHalfMask  = 0xffff
-	heldNowShift  = 24
-	heldPrevShift = 40
+	slotsPerSet  = 4
+	setBytes     = 384
+	generations  = 2
+	maxClasses   = 64
+	slotAllowed  = 0x1
+	slotDenied   = 0x2
+	slotIdentity = 0xff
+	maxLabels    = 1024
+	refusesNew   = 0x1
+	policyBytes  = 32
+	maxIdentity  = 128
+	slotsForAll  = 0x1
+	oneSlotV4    = 0x2
+	oneSlotV6    = 0x4
+	coarseClass  = 0x8
+	listedV4     = 0x1
+	listedV6     = 0x2
+	policyBound  = 0x4
+
+	policyEscalated = 0x8
+	takenBit        = 1 << 63
+	heldOpenMask    = 0xffffff
+	heldHalfMask    = 0xffff
+	heldNowShift    = 24
+	heldPrevShift   = 40
 )
 
 // Config configures [Load]. The zero value with an Interface is valid.
@@ -127,6 +135,12 @@ type Config struct {
 	// IPv4PrefixBits and IPv6PrefixBits say how much of an address has a slot of its own: the
 	// narrowest that a class's client may be. 8 to 32, default 32; 16 to 128, default 64.
 	IPv4PrefixBits, IPv6PrefixBits int
+	// Bindings is how many connections may be charged to an identity, at 128 bytes each while they are, and
+	// 16 each in any case. 16 to 1<<24, default Slots, 1<<18 at most.
+	Bindings int
+	// Escalations is how many clients may be escalated, at 304 bytes each while they are. 16 to 1<<20, default
+	// 16,384.
+	Escalations int
 	// Clock is the program's. Default ClockPrecise.
 	Clock Clock
 	// Cookies says whether SYNs over their budget are answered in XDP. Default OptionAuto.
@@ -171,6 +185,12 @@ func (c Config) Defaults() Config {
 	if c.IPv6PrefixBits == 0 {
 		c.IPv6PrefixBits = 64
 	}
+	if c.Bindings == 0 {
+		c.Bindings = min(max(c.Slots, 16), 1<<18)
+	}
+	if c.Escalations == 0 {
+		c.Escalations = 1 << 14
+	}
 	if c.Clock == "" {
 		c.Clock = ClockPrecise
 	}
@@ -210,6 +230,12 @@ func (c Config) Validate() error {
 	}
 	if c.IPv6PrefixBits < leastIPv6Bits || c.IPv6PrefixBits > 128 {
 		bad("IPv6PrefixBits", c.IPv6PrefixBits, "16 to 128")
+	}
+	if c.Bindings < 16 || c.Bindings > 1<<24 {
+		bad("Bindings", c.Bindings, "16 to 16777216")
+	}
+	if c.Escalations < 16 || c.Escalations > 1<<20 {
+		bad("Escalations", c.Escalations, "16 to 1048576")
 	}
 	if c.Clock != ClockPrecise && c.Clock != ClockCoarse {
 		bad("Clock", c.Clock, "precise or coarse")

@@ -49,6 +49,7 @@ const struct listener *unused_listener __attribute__((unused));
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
@@ -237,6 +238,15 @@ __noinline int closed(struct conn *conn)
 	return 0;
 }
 
+/* unbind takes off whom a connection was charged to. User space does so as well, when it sees the
+ * end: whoever comes first.
+ */
+static __always_inline void unbind(const struct tuple *t)
+{
+	if (bpf_map_delete_elem(&bindings, t) == 0)
+		count_event(EVENT_UNBOUND);
+}
+
 static __always_inline int client_of_ops(struct client *c, struct bpf_sock_ops *ops)
 {
 	if (ops->family == AF_INET) {
@@ -252,6 +262,25 @@ static __always_inline int client_of_ops(struct client *c, struct bpf_sock_ops *
 		return 0;
 	}
 	return -1;
+}
+
+static __noinline int unbind_ops(struct bpf_sock_ops *ops)
+{
+	struct tuple t = {.local_port = ops->local_port,
+			  .remote_port = bpf_ntohl(ops->remote_port)};
+
+	if (client_of_ops(&t.remote, ops) != 0)
+		return 0;
+	if (ops->family == AF_INET) {
+		client_ipv4(&t.local, ops->local_ip4);
+	} else {
+		volatile __u32 *ip6 = ops->local_ip6;
+		__be32 words[4] = {ip6[0], ip6[1], ip6[2], ip6[3]};
+
+		client_ipv6(&t.local, words);
+	}
+	unbind(&t);
+	return 0;
 }
 
 SEC("sockops")
@@ -270,8 +299,10 @@ int conns_watch(struct bpf_sock_ops *ops)
 		if (ops->args[1] != BPF_TCP_CLOSE || !sk)
 			return 1;
 		conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
-		if (conn)
+		if (conn) {
 			closed(conn);
+			unbind_ops(ops);
+		}
 		return 1;
 	default:
 		return 1;
@@ -292,9 +323,38 @@ int conns_watch(struct bpf_sock_ops *ops)
 		count_event(EVENT_CONN_LOST);
 		return 1;
 	}
+	conn->port = ops->local_port;
 	established(&c, conn, 1);
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	return 1;
+}
+
+/* remote_of_sock and local_of_sock are the ends of a socket. */
+static __always_inline void remote_of_sock(struct client *c, struct sock_common *skc)
+{
+	if (skc->skc_family == AF_INET6) {
+		__be32 words[4] = {
+			skc->skc_v6_daddr.in6_u.u6_addr32[0], skc->skc_v6_daddr.in6_u.u6_addr32[1],
+			skc->skc_v6_daddr.in6_u.u6_addr32[2], skc->skc_v6_daddr.in6_u.u6_addr32[3]};
+
+		client_ipv6(c, words);
+	} else {
+		client_ipv4(c, skc->skc_daddr);
+	}
+}
+
+static __always_inline void local_of_sock(struct client *c, struct sock_common *skc)
+{
+	if (skc->skc_family == AF_INET6) {
+		__be32 words[4] = {skc->skc_v6_rcv_saddr.in6_u.u6_addr32[0],
+				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[1],
+				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[2],
+				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[3]};
+
+		client_ipv6(c, words);
+	} else {
+		client_ipv4(c, skc->skc_rcv_saddr);
+	}
 }
 
 /* conns_closed sees the end of connections that conns_watch is not told about, where the kernel
@@ -310,8 +370,15 @@ int conns_closed(__u64 *ctx) /* sk, old state, new state */
 	if (newstate != BPF_TCP_CLOSE)
 		return 0;
 	conn = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (conn)
+	if (conn) {
+		struct tuple t = {.local_port = conn->port,
+				  .remote_port = bpf_ntohs(sk->__sk_common.skc_dport)};
+
 		closed(conn);
+		remote_of_sock(&t.remote, &sk->__sk_common);
+		local_of_sock(&t.local, &sk->__sk_common);
+		unbind(&t);
+	}
 	return 0;
 }
 
@@ -330,16 +397,7 @@ static __always_inline void write_listener(struct bpf_iter__tcp *ctx, struct soc
 	__u8 yes = 1;
 
 	l.is_ipv6 = skc->skc_family == AF_INET6;
-	if (l.is_ipv6) {
-		__be32 words[4] = {skc->skc_v6_rcv_saddr.in6_u.u6_addr32[0],
-				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[1],
-				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[2],
-				   skc->skc_v6_rcv_saddr.in6_u.u6_addr32[3]};
-
-		client_ipv6(&c, words);
-	} else {
-		client_ipv4(&c, skc->skc_rcv_saddr);
-	}
+	local_of_sock(&c, skc);
 	client_addr(l.addr, &c);
 	bpf_map_update_elem(&listening, &port, &yes, BPF_ANY);
 	bpf_seq_write(ctx->meta->seq, &l, sizeof(l));
@@ -369,15 +427,7 @@ int conns_walk(struct bpf_iter__tcp *ctx)
 		return 0;
 	port = skc->skc_num;
 	is_listening = bpf_map_lookup_elem(&listening, &port);
-	if (skc->skc_family == AF_INET6) {
-		__be32 words[4] = {
-			skc->skc_v6_daddr.in6_u.u6_addr32[0], skc->skc_v6_daddr.in6_u.u6_addr32[1],
-			skc->skc_v6_daddr.in6_u.u6_addr32[2], skc->skc_v6_daddr.in6_u.u6_addr32[3]};
-
-		client_ipv6(&c, words);
-	} else {
-		client_ipv4(&c, skc->skc_daddr);
-	}
+	remote_of_sock(&c, skc);
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (!tp)
 		return 0;
@@ -390,6 +440,7 @@ int conns_walk(struct bpf_iter__tcp *ctx)
 		count_event(EVENT_CONN_LOST);
 		return 0;
 	}
+	conn->port = port;
 	established(&c, conn, 0);
 	if (has_cb_flags &&
 	    bpf_getsockopt(tp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &had, sizeof(had)) == 0) {

@@ -17,6 +17,8 @@ type connsConn struct {
 	_       structs.HostLayout
 	Key     [3]uint64
 	Counted uint64
+	Port    uint16
+	Pad     [6]uint8
 }
 
 type connsListener struct {
@@ -31,6 +33,7 @@ type connsListener struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	connsMapBindings       = "bindings"
 	connsMapClasses        = "classes"
 	connsMapConns          = "conns"
 	connsMapCurrentPolicy  = "current_policy"
@@ -104,6 +107,7 @@ type connsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type connsMapSpecs struct {
+	Bindings      *ebpf.MapSpec `ebpf:"bindings"`
 	Classes       *ebpf.MapSpec `ebpf:"classes"`
 	Conns         *ebpf.MapSpec `ebpf:"conns"`
 	CurrentPolicy *ebpf.MapSpec `ebpf:"current_policy"`
@@ -149,6 +153,7 @@ func (o *connsObjects) Close() error {
 //
 // It can be passed to loadConnsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type connsMaps struct {
+	Bindings      *ebpf.Map `ebpf:"bindings"`
 	Classes       *ebpf.Map `ebpf:"classes"`
 	Conns         *ebpf.Map `ebpf:"conns"`
 	CurrentPolicy *ebpf.Map `ebpf:"current_policy"`
@@ -163,6 +168,7 @@ type connsMaps struct {
 
 func (m *connsMaps) Close() error {
 	return _ConnsClose(
+		m.Bindings,
 		m.Classes,
 		m.Conns,
 		m.CurrentPolicy,

@@ -25,6 +25,8 @@ var (
 	ErrKernel = errors.New("kernel cannot load xdp_weir")
 	// ErrListFull: the kernel has no room for so many prefixes.
 	ErrListFull = errors.New("the list is too long")
+	// ErrFull: the kernel's map has no room for another entry.
+	ErrFull = errors.New("there is no room")
 	// ErrIncompatible: pinned state does not fit this program or its configuration.
 	ErrIncompatible = errors.New("pinned state does not fit")
 )

@@ -31,6 +31,7 @@ func Spec(cfg Config, f Features, seed [2]uint64) (*ebpf.CollectionSpec, error) 
 	}
 	cpus := uint32(possibleCPUs()) //nolint:gosec // positive
 	spec.Maps[weirMapUnproved].MaxEntries = cpus
+	spec.Maps[weirMapEscalations].MaxEntries = uint32(cfg.Escalations) //nolint:gosec // Validate bounds it
 	if f.Frags {
 		spec.Programs[weirProgXdpWeir].Flags |= bpfXDPHasFrags
 	}
@@ -65,6 +66,7 @@ func flag(b bool) uint8 {
 func shape(spec *ebpf.CollectionSpec, cfg Config, seed [2]uint64, vars map[string]any) error {
 	sets := uint32(cfg.Slots / slotsPerSet) //nolint:gosec // Validate bounds it
 	spec.Maps[weirMapQuotaState].MaxEntries = sets
+	spec.Maps[weirMapBindings].MaxEntries = uint32(cfg.Bindings) //nolint:gosec // Validate bounds it
 	vars[weirVarHashSeed] = seed
 	vars[weirVarSetMask] = sets - 1
 	vars[weirVarIpv4Bits] = uint32(cfg.IPv4PrefixBits) //nolint:gosec // Validate bounds it
@@ -89,16 +91,18 @@ type Program struct {
 	conns     *watcher
 	pins      *pinned // nil if state is not kept
 
+	seed  [2]uint64
 	table *ebpf.Memory
+
+	told
+	word weirPolicy // by wordMu; all but what was told changes under mu alone
 
 	mu        sync.Mutex // what follows, and the writes that go with it
 	closed    bool
 	adopted   bool
-	seed      [2]uint64
 	link      link.Link
 	how       AttachMode
 	fallback  error // why how is generic though native was asked for
-	word      weirPolicy
 	listening bool
 	policy    Policy
 	lists     [generations][2]*ebpf.Map
@@ -172,14 +176,21 @@ func (p *Program) start() (err error) {
 		if err := p.objs.CurrentPolicy.Lookup(uint32(0), &p.word); err != nil {
 			return fmt.Errorf("read the policy of the pinned state: %w", err)
 		}
+	}
+	err = p.watch()
+	if err == nil {
+		err = p.startTold()
+	}
+	if err != nil {
+		return err
+	}
+	if p.adopted {
 		next := p.word
 		next.Samples = 0 // whoever listened has gone
-		if err := p.writeWord(next); err != nil {
-			return err
-		}
+		return p.writeWord(next)
 	}
-	if err := p.watch(); err != nil || p.pins == nil || p.adopted {
-		return err
+	if p.pins == nil {
+		return nil
 	}
 	if err := p.pins.pin(p.state()); err != nil {
 		return err
@@ -191,6 +202,7 @@ func (p *Program) start() (err error) {
 func (p *Program) state() map[string]*ebpf.Map {
 	o := &p.objs
 	return map[string]*ebpf.Map{
+		weirMapBindings: o.Bindings, weirMapClassLabels: o.ClassLabels, weirMapEscalations: o.Escalations,
 		weirMapClasses: o.Classes, weirMapCpuPurses: o.CpuPurses, weirMapCurrentPolicy: o.CurrentPolicy, weirMapEvents: o.Events, weirMapListHeads: o.ListHeads,
 		weirMapListsV4: o.ListsV4, weirMapListsV6: o.ListsV6, weirMapPolicyRules: o.PolicyRules, weirMapPools: o.Pools,
 		weirMapQuotaState: o.QuotaState, weirMapSampled: o.Sampled, weirMapSamples: o.Samples, weirMapSieges: o.Sieges,
@@ -269,6 +281,9 @@ func (p *Program) Close() error {
 			}
 		}
 	}
+	p.use.Lock()
+	defer p.use.Unlock()
+	p.gone = true
 	if err := p.objs.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("close xdp_weir: %w", err))
 	}

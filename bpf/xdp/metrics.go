@@ -3,14 +3,17 @@ package xdp
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	descPackets  = prometheus.NewDesc("weir_xdp_packets_total", "Packets, by verdict and reason.", []string{"action", "reason"}, nil)
-	descBytes    = prometheus.NewDesc("weir_xdp_bytes_total", "Their bytes.", []string{"action", "reason"}, nil)
-	descSlots    = prometheus.NewDesc("weir_xdp_table_slots", "Clients the table can hold.", nil, nil)
-	descMode     = prometheus.NewDesc("weir_xdp_mode", "1 for the mode that holds.", []string{"mode"}, nil)
-	descEvents   = prometheus.NewDesc("weir_xdp_table_events_total", "Slots taken, clients without room for one (table pressure), connections not counted.", []string{"event"}, nil)
-	descSieges   = prometheus.NewDesc("weir_xdp_sieges_total", "Times that SYNs began to be answered with cookies.", nil, nil)
-	descMissed   = prometheus.NewDesc("weir_xdp_samples_missed_total", "Refused packets that no sample was made of while somebody listened.", []string{"reason"}, nil)
-	descAttached = prometheus.NewDesc("weir_xdp_attached", "1 for how the program is attached.", []string{"attach"}, nil)
+	descPackets     = prometheus.NewDesc("weir_xdp_packets_total", "Packets, by verdict and reason.", []string{"action", "reason"}, nil)
+	descBytes       = prometheus.NewDesc("weir_xdp_bytes_total", "Their bytes.", []string{"action", "reason"}, nil)
+	descSlots       = prometheus.NewDesc("weir_xdp_table_slots", "Clients the table can hold.", nil, nil)
+	descMode        = prometheus.NewDesc("weir_xdp_mode", "1 for the mode that holds.", []string{"mode"}, nil)
+	descEvents      = prometheus.NewDesc("weir_xdp_table_events_total", "Slots taken, clients without room for one (table pressure), connections not counted.", []string{"event"}, nil)
+	descSieges      = prometheus.NewDesc("weir_xdp_sieges_total", "Times that SYNs began to be answered with cookies.", nil, nil)
+	descMissed      = prometheus.NewDesc("weir_xdp_samples_missed_total", "Refused packets that no sample was made of while somebody listened.", []string{"reason"}, nil)
+	descBindings    = prometheus.NewDesc("weir_xdp_bindings", "Connections that are charged to an identity.", nil, nil)
+	descEscalations = prometheus.NewDesc("weir_xdp_escalations", "Clients that are escalated: cut below their quotas for a time.", nil, nil)
+	descRefused     = prometheus.NewDesc("weir_xdp_refused_total", "Bindings and escalations that there was no room for.", []string{"what"}, nil)
+	descAttached    = prometheus.NewDesc("weir_xdp_attached", "1 for how the program is attached.", []string{"attach"}, nil)
 )
 
 // Collector gives a program's counters to Prometheus. With a nil Program every series is there,
@@ -19,7 +22,7 @@ type Collector struct{ Program *Program }
 
 // Describe implements [prometheus.Collector].
 func (c Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descPackets, descBytes, descSlots, descMode, descAttached, descEvents, descSieges, descMissed} {
+	for _, d := range []*prometheus.Desc{descPackets, descBytes, descSlots, descMode, descAttached, descEvents, descSieges, descMissed, descBindings, descEscalations, descRefused} {
 		ch <- d
 	}
 }
@@ -55,6 +58,11 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(descSieges, prometheus.CounterValue, float64(s.Sieges))
 	ch <- prometheus.MustNewConstMetric(descSlots, prometheus.GaugeValue, float64(slots))
+	ch <- prometheus.MustNewConstMetric(descBindings, prometheus.GaugeValue, float64(s.Bindings))
+	ch <- prometheus.MustNewConstMetric(descEscalations, prometheus.GaugeValue, float64(s.Escalations))
+	for what, n := range map[string]uint64{"binding": s.BindingsRefused, "escalation": s.EscalationsRefused} {
+		ch <- prometheus.MustNewConstMetric(descRefused, prometheus.CounterValue, float64(n), what)
+	}
 	for m, name := range modeNames {
 		ch <- prometheus.MustNewConstMetric(descMode, prometheus.GaugeValue, is(m == mode), name)
 	}

@@ -28,7 +28,7 @@ func TestEverySeriesIsThereWithoutAProgram(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"weir_xdp_packets_total": reasonCount + drops + 1, "weir_xdp_bytes_total": reasonCount + drops + 1,
-		"weir_xdp_table_events_total": 3, "weir_xdp_sieges_total": 1, "weir_xdp_samples_missed_total": drops + 1,
+		"weir_xdp_table_events_total": 3, "weir_xdp_bindings": 1, "weir_xdp_escalations": 1, "weir_xdp_refused_total": 2, "weir_xdp_sieges_total": 1, "weir_xdp_samples_missed_total": drops + 1,
 		"weir_xdp_table_slots": 1, "weir_xdp_mode": len(modeNames), "weir_xdp_attached": 2,
 	} {
 		if series[name] != want {

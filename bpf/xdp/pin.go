@@ -25,10 +25,12 @@ const (
 
 // manifest says what pinned state fits: the one value of the map of that name.
 type manifest struct {
-	Layout     uint64
-	Seed       [2]uint64
-	Slots      uint32
-	IPv4, IPv6 uint16
+	Layout      uint64
+	Seed        [2]uint64
+	Slots       uint32
+	IPv4, IPv6  uint16
+	Bindings    uint32
+	Escalations uint32
 }
 
 // layout is a hash of all that a program and pinned maps must agree on.
@@ -48,11 +50,15 @@ func layout() uint64 {
 		weirSampling{},
 		weirPrefix{},
 		weirListed{},
+		weirTuple{},
+		weirBinding{},
+		weirLabel{},
+		weirEscalation{},
 		connsConn{},
 	} {
 		describe(h, reflect.TypeOf(v))
 	}
-	fmt.Fprint(h, generations, maxClasses, slotsPerSet)
+	fmt.Fprint(h, generations, maxClasses, slotsPerSet, maxLabels)
 	return h.Sum64()
 }
 
@@ -129,6 +135,8 @@ func (s *pinned) check(m *ebpf.Map, cfg Config) error {
 		{"slots", int(have.Slots), cfg.Slots},
 		{"ipv4_prefix", int(have.IPv4), cfg.IPv4PrefixBits},
 		{"ipv6_prefix", int(have.IPv6), cfg.IPv6PrefixBits},
+		{"bindings", int(have.Bindings), cfg.Bindings},
+		{"escalations", int(have.Escalations), cfg.Escalations},
 	} {
 		if f.have != f.want {
 			return fmt.Errorf("adopt the state pinned in %s: %w: its %s is %d, the configuration's %d: %s", s.dir, ErrIncompatible, f.name, f.have, f.want, migrate)
@@ -190,8 +198,8 @@ func (s *pinned) finish(cfg Config, seed [2]uint64) error {
 	if err != nil {
 		return fmt.Errorf("make the manifest: %w", err)
 	}
-	defer m.Close()                                                                                                                            //nolint:errcheck // the pin keeps it
-	is := manifest{Layout: layout(), Seed: seed, Slots: uint32(cfg.Slots), IPv4: uint16(cfg.IPv4PrefixBits), IPv6: uint16(cfg.IPv6PrefixBits)} //nolint:gosec // validated
+	defer m.Close()                                                                                                                                                                                                  //nolint:errcheck // the pin keeps it
+	is := manifest{Layout: layout(), Seed: seed, Slots: uint32(cfg.Slots), IPv4: uint16(cfg.IPv4PrefixBits), IPv6: uint16(cfg.IPv6PrefixBits), Bindings: uint32(cfg.Bindings), Escalations: uint32(cfg.Escalations)} //nolint:gosec // validated
 	if err := m.Put(uint32(0), is); err != nil {
 		return fmt.Errorf("write the manifest: %w", err)
 	}

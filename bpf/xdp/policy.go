@@ -46,6 +46,8 @@ type Level struct {
 
 // Class is the quotas of a class of clients. The zero value is none at all.
 type Class struct {
+	// Name is what bindings know it by. Empty: none is of it.
+	Name   string
 	Client Level
 	// Aggregate is charged beside the client: a wider prefix.
 	Aggregate Level

@@ -212,9 +212,12 @@ func neighborFrom(s string) []byte {
 	return mutate(from(s, 58, append([]byte{135}, make([]byte, 23)...)), bpftest.MinPacket+7, 255)
 }
 
-// quotaReasons are those that the cases produce, and those of cookies.
+// quotaReasons are those that the cases produce, those of toldCases, and those of cookies.
 func quotaReasons() (all []Reason) {
 	for _, c := range quotaCases() {
+		all = append(all, c.reasons...)
+	}
+	for _, c := range toldCases() {
 		all = append(all, c.reasons...)
 	}
 	return append(all, ReasonCookieSent, ReasonPassCookie)

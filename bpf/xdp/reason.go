@@ -44,6 +44,8 @@ const (
 	ReasonOutOfState       = Reason(weirReasonREASON_OUT_OF_STATE)
 	ReasonFragment         = Reason(weirReasonREASON_FRAGMENT)
 	ReasonTCPBad           = Reason(weirReasonREASON_TCP_BAD)
+	ReasonEscalatedSYN     = Reason(weirReasonREASON_ESCALATED_SYN)
+	ReasonEscalated        = Reason(weirReasonREASON_ESCALATED)
 )
 
 var reasonNames = [reasonCount]string{
@@ -81,6 +83,8 @@ var reasonNames = [reasonCount]string{
 	ReasonOutOfState:       "out_of_state",
 	ReasonFragment:         "fragment",
 	ReasonTCPBad:           "tcp_bad",
+	ReasonEscalatedSYN:     "escalated_syn",
+	ReasonEscalated:        "escalated",
 }
 
 // String is the reason's label value.
@@ -153,6 +157,8 @@ var reasonMeanings = [reasonCount + 1]string{
 	ReasonOutOfState:       "under attack: TCP of an unproved source that is no handshake",
 	ReasonFragment:         "the policy drops fragments",
 	ReasonTCPBad:           "TCP flags or a data offset that no TCP sends",
+	ReasonEscalatedSYN:     "a new connection of a client that is escalated: it kept exceeding a quota of requests",
+	ReasonEscalated:        "its client is escalated, as it kept exceeding a quota of requests, and this is more than may pass meanwhile",
 	ReasonEthShort:         "it ends within the Ethernet header",
 	ReasonVLANShort:        "it ends within a VLAN tag",
 	ReasonVLANDepth:        "more than two VLAN tags",

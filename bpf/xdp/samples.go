@@ -97,14 +97,14 @@ func (p *Program) listen(perSecond uint8) (*ringbuf.Reader, error) {
 	if err := p.open("read samples"); err != nil {
 		return nil, err
 	}
-	if p.word.Samples != 0 && p.listening {
+	if p.policyWord().Samples != 0 && p.listening {
 		return nil, errors.New("samples are read by somebody already: wait until that ends")
 	}
 	r, err := ringbuf.NewReader(p.objs.Samples)
 	if err != nil {
 		return nil, fmt.Errorf("read samples: %w", err)
 	}
-	next := p.word
+	next := p.policyWord()
 	next.Samples = perSecond
 	if err := p.writeWord(next); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -121,7 +121,7 @@ func (p *Program) deafen() error {
 	if p.closed {
 		return nil
 	}
-	next := p.word
+	next := p.policyWord()
 	next.Samples = 0
 	return p.writeWord(next)
 }

@@ -21,6 +21,12 @@ type Stats struct {
 	// SlotsTaken is how often a client got a slot, SlotsLost how often there was no room for
 	// one, ConnsLost the connections that could not be counted.
 	SlotsTaken, SlotsLost, ConnsLost uint64
+	// Bindings are the connections now that are charged to an identity, BindingsRefused those that could not
+	// be, for want of room.
+	Bindings, BindingsRefused uint64
+	// Escalations are the clients that are escalated, those among them whose time is over and that were not
+	// swept yet; EscalationsRefused those that could not be, for want of room.
+	Escalations, EscalationsRefused uint64
 	// Sieges is how often SYNs began to be answered with cookies; SiegeUntil is when that ends
 	// or ended, nanoseconds of CLOCK_MONOTONIC.
 	Sieges, SiegeUntil uint64
@@ -83,6 +89,13 @@ func (p *Program) readStats(s *Stats) error {
 			*sum += n
 		}
 	}
+	gone := int64(0)
+	for _, n := range events[weirEventEVENT_UNBOUND] {
+		gone += int64(n) //nolint:gosec // a count
+	}
+	s.Bindings = uint64(max(p.bound.Load()-(gone-p.unbound), 0)) //nolint:gosec // not negative
+	s.Escalations = uint64(max(p.escalated.Load(), 0))           //nolint:gosec // not negative
+	s.BindingsRefused, s.EscalationsRefused = p.bindsRefused.Load(), p.escalationsRefused.Load()
 	var siege weirSiege
 	if err := p.objs.Sieges.Lookup(uint32(0), &siege); err != nil {
 		return err

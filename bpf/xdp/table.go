@@ -12,8 +12,12 @@ import (
 
 // Client is a client in the table.
 type Client struct {
+	// Key is the client's in the table; an [Escalation] of it has the same.
+	Key uint64
+	// Identity is the name of an identity, its first 16 bytes; empty: the client is its prefix.
+	Identity string
 	// Prefix is the source: an address's slot is as wide as Config's prefix bits, an aggregate's
-	// or a wide class's client's wider.
+	// or a wide class's client's wider. Of an identity it is not valid.
 	Prefix netip.Prefix
 	// Packets were seen since its slot was taken, Dropped of them were refused, Spared of those
 	// passed in ModeShadow.
@@ -104,9 +108,15 @@ func decodeClient(set []byte, i int) Client {
 	if addr.Is4In6() {
 		addr = addr.Unmap()
 	}
+	prefix, identity := netip.PrefixFrom(addr, bits), ""
+	if bits == slotIdentity {
+		prefix, identity = netip.Prefix{}, text(set[offAddr+16*i:][:16])
+	}
 	held := binary.LittleEndian.Uint64(s[offHeld:])
 	return Client{
-		Prefix:        netip.PrefixFrom(addr, bits),
+		Key:           binary.LittleEndian.Uint64(set[8*i:]),
+		Identity:      identity,
+		Prefix:        prefix,
 		Packets:       binary.LittleEndian.Uint64(s[offPackets:]),
 		Dropped:       binary.LittleEndian.Uint64(s[offDropped:]),
 		Spared:        binary.LittleEndian.Uint64(set[offSpared+8*i:]),
@@ -169,6 +179,23 @@ func (p *Program) Find(a netip.Addr) []Client {
 	}
 	slices.SortFunc(all, func(a, b Client) int { return cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()) })
 	return all
+}
+
+// FindIdentity is the slot of an identity, and whether it has one: who owes nothing and has been away may
+// have lost it to another.
+func (p *Program) FindIdentity(identity string) (c Client, found bool) {
+	key := p.identityKey(identity)
+	set := make([]byte, setBytes)
+	at := key & uint64(p.cfg.Slots/slotsPerSet-1) * setBytes //nolint:gosec // validated
+	if p.readTable(set, int64(at)) != nil {                  //nolint:gosec // within the table
+		return Client{}, false
+	}
+	for i := range slotsPerSet {
+		if binary.LittleEndian.Uint64(set[8*i:]) == key {
+			return decodeClient(set, i), true
+		}
+	}
+	return Client{}, false
 }
 
 // ticksPerNano is 1 << TICK_SHIFT of bpf/include/abi.h.

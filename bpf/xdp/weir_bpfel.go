@@ -22,6 +22,20 @@ const (
 	weirActionACTION_MAX    weirAction = 3
 )
 
+type weirBinding struct {
+	_    structs.HostLayout
+	Key  uint64
+	Name struct {
+		_  structs.HostLayout
+		Hi uint64
+		Lo uint64
+	}
+	Epoch uint32
+	Label uint16
+	Flags uint8
+	Pad   uint8
+}
+
 type weirByteQuota struct {
 	_     structs.HostLayout
 	Mult  uint64
@@ -48,18 +62,41 @@ type weirCounter struct {
 	Bytes   uint64
 }
 
+type weirEscalation struct {
+	_       structs.HostLayout
+	Until   uint64
+	Packets weirQuota
+	Tat     uint64
+	Dropped uint64
+	Refused uint64
+	Flags   uint32
+	Bits    uint8
+	Pad     [3]uint8
+	Since   uint64
+	Policy  [32]uint8
+	Name    [128]uint8
+}
+
 type weirEvent uint32
 
 const (
 	weirEventEVENT_SLOT_LOST weirEvent = 0
 	weirEventEVENT_CONN_LOST weirEvent = 1
 	weirEventEVENT_TAKEN     weirEvent = 2
-	weirEventEVENT_MAX       weirEvent = 3
+	weirEventEVENT_UNBOUND   weirEvent = 3
+	weirEventEVENT_MAX       weirEvent = 4
 )
 
 type weirHeads struct {
 	_  structs.HostLayout
 	Is [64]uint8
+}
+
+type weirLabel struct {
+	_       structs.HostLayout
+	Name    uint64
+	ClassId [2]uint8
+	Pad     [6]uint8
 }
 
 type weirLevel struct {
@@ -173,7 +210,9 @@ const (
 	weirReasonREASON_OUT_OF_STATE      weirReason = 30
 	weirReasonREASON_FRAGMENT          weirReason = 31
 	weirReasonREASON_TCP_BAD           weirReason = 32
-	weirReasonREASON_MAX               weirReason = 33
+	weirReasonREASON_ESCALATED_SYN     weirReason = 33
+	weirReasonREASON_ESCALATED         weirReason = 34
+	weirReasonREASON_MAX               weirReason = 35
 )
 
 type weirRules struct {
@@ -239,13 +278,33 @@ type weirSlot struct {
 	Dropped       uint64
 }
 
+type weirTuple struct {
+	_      structs.HostLayout
+	Remote struct {
+		_  structs.HostLayout
+		Hi uint64
+		Lo uint64
+	}
+	Local struct {
+		_  structs.HostLayout
+		Hi uint64
+		Lo uint64
+	}
+	RemotePort uint16
+	LocalPort  uint16
+	Pad        uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	weirMapBindings      = "bindings"
+	weirMapClassLabels   = "class_labels"
 	weirMapClasses       = "classes"
 	weirMapCpuPurses     = "cpu_purses"
 	weirMapCurrentPolicy = "current_policy"
+	weirMapEscalations   = "escalations"
 	weirMapEvents        = "events"
 	weirMapListHeads     = "list_heads"
 	weirMapListsV4       = "lists_v4"
@@ -333,9 +392,12 @@ type weirProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirMapSpecs struct {
+	Bindings      *ebpf.MapSpec `ebpf:"bindings"`
+	ClassLabels   *ebpf.MapSpec `ebpf:"class_labels"`
 	Classes       *ebpf.MapSpec `ebpf:"classes"`
 	CpuPurses     *ebpf.MapSpec `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.MapSpec `ebpf:"current_policy"`
+	Escalations   *ebpf.MapSpec `ebpf:"escalations"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	ListHeads     *ebpf.MapSpec `ebpf:"list_heads"`
 	ListsV4       *ebpf.MapSpec `ebpf:"lists_v4"`
@@ -397,9 +459,12 @@ func (o *weirObjects) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirMaps struct {
+	Bindings      *ebpf.Map `ebpf:"bindings"`
+	ClassLabels   *ebpf.Map `ebpf:"class_labels"`
 	Classes       *ebpf.Map `ebpf:"classes"`
 	CpuPurses     *ebpf.Map `ebpf:"cpu_purses"`
 	CurrentPolicy *ebpf.Map `ebpf:"current_policy"`
+	Escalations   *ebpf.Map `ebpf:"escalations"`
 	Events        *ebpf.Map `ebpf:"events"`
 	ListHeads     *ebpf.Map `ebpf:"list_heads"`
 	ListsV4       *ebpf.Map `ebpf:"lists_v4"`
@@ -419,9 +484,12 @@ type weirMaps struct {
 
 func (m *weirMaps) Close() error {
 	return _WeirClose(
+		m.Bindings,
+		m.ClassLabels,
 		m.Classes,
 		m.CpuPurses,
 		m.CurrentPolicy,
+		m.Escalations,
 		m.Events,
 		m.ListHeads,
 		m.ListsV4,

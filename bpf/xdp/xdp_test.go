@@ -169,6 +169,8 @@ func TestLayoutIsTheOneOfABI(t *testing.T) {
 	}{
 		{"size", unsafe.Sizeof(s), slotBytes},
 		{"set", unsafe.Sizeof(set), setBytes},
+		{"policy name", unsafe.Sizeof(weirEscalation{}.Policy), policyBytes},
+		{"identity", unsafe.Sizeof(weirEscalation{}.Name), maxIdentity},
 		{"heads", unsafe.Sizeof(weirHeads{}), 1 << headLow},
 		{"spared", unsafe.Offsetof(set.Spared), offSpared},
 		{"slot", unsafe.Offsetof(set.Slot), offSlot},
@@ -195,7 +197,7 @@ func TestLayoutIsTheOneOfABI(t *testing.T) {
 	}
 	for name, want := range map[string]uint32{
 		weirMapVerdictStats: uint32(actionCount) * maxReasons, weirMapClasses: generations * maxClasses, weirMapSampled: maxReasons,
-		weirMapListHeads: generations * 2 * headBlocks,
+		weirMapListHeads: generations * 2 * headBlocks, weirMapClassLabels: maxLabels,
 	} {
 		if n := spec.Maps[name].MaxEntries; n != want {
 			t.Errorf("%s has %d entries, want %d", name, n, want)

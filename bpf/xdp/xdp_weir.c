@@ -6,6 +6,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "../include/abi.h"
+#include "../include/bound.h"
 #include "../include/clock.h"
 #include "../include/cookie.h"
 #include "../include/parse.h"
@@ -72,11 +73,17 @@ static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *p, union p
 				   __u64 pass)
 {
 	struct found f = {};
+	__u32 reason;
 
 	if (p->is & IS_NEIGHBOR)
 		return REASON_PASS_NEIGHBOR;
 	if (p->is & IS_FRAGMENT && !(pass & BIT(REASON_FRAGMENT)))
 		return REASON_FRAGMENT;
+	if (is_told(p, policy)) {
+		reason = judge_told(ctx, p, policy.word);
+		if (reason != NEXT)
+			return reason;
+	}
 	find_source_set(&f, &p->source);
 	if (!f.set) /* set_mask and max_entries are set together: never */
 		return REASON_TABLE_PRESSURE;
@@ -164,13 +171,18 @@ SEC("xdp")
 int xdp_weir(struct xdp_md *ctx)
 {
 	union policy_word policy = read_policy();
-	__u32 length = packet_length(ctx), reason;
+	__u32 length = packet_length(ctx), reason = NEXT;
 	struct packet p = {.length = length}, copy;
 
 	if (policy.is.mode == MODE_OFF)
 		return count(ACTION_PASS, REASON_PASS_OFF, length);
 	if (parse_plain(ctx, &p)) {
-		reason = judge_plain(ctx, &p, &copy, policy);
+		if (is_told(&p, policy)) {
+			copy = p;
+			reason = judge_told(ctx, &copy, policy.word);
+		}
+		if (reason == NEXT)
+			reason = judge_plain(ctx, &p, &copy, policy);
 	} else {
 		copy = (struct packet){.length = length};
 		reason = judge_any(ctx, &copy, policy);
