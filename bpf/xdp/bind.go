@@ -125,6 +125,8 @@ type Binding struct {
 	Local, Remote netip.AddrPort
 	// Name is the identity's: its first 16 bytes.
 	Name string
+	// Class is an index of Policy.Classes: what its class is under the policy that holds.
+	Class int
 	// Key is that of the identity's slot and escalation.
 	Key uint64
 }
@@ -137,7 +139,7 @@ func (p *Program) Bound(of ClientName, most int) (some []Binding, all int, err e
 	if p.gone {
 		return nil, 0, fmt.Errorf("read the bindings: xdp_weir: %w", os.ErrClosed)
 	}
-	key := p.identityKey(of.Identity)
+	key, classes := p.identityKey(of.Identity), p.labelClasses()
 	err = eachEntry(p.objs.Bindings, func(t *weirTuple, b *weirBinding) {
 		local, remote := t.ends()
 		if of.Identity != "" && b.Key != key || of.Identity == "" && !of.Prefix.Contains(remote.Addr()) {
@@ -147,7 +149,7 @@ func (p *Program) Bound(of ClientName, most int) (some []Binding, all int, err e
 			var name [nameBytes]byte
 			binary.BigEndian.PutUint64(name[:], b.Name.Hi)
 			binary.BigEndian.PutUint64(name[8:], b.Name.Lo)
-			some = append(some, Binding{local, remote, text(name[:]), b.Key})
+			some = append(some, Binding{local, remote, text(name[:]), int(classes[b.Label%maxLabels]), b.Key})
 		}
 	})
 	if err != nil {

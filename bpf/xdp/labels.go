@@ -83,6 +83,17 @@ func (p *Program) addLabel(class string) (uint16, error) {
 	return id, nil
 }
 
+// labelClasses is which class each label is under the policy that holds.
+func (p *Program) labelClasses() (classes [maxLabels]uint8) {
+	p.labels.mu.Lock()
+	defer p.labels.mu.Unlock()
+	generation := p.policyWord().Generation % generations
+	for id, l := range p.labels.is {
+		classes[id] = l.ClassId[generation]
+	}
+	return classes
+}
+
 // writeLabels says which class each label is in a generation that does not hold. Labels of names that the
 // policy does not have are the default class. p.mu is held.
 func (p *Program) writeLabels(generation uint32, classes []Class) error {

@@ -257,7 +257,8 @@ func TestBPFBoundAreFoundByIdentityAndByAddress(t *testing.T) {
 	for i := range uint16(conns) {
 		bind(t, p, nat, i, fmt.Sprintf("identity number %d", i%3), "")
 	}
-	bind(t, p, "2001:db8::1", 7, "alice", "")
+	setPolicy(t, p, named(Class{}, Class{}), ModeEnforce)
+	bind(t, p, "2001:db8::1", 7, "alice", "c1")
 	for _, tt := range []struct {
 		of   ClientName
 		most int
@@ -273,7 +274,7 @@ func TestBPFBoundAreFoundByIdentityAndByAddress(t *testing.T) {
 		if err != nil || len(some) != tt.some || all != tt.all {
 			t.Errorf("%v: %d of %d, %v, want %d of %d", tt.of, len(some), all, err, tt.some, tt.all)
 		}
-		if tt.of.Identity == "alice" && (some[0].Name != "alice" || some[0].Remote != netip.MustParseAddrPort("[2001:db8::1]:7") || some[0].Local != netip.MustParseAddrPort("[2001:db8:1::1]:8000")) {
+		if tt.of.Identity == "alice" && (some[0].Name != "alice" || some[0].Class != 1 || some[0].Remote != netip.MustParseAddrPort("[2001:db8::1]:7") || some[0].Local != netip.MustParseAddrPort("[2001:db8:1::1]:8000")) {
 			t.Errorf("%+v", some)
 		}
 	}

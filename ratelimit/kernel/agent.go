@@ -32,6 +32,16 @@ type Program interface {
 	Attach() (xdp.AttachMode, error)
 	Attached() (bool, error)
 	Find(a netip.Addr) []xdp.Client
+	Bind(local, remote netip.AddrPort, identity, class string) error
+	Unbind(local, remote netip.AddrPort) error
+	Bound(of xdp.ClientName, most int) (some []xdp.Binding, all int, err error)
+	ClientOf(a netip.Addr) xdp.ClientName
+	FindIdentity(identity string) (xdp.Client, bool)
+	Escalate(e xdp.Escalation) error
+	Relieve(c xdp.ClientName) (was bool, err error)
+	Escalation(c xdp.ClientName, now uint64) (xdp.Escalation, bool)
+	Escalations(now uint64) ([]xdp.Escalation, error)
+	Sweep(now uint64) (ended int, err error)
 }
 
 // Peer is somebody that no policy may cut off.
@@ -60,6 +70,8 @@ type Agent struct {
 	prog  Program
 	log   *slog.Logger
 	peers func() []Peer
+
+	protected protected
 
 	mu      sync.Mutex
 	policy  Policy
@@ -216,6 +228,11 @@ func (p Policy) ClassOf(a netip.Addr) Class {
 	if e, found := p.Find(a); found && e.Class != "" {
 		name = e.Class
 	}
+	return p.named(name)
+}
+
+// named is the class of a name, one without quotas if there is none.
+func (p Policy) named(name string) Class {
 	for _, c := range p.Classes {
 		if c.Name == name {
 			return c
@@ -260,8 +277,8 @@ const (
 )
 
 // Run does what has to be done from time to time, until ctx ends: it puts a policy back that nobody
-// confirmed, tells listeners to expect cookies, and attaches the program when its interface has
-// gone and come back.
+// confirmed, tells listeners to expect cookies, attaches the program when its interface has gone and
+// come back, and takes off escalations that are over.
 func (a *Agent) Run(ctx context.Context) error {
 	stamp, attach := time.NewTicker(stampInterval), time.NewTicker(attachInterval)
 	defer stamp.Stop()
@@ -284,6 +301,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.stamp(&state)
 		case <-attach.C:
 			a.attach(&state)
+			a.sweep(&state)
 		}
 	}
 }
@@ -321,6 +339,8 @@ func (a *Agent) rollBack() {
 type watch struct {
 	attached bool
 	stampErr bool
+	sweepErr bool
+	looked   time.Time // at who is protected
 }
 
 func (a *Agent) stamp(w *watch) {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -93,6 +94,35 @@ func TestProgramIsAttachedAgainWhenItsInterfaceComesBack(t *testing.T) {
 		synctest.Wait()
 		if !prog.attached || prog.attaches != 1 {
 			t.Errorf("attached %v, %d times", prog.attached, prog.attaches)
+		}
+	})
+}
+
+func TestEscalationsAreSweptAndWhoIsProtectedByNowIsRelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		prog := &program{attached: true, sweepError: errors.New("no")}
+		var peers []Peer
+		a, err := NewAgent(prog, thousand(), xdp.ModeEnforce, func() []Peer { return peers }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running(t, a)
+		for _, c := range []Client{{Identity: "alice"}, prefix("192.0.2.7/32"), prefix("192.0.2.8/32")} {
+			if err := a.Escalate(c, Escalation{For: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		peers = []Peer{{netip.MustParseAddr("::ffff:192.0.2.7"), "connected by SSH"}}
+		if err := a.Escalate(prefix("192.0.2.7/32"), Escalation{For: time.Hour}); err != nil {
+			t.Errorf("who is connected was asked again at once: %v", err)
+		}
+		time.Sleep(2*peersInterval + 2*time.Second)
+		synctest.Wait()
+		if len(prog.escalated) != 2 || prog.escalated[0].Client.Identity != "alice" || prog.escalated[1].Client != prefix("192.0.2.8/32") || prog.sweeps < 100 {
+			t.Errorf("%+v, %d sweeps", prog.escalated, prog.sweeps)
+		}
+		if err := a.Escalate(prefix("192.0.2.7/32"), Escalation{For: time.Hour}); !errors.Is(err, ErrCuts) {
+			t.Errorf("got %v", err)
 		}
 	})
 }

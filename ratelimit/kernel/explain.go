@@ -8,7 +8,7 @@ import (
 	"weir/bpf/xdp"
 )
 
-// Explanation says what holds for an address.
+// Explanation says what holds for a client: an address, or an identity.
 type Explanation struct {
 	Client string `json:"client"`
 	Mode   string `json:"mode"`
@@ -21,12 +21,39 @@ type Explanation struct {
 	Proved bool `json:"proved"`
 	// Slots are what it is charged to: its client, and the wider prefixes.
 	Slots []SlotState `json:"slots,omitempty"`
+	// Escalated says that it is cut below its quotas for a time.
+	Escalated *EscalationState `json:"escalated,omitempty"`
+	// Bound are connections that are charged to identities, at most 20: of an identity its own, of an address those
+	// that come from it. BoundAll is how many there are.
+	Bound    []BoundConn `json:"bound,omitempty"`
+	BoundAll int         `json:"bound_all,omitempty"`
 	// Text is all of it in a sentence.
 	Text string `json:"text"`
 }
 
+// EscalationState is how a client is cut.
+type EscalationState struct {
+	// Policy is the name of what it kept exceeding.
+	Policy    string `json:"policy"`
+	SinceAgo  string `json:"since_ago"`
+	EndsIn    string `json:"ends_in"`
+	Dropped   uint64 `json:"dropped"`
+	Refused   uint64 `json:"refused_new"` // of those, new connections
+	AllowsNew bool   `json:"allows_new,omitempty"`
+}
+
+// BoundConn is a connection that is charged to an identity.
+type BoundConn struct {
+	Remote string `json:"remote"`
+	Local  string `json:"local"`
+	// Identity is its name's first 16 bytes.
+	Identity string `json:"identity"`
+	Class    string `json:"class"`
+}
+
 // SlotState is a client's state in the table.
 type SlotState struct {
+	// Prefix is the client's, or the name of an identity.
 	Prefix      string       `json:"prefix"`
 	Packets     uint64       `json:"packets"`
 	Dropped     uint64       `json:"dropped"`
@@ -69,9 +96,60 @@ func (a *Agent) Explain(addr netip.Addr, now uint64) Explanation {
 		e.Slots = append(e.Slots, slotState(c, quotas, level, now))
 	}
 	e.Proved = len(e.Slots) > 0
+	e.told(a, p, Client{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, a.prog.ClientOf(addr), now)
 	e.Text = e.sentence()
 	return e
 }
+
+// ExplainIdentity is [Agent.Explain] of an identity: what it is charged to is one slot, whatever addresses its
+// connections come from.
+func (a *Agent) ExplainIdentity(identity string, now uint64) Explanation {
+	p, _ := a.Policy()
+	e := Explanation{Client: identity, Mode: a.prog.Mode().String(), Class: Default}
+	c, found := a.prog.FindIdentity(identity)
+	if found {
+		e.Class = p.Name(c.Class)
+	}
+	e.told(a, p, Client{Identity: identity}, Client{Identity: identity}, now)
+	if len(e.Bound) > 0 { // the slot's may be one of the policy before, until its next packet
+		e.Class = e.Bound[0].Class
+	}
+	e.Proved = found || e.BoundAll > 0
+	if found {
+		class := p.named(e.Class)
+		compiled, _ := class.compile() // what holds was compiled before: nothing is wrong with it
+		s := slotState(c, class.Client, compiled.Client, now)
+		s.Prefix = identity
+		e.Slots = []SlotState{s}
+	}
+	e.Text = e.sentence()
+	return e
+}
+
+// mostBound is how many connections an explanation has.
+const mostBound = 20
+
+// told adds what the program was told of a client beside the policy: of whom connections are bound, and who is
+// escalated.
+func (e *Explanation) told(a *Agent, p Policy, bound, escalated Client, now uint64) {
+	some, all, err := a.prog.Bound(bound, mostBound)
+	if err != nil { // it is closed
+		return
+	}
+	e.BoundAll = all
+	for _, b := range some {
+		e.Bound = append(e.Bound, BoundConn{b.Remote.String(), b.Local.String(), b.Name, p.Name(b.Class)})
+	}
+	if x, is := a.prog.Escalation(escalated, now); is {
+		e.Escalated = &EscalationState{
+			Policy: x.Policy, SinceAgo: nanos(now - min(x.SinceNanos, now)), EndsIn: nanos(x.UntilNanos - now),
+			Dropped: x.Dropped, Refused: x.Refused, AllowsNew: x.AllowNew,
+		}
+	}
+}
+
+// nanos is a time in words, to the millisecond.
+func nanos(n uint64) string { return time.Duration(n).Round(time.Millisecond).String() } //nolint:gosec // years at most
 
 func isAggregate(p netip.Prefix, q Quotas) bool {
 	if p.Addr().Is4() {
@@ -84,7 +162,7 @@ func slotState(c xdp.Client, q Quotas, l xdp.Level, now uint64) SlotState {
 	s := SlotState{
 		Prefix: c.Prefix.String(), Packets: c.Packets, Dropped: c.Dropped, Spared: c.Spared,
 		Connections: c.Connections, HalfOpen: c.HalfOpen,
-		SeenAgo: time.Duration(now - min(c.SeenNanos, now)).Round(time.Millisecond).String(), //nolint:gosec // since boot
+		SeenAgo: nanos(now - min(c.SeenNanos, now)),
 	}
 	if c.Dropped > 0 {
 		s.LastReason, s.LastMeans = c.Reason.String(), c.Reason.Means()
@@ -119,8 +197,13 @@ func (e Explanation) sentence() string {
 		return "no quota holds for it: " + e.Listed + " is allowed"
 	case e.Denied:
 		return "nothing of it passes: " + e.Listed + " is denied"
+	case e.Escalated != nil:
+		return "it is cut for " + e.Escalated.EndsIn + " more, as it kept exceeding policy " + e.Escalated.Policy + ": then it comes back by itself"
 	case !e.Proved:
 		return "it has no slot: it has not completed a handshake lately, or owes nothing; its packets are charged to class " + e.Class + "'s budget of unproved sources"
+	}
+	if len(e.Slots) == 0 {
+		return "its next packet passes: it owes nothing"
 	}
 	s := e.Slots[0]
 	for _, q := range s.Quotas {

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +56,74 @@ type program struct {
 	clients  []xdp.Client
 	attached bool
 	attaches int
+
+	mu         sync.Mutex // of what follows, which Run looks at
+	bound      []xdp.Binding
+	identity   *xdp.Client
+	escalated  []xdp.Escalation
+	sweeps     int
+	sweepError error
+}
+
+func (p *program) Bind(local, remote netip.AddrPort, identity, class string) error {
+	p.bound = append(p.bound, xdp.Binding{Local: local, Remote: remote, Name: identity + " of " + class})
+	return p.refuse
+}
+
+func (p *program) Unbind(_, _ netip.AddrPort) error {
+	p.bound = nil
+	return p.refuse
+}
+
+func (p *program) Bound(xdp.ClientName, int) ([]xdp.Binding, int, error) {
+	return p.bound, len(p.bound), p.refuse
+}
+
+func (p *program) ClientOf(a netip.Addr) xdp.ClientName {
+	return xdp.ClientName{Prefix: netip.PrefixFrom(a, a.BitLen())}
+}
+
+func (p *program) FindIdentity(string) (xdp.Client, bool) {
+	if p.identity == nil {
+		return xdp.Client{}, false
+	}
+	return *p.identity, true
+}
+
+func (p *program) Escalate(e xdp.Escalation) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.escalated = append(p.escalated, e)
+	return p.refuse
+}
+
+func (p *program) Relieve(c xdp.ClientName) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.escalated)
+	p.escalated = slices.DeleteFunc(p.escalated, func(e xdp.Escalation) bool { return e.Client == c })
+	return len(p.escalated) < n, p.refuse
+}
+
+func (p *program) Escalation(c xdp.ClientName, _ uint64) (xdp.Escalation, bool) {
+	i := slices.IndexFunc(p.escalated, func(e xdp.Escalation) bool { return e.Client == c })
+	if i < 0 {
+		return xdp.Escalation{}, false
+	}
+	return p.escalated[i], true
+}
+
+func (p *program) Escalations(uint64) ([]xdp.Escalation, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.escalated), p.refuse
+}
+
+func (p *program) Sweep(uint64) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeps++
+	return 0, p.sweepError
 }
 
 func (p *program) Replace(next xdp.Policy) error {

@@ -170,6 +170,7 @@ func (c Class) compile() (xdp.Class, []error) {
 		k.errs = append(k.errs, errors.New("it has no name"))
 	}
 	out := xdp.Class{
+		Name:            c.Name,
 		Client:          k.level("", c.Client),
 		Aggregate:       k.level("aggregate.", c.Aggregate),
 		UnprovedPackets: k.quota("unproved.packets", c.Unproved.Packets, c.Unproved.PacketBurst),
