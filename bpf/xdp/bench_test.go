@@ -22,10 +22,15 @@ func BenchmarkBPF(b *testing.B) {
 		mode  Mode
 		slots int
 		bits  int // of the source that change, 0 for one client
+		tell  string
 	}{
 		{name: "drop"},
 		{name: "off", load: true, mode: ModeOff},
 		{name: "one_client", load: true, mode: ModeEnforce},
+		{name: "one_conn", load: true, mode: ModeEnforce, tell: "nothing"},
+		{name: "one_conn_another_is_bound", load: true, mode: ModeEnforce, tell: "another"},
+		{name: "one_conn_bound", load: true, mode: ModeEnforce, tell: "it"},
+		{name: "one_client_another_is_escalated", load: true, mode: ModeEnforce, tell: "escalated"},
 		{name: "spray_drop", bits: million},
 		{name: "1M_clients_with_room", load: true, mode: ModeEnforce, slots: 1 << 20, bits: million},
 		{name: "1M_clients_evicting", load: true, mode: ModeEnforce, bits: million},
@@ -33,19 +38,33 @@ func BenchmarkBPF(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			bpftest.Require(b, "5.15", "xdp_weir")
 			var prog *ebpf.Program
+			packet := source(1)
 			if bb.load {
-				prog = generous(b, bb.mode, bb.slots).objs.XdpWeir
+				p := generous(b, bb.mode, bb.slots)
+				if prog = p.objs.XdpWeir; bb.tell != "" {
+					packet = ackFrom(nat, 1)
+				}
+				switch bb.tell {
+				case "another":
+					bind(b, p, nat, 2, "alice", "")
+				case "it":
+					bind(b, p, nat, 1, "alice", "")
+				case "escalated":
+					if err := p.Escalate(Escalation{Client: ClientName{Identity: "alice"}, UntilNanos: 1 << 63}); err != nil {
+						b.Fatal(err)
+					}
+				}
 			} else {
 				prog = bpftest.Drop(b)
 			}
 			if bb.bits > 0 {
 				prog = bpftest.Spray(b, prog, bb.bits)
 			}
-			if _, _, err := prog.Benchmark(source(1), 100_000, nil); err != nil { // warm
+			if _, _, err := prog.Benchmark(packet, 100_000, nil); err != nil { // warm
 				b.Fatal(err)
 			}
 			b.ResetTimer()
-			if _, _, err := prog.Benchmark(source(1), max(b.N, 1), nil); err != nil {
+			if _, _, err := prog.Benchmark(packet, max(b.N, 1), nil); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/pkt")

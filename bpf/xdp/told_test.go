@@ -141,6 +141,47 @@ func TestBPFClassOfABindingIsLookedUpByNameUnderEachPolicy(t *testing.T) {
 	}
 }
 
+// TestBPFIdentityOwesNoMoreThanItsQuotasLet: under another policy, or by a token with another class.
+func TestBPFIdentityOwesNoMoreThanItsQuotasLet(t *testing.T) {
+	one, three := Class{Client: Level{Packets: hourly(1)}}, Class{Client: Level{Packets: hourly(3)}}
+	for name, change := range map[string]func(p *Program){
+		"policy": func(p *Program) { setPolicy(t, p, named(one, one), ModeEnforce) },
+		"class":  func(p *Program) { bind(t, p, nat, 1, "alice", "c1") },
+	} {
+		p := guarding(t, named(three, one))
+		bind(t, p, nat, 1, "alice", "c0")
+		for range 3 {
+			wants(t, p, ackFrom(nat, 1), "pass/pass_quota")
+		}
+		change(p)
+		wants(t, p, ackFrom(nat, 1), "drop/quota_packets")
+		if c, _ := p.FindIdentity("alice"); c.Identity != "alice" || c.Reason != ReasonQuotaPackets || name == "class" && c.Class != 1 {
+			t.Errorf("another %s: %+v", name, c)
+		}
+		at(t, p, 2*time.Hour)
+		wants(t, p, ackFrom(nat, 1), "pass/pass_quota")
+	}
+}
+
+func TestBPFSlotSaysWhatItsEscalationDropped(t *testing.T) {
+	p := guarding(t, named(Class{Client: Level{Packets: hourly(100)}}))
+	prove(t, p, nat)
+	bind(t, p, nat, 1, "mallory", "c0")
+	before := client(t, p, nat)
+	escalate(t, p, nat+"/32", time.Minute, Quota{})
+	escalate(t, p, "mallory", time.Minute, Quota{})
+	for range 3 {
+		wants(t, p, tcpFrom(nat, syn), "drop/escalated_syn")
+		wants(t, p, ackFrom(nat, 1), "drop/escalated")
+	}
+	if c := client(t, p, nat); c.Packets-before.Packets != 3 || c.Dropped-before.Dropped != 3 || c.Reason != ReasonEscalatedSYN {
+		t.Errorf("%+v, before %+v", c, before)
+	}
+	if c, _ := p.FindIdentity("mallory"); c.Packets != 3 || c.Dropped != 3 || c.Reason != ReasonEscalated {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestBPFFullMapsAreSaidAndCounted(t *testing.T) {
 	p := load(t, Config{Slots: 16, Bindings: 16, Escalations: 16})
 	setPolicy(t, p, named(Class{Client: Level{Packets: hourly(3)}}), ModeEnforce)
