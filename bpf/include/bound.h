@@ -173,8 +173,8 @@ static __noinline int judge_bound(const struct packet *p, struct binding *b, __u
 		return REASON_DENIED;
 	now = clock(coarse_clock);
 	if (policy.is.flags & POLICY_ESCALATED)
-		e = escalation_of(b->key, now);
-	if (e)
+		e = bpf_map_lookup_elem(&escalations, &b->key);
+	if (e && escalation_holds(e, now))
 		reason = charge_escalation(e, 0, now);
 	if (find_identity(&f, b, class, now, t.word) != 0)
 		return reason ? reason : charge_total(p, class, class_id, now);

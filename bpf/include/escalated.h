@@ -28,12 +28,9 @@ struct {
 	__type(value, struct escalation);
 } escalations SEC(".maps");
 
-/* escalation_of is that of the client with a key, NULL if it is not escalated, or no longer. */
-static __always_inline struct escalation *escalation_of(__u64 key, __u64 now)
+static __always_inline int escalation_holds(const struct escalation *e, __u64 now)
 {
-	struct escalation *e = bpf_map_lookup_elem(&escalations, &key);
-
-	return e && *(volatile __u64 *)&e->until > now >> TICK_SHIFT ? e : NULL;
+	return *(volatile __u64 *)&e->until > now >> TICK_SHIFT;
 }
 
 /* charge_escalation takes a packet off what an escalated client may send: CHARGED, or why not. */
@@ -61,17 +58,19 @@ static __always_inline __u32 charge_escalation(struct escalation *e, int is_new,
 static __noinline int judge_escalated(const struct packet *p, __u64 word)
 {
 	union policy_word policy = {.word = word};
-	__u64 now = clock(coarse_clock);
 	struct escalation *e;
 	struct client own;
 	struct found f;
+	__u64 key, now;
 	__u32 reason;
-	__u64 key;
 
 	client_cut(&own, &p->source, ipv4_bits, ipv6_bits);
 	key = client_hash(&own, own_bits(&p->source)) | SLOT_TAKEN;
-	e = escalation_of(key, now);
-	if (!e || look_up(&p->source, policy).flags)
+	e = bpf_map_lookup_elem(&escalations, &key);
+	if (!e) /* as of most: they do not pay for the clock once more */
+		return NEXT;
+	now = clock(coarse_clock);
+	if (!escalation_holds(e, now) || look_up(&p->source, policy).flags)
 		return NEXT;
 	reason = charge_escalation(e, is_syn(p), now);
 	if (reason == CHARGED)
