@@ -4,4 +4,9 @@
 //
 // [Spec] is the same on every machine; [Load] is the only step that depends on the kernel.
 // The program is attached by an unpinned link: when the process dies, it is gone.
+//
+// Beside a policy the program is told of clients: [Program.Bind] says whose a connection is,
+// [Program.Escalate] who is cut below its quotas for a time. Binding takes no lock that is held for
+// longer than a call to the kernel. Locks are taken in the order Program.mu, told.escalating, told.use,
+// labels.mu, told.wordMu.
 package xdp

@@ -221,8 +221,8 @@ func (p *Program) Sweep(now uint64) (ended int, err error) {
 	if p.gone {
 		return 0, fmt.Errorf("take off escalations: xdp_weir: %w", os.ErrClosed)
 	}
-	if p.flags.Load() == 0 {
-		return 0, nil
+	if err := p.heed(); err != nil || p.flags.Load() == 0 {
+		return 0, err
 	}
 	if ended, err = p.expire(now); err != nil {
 		return ended, fmt.Errorf("take off escalations: %w", err)

@@ -9,8 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// told is what user space has told the program of clients, beside the policy. Locks are taken in the order
-// Program.mu, escalating, use, labels.mu, wordMu.
+// told is what user space has told the program of clients, beside the policy.
 type told struct {
 	escalating sync.Mutex   // writes of escalations
 	use        sync.RWMutex // held for reading while maps are used without Program.mu, for writing to close them
@@ -37,6 +36,7 @@ func (p *Program) tell(flag uint8) error {
 	return p.setTold(flag, true)
 }
 
+// setTold writes a flag into the word that is there: it may be that of a program that takes over from this one.
 func (p *Program) setTold(flag uint8, on bool) error {
 	p.wordMu.Lock()
 	defer p.wordMu.Unlock()
@@ -45,17 +45,55 @@ func (p *Program) setTold(flag uint8, on bool) error {
 	if !on {
 		now = old &^ uint32(flag)
 	}
+	is, err := p.readWord()
+	if err != nil {
+		return err
+	}
 	p.flags.Store(now)
-	err := p.putWord(p.word)
+	if is.Epoch == p.word.Epoch {
+		err = p.putWord(p.word)
+	} else {
+		err = p.objs.CurrentPolicy.Put(uint32(0), p.withTold(is))
+	}
 	if err != nil {
 		p.flags.Store(old)
 	}
 	return err
 }
 
+// heed takes over what another program has told since this one was loaded, one that it takes over from, and
+// tells again what that one took back.
+func (p *Program) heed() error {
+	p.wordMu.Lock()
+	defer p.wordMu.Unlock()
+	is, err := p.readWord()
+	if err != nil {
+		return err
+	}
+	p.flags.Or(uint32(is.Flags & (policyBound | policyEscalated)))
+	if is.Epoch != p.word.Epoch {
+		return nil
+	}
+	p.word = is
+	return p.putWord(is)
+}
+
+func (p *Program) readWord() (is weirPolicy, err error) {
+	if err := p.objs.CurrentPolicy.Lookup(uint32(0), &is); err != nil {
+		return weirPolicy{}, fmt.Errorf("read the policy of xdp_weir: %w", err)
+	}
+	return is, nil
+}
+
+// withTold is a word with what was told.
+func (p *Program) withTold(w weirPolicy) weirPolicy {
+	w.Flags = w.Flags&^(policyBound|policyEscalated) | uint8(p.flags.Load()) //nolint:gosec // two bits
+	return w
+}
+
 // putWord writes the policy's word, with what was told. p.wordMu is held.
 func (p *Program) putWord(next weirPolicy) error {
-	next.Flags = next.Flags&^(policyBound|policyEscalated) | uint8(p.flags.Load()) //nolint:gosec // two bits
+	next = p.withTold(next)
 	if next == p.word {
 		return nil
 	}

@@ -193,6 +193,51 @@ func TestNetnsEscalatedAddressOpensNothingUnlessItIsAllowed(t *testing.T) {
 	dial(t, other, shared, "198.18.0.1:80")
 }
 
+// TestNetnsProgramThatIsTakenOverFromGoesOnTelling: it binds while the next one holds its own policy, which stays.
+func TestNetnsProgramThatIsTakenOverFromGoesOnTelling(t *testing.T) {
+	guarded, other := lab(t)
+	dir := pinDir(t)
+	p, err := loadPinned(t, guarded, dir, nil)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	setPolicy(t, p, named(Class{}), ModeEnforce)
+	echoes(t, guarded, "198.18.0.1:80")
+	alice := dial(t, other, "198.18.0.2", "198.18.0.1:80")
+	next, err := loadPinned(t, guarded, dir, nil)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	setPolicy(t, next, named(Class{}, Class{}), ModeEnforce)
+	bindConn(t, p, alice, "alice", "c0")
+	var word weirPolicy
+	if err := next.objs.CurrentPolicy.Lookup(uint32(0), &word); err != nil || word.Epoch != next.policyWord().Epoch || word.Flags&policyBound == 0 {
+		t.Errorf("%+v, the one that took over has %+v, %v", word, next.policyWord(), err)
+	}
+	if _, err := next.Sweep(Now()); err != nil {
+		t.Fatal(err)
+	}
+	setPolicy(t, next, named(Class{}), ModeEnforce)
+	echoed(t, alice)
+	if c, found := next.FindIdentity("alice"); !found || c.Packets == 0 {
+		t.Errorf("%+v, %v", c, found)
+	}
+	// What the one before takes back for want of bindings is told again.
+	if err := errors.Join(next.Unbind(netip.MustParseAddrPort("198.18.0.1:80"), netip.MustParseAddrPort(alice.LocalAddr().String())), p.setTold(policyBound, false)); err != nil {
+		t.Fatal(err)
+	}
+	bindConn(t, next, alice, "alice", "c0")
+	if _, err := next.Sweep(Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.objs.CurrentPolicy.Lookup(uint32(0), &word); err != nil || word != next.policyWord() || word.Flags&policyBound == 0 {
+		t.Errorf("%+v, want %+v, %v", word, next.policyWord(), err)
+	}
+}
+
 // TestNetnsWhatWasToldOutlivesItsProcess: another program takes over, with other numbers for classes.
 func TestNetnsWhatWasToldOutlivesItsProcess(t *testing.T) {
 	guarded, other := lab(t)
