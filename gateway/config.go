@@ -63,6 +63,8 @@ type Config struct {
 type Plan struct {
 	Upstreams []Upstream
 	Rules     policy.Config
+	// Tokens checks tokens; nil without keys for them.
+	Tokens policy.Tokens
 	// Shared makes the store of the policies that are shared, and says how it is closed; nil without such policies.
 	Shared func() (policy.Shared, func(), error)
 }

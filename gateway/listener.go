@@ -184,7 +184,11 @@ type held struct {
 	source netip.AddrPort // of a PROXY header
 	left   []byte         // what was read beyond it
 	gone   sync.Once
+	owner  proxy.Owner
 }
+
+// Owner is whose the conn is.
+func (h *held) Owner() *proxy.Owner { return &h.owner }
 
 // RemoteAddr implements [net.Conn].
 func (h *held) RemoteAddr() net.Addr {
@@ -212,6 +216,7 @@ func (h *held) Read(p []byte) (int, error) {
 // Close implements [net.Conn].
 func (h *held) Close() error {
 	h.gone.Do(func() {
+		h.owner.End(&h.server.hooks)
 		if h.gated {
 			h.server.gate.Release(h.client())
 		}

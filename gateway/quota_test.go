@@ -139,7 +139,8 @@ func TestUpstreamsAreToldWhoARequestIsFrom(t *testing.T) {
 	plan.Rules.Routes = []policy.Route{
 		{Name: "hide", Upstream: "u", HideCredentials: true}, {Name: "show", Path: "/show", Upstream: "u"}, {Name: "none", Path: "/none", Upstream: "u", Auth: policy.AuthNone},
 	}
-	r := serve(t, Config{}, plan, Deps{Tokens: verifier{}})
+	plan.Tokens = verifier{}
+	r := serve(t, Config{}, plan, Deps{})
 	for _, q := range []struct {
 		path, field, value, want string
 		status                   int

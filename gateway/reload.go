@@ -72,7 +72,7 @@ func (s *Server) generation(plan Plan, before *generation) (_ *generation, err e
 			errs = append(errs, fmt.Errorf("routes.%s: there is no upstream %q that can be used", r.Name, r.Upstream))
 		}
 	}
-	deps := policy.Deps{Local: s.store, Tokens: s.deps.Tokens, Flight: s.flight}
+	deps := policy.Deps{Local: s.store, Tokens: plan.Tokens, Flight: s.flight}
 	if plan.Shared != nil {
 		if deps.Shared, g.closes, err = plan.Shared(); err != nil {
 			errs = append(errs, err)

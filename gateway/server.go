@@ -28,8 +28,6 @@ import (
 
 // Deps are what a Server is joined to. All may be left out.
 type Deps struct {
-	// Tokens checks tokens.
-	Tokens policy.Tokens
 	// Hooks are told of requests, beside the metrics and the access log.
 	Hooks way.Hooks
 	// Log is of accesses; nil for none.

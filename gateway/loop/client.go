@@ -44,6 +44,7 @@ type client struct {
 	timer  wheel.Timer[expirer]
 	peer   netip.AddrPort
 	ex     *exchange // nil between two requests
+	bound  string    // the identity that the conn was last bound to
 }
 
 // preface begins a conn of HTTP/2: RFC 9113, section 3.4.
@@ -219,6 +220,7 @@ func (c *client) decided(o policy.Outcome) {
 		e.rec.Route = e.x.Route.Name
 	}
 	c.nameRequest()
+	c.bind(e)
 	if decided := c.l.server.deps.Hooks.Decided; decided != nil {
 		decided(c.l.server.deps.Now(), &e.x, o, c.local(), c.peer)
 	}
@@ -229,6 +231,16 @@ func (c *client) decided(o policy.Outcome) {
 	c.l.wheel.Arm(&c.timer, e.x.Route.Timeout)
 	e.asked = time.Now()
 	c.forward()
+}
+
+// bind says whose the conn is, if that is another one than before.
+func (c *client) bind(e *exchange) {
+	bind := c.l.server.deps.Hooks.Bind
+	if bind == nil || e.x.Identity == "" || e.x.Identity == c.bound || e.x.Trusted() {
+		return
+	}
+	c.bound = e.x.Identity // a string of the rules' or of a token's claims: it is not lent
+	bind(c.local(), c.peer, c.bound, e.x.Class())
 }
 
 // nameRequest takes the request's id from a trusted proxy, or makes one.
@@ -414,6 +426,9 @@ func (c *client) onClose() {
 	l.server.conns.Add(-1)
 	if c.peer.IsValid() {
 		l.server.deps.Release(c.peer.Addr())
+	}
+	if unbind := l.server.deps.Hooks.Unbind; unbind != nil && c.bound != "" {
+		unbind(c.local(), c.peer)
 	}
 	e := c.ex
 	c.ex = nil

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -91,7 +92,10 @@ func (r *Rules) Open(now uint64, q *Request, x *Exchange) Outcome {
 		if x.Err = r.identify(q, x); x.Err == nil && x.Identity == "" && x.Route.Auth == AuthRequired {
 			x.Err = ErrNoCredential
 		}
-		if x.Err != nil {
+		switch {
+		case errors.Is(x.Err, token.ErrNoKeys):
+			return Unavailable
+		case x.Err != nil:
 			return Unauthorized
 		}
 	}
@@ -313,6 +317,17 @@ func (x *Exchange) Path() string { return x.path }
 
 // Trusted reports whether the conn is a trusted proxy's.
 func (x *Exchange) Trusted() bool { return x.rules.TrustsProxy(x.request.Peer) }
+
+// Class is the class of quotas that the client's token names, or its plan; empty for the default.
+func (x *Exchange) Class() string {
+	switch {
+	case x.Claims != nil && x.Claims.Class != "":
+		return x.Claims.Class
+	case x.Consumer != nil:
+		return x.Consumer.Plan
+	}
+	return ""
+}
 
 // HidesCredentials reports whether the upstream is not to see what the client is known by: the field of its key, and
 // Authorization if that had the token.

@@ -98,6 +98,7 @@ func (h *Handler) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	w := &writer{ResponseWriter: out, call: c, control: http.NewResponseController(out), idle: idleOf(x)}
 	c.out = w
 	defer h.end(c, w, end)
+	h.bind(in.Context(), x, local, remote)
 	if h.hooks.Decided != nil {
 		h.hooks.Decided(now, x, o, local, remote)
 	}

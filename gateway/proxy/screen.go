@@ -126,7 +126,14 @@ type screenKey struct{}
 // ConnContext is for [http.Server.ConnContext].
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if s, ok := c.(*Screen); ok {
-		return context.WithValue(ctx, screenKey{}, s)
+		ctx = context.WithValue(ctx, screenKey{}, s)
+		c = s.Conn
+	}
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if o, ok := c.(interface{ Owner() *Owner }); ok {
+		ctx = context.WithValue(ctx, ownerKey{}, o.Owner())
 	}
 	return ctx
 }

@@ -22,6 +22,10 @@ type Hooks struct {
 	Observe func(*access.Record)
 	// Decided is told of each decision, while the request waits: of a refused one, and of one that is sent on.
 	Decided func(now uint64, x *policy.Exchange, o policy.Outcome, local, remote netip.AddrPort)
+	// Bind is told which conn is of which identity, under which class of quotas, when a request on it is the first of that one; Unbind that
+	// a conn that was bound has ended. Conns of proxies are nobody's.
+	Bind   func(local, remote netip.AddrPort, identity, class string)
+	Unbind func(local, remote netip.AddrPort)
 	// Start is told of a request that begins on net/http's way, and may return another context, such as one of a trace; end is
 	// called when it has ended.
 	Start func(ctx context.Context, in *http.Request) (_ context.Context, end func(*access.Record))
