@@ -168,6 +168,19 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 	writeReply(w, r, reply{Result: s.deps.Gateway.Show()})
 }
 
+func (s *Server) gatewayExplain(w http.ResponseWriter, r *http.Request) {
+	if s.deps.Gateway == nil {
+		writeReply(w, r, reply{Error: errNoGateway})
+		return
+	}
+	told, err := s.deps.Gateway.Explain(r.URL.Query().Get("client"))
+	if err != nil {
+		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
+		return
+	}
+	writeReply(w, r, reply{Result: map[string]any{"policies": told}})
+}
+
 func (s *Server) gatewayReload(w http.ResponseWriter, r *http.Request) {
 	if s.deps.Gateway == nil {
 		writeReply(w, r, reply{Error: errNoGateway})
@@ -194,7 +207,7 @@ func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
 	default:
-		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, gateway, gateway/reload, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, gateway, gateway/explain, gateway/reload, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
 	}
 }
 

@@ -41,6 +41,8 @@ type Publisher interface {
 type Gateway interface {
 	// Show is a picture of it, JSON-able.
 	Show() any
+	// Explain says what its quotas say of a client, an address or an identity; JSON-able. An error is the caller's mistake.
+	Explain(client string) (any, error)
 	// Reload reads its routes again; the error says what is wrong with them.
 	Reload(ctx context.Context) error
 }
@@ -158,6 +160,7 @@ func (s *Server) Handler() http.Handler {
 	handle("POST /api/quota/edit", "quota_edit", false, s.quotaEdit)
 	handle("GET /api/quota/events", "quota_events", false, s.quotaEvents)
 	handle("GET /api/gateway", "gateway", false, s.gateway)
+	handle("GET /api/gateway/explain", "gateway_explain", false, s.gatewayExplain)
 	handle("POST /api/gateway/reload", "gateway_reload", false, s.gatewayReload)
 	handle("/api/", "other", false, s.unknownMethod)
 	handle("GET /metrics", "metrics", false, promhttp.HandlerFor(s.deps.Gatherer, promhttp.HandlerOpts{}).ServeHTTP)

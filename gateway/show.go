@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"weir/gateway/policy"
+	"weir/ratelimit"
 )
 
 // Shown is a picture of a Server, for an API.
@@ -84,6 +86,49 @@ func (s *Server) Show() Shown {
 		out.Upstream = append(out.Upstream, u)
 	}
 	slices.SortFunc(out.Upstream, func(a, b ShownUpstream) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// ShownClient is what a policy says of a client.
+type ShownClient struct {
+	Policy string   `json:"policy"`
+	Plan   string   `json:"plan,omitempty"`
+	Routes []string `json:"routes"`
+	Shadow bool     `json:"shadow,omitempty"`
+	Shared bool     `json:"shared,omitempty"` // with other gateways: what is left is theirs too, and not told
+	// Open are what of its key only a request has.
+	Open      []string `json:"open,omitempty"`
+	Quota     uint64   `json:"quota"`
+	Window    string   `json:"window,omitempty"`
+	Remaining uint64   `json:"remaining"`
+	Refused   bool     `json:"refused,omitempty"`
+	NextIn    string   `json:"next_in,omitempty"`
+	FullIn    string   `json:"full_in,omitempty"`
+}
+
+// Explain is what the policies say of a client, by its address or its identity.
+func (s *Server) Explain(client netip.Addr, identity string) []ShownClient {
+	s.reloading.Lock()
+	rules := s.now.rules
+	s.reloading.Unlock()
+	out := []ShownClient{}
+	for _, e := range rules.Explain(s.handler.Now(), client, identity) {
+		c := ShownClient{Policy: e.Policy, Plan: e.Plan, Routes: e.Routes, Shadow: e.Shadow, Shared: e.Shared, Open: e.Open, Quota: e.Limit.Count()}
+		if w := e.Limit.Window(); w > 0 {
+			c.Window = w.String()
+		}
+		if len(e.Open) == 0 && !e.Shared {
+			d := e.Decision
+			c.Remaining, c.Refused = d.Remaining, !d.Allowed
+			if d.RetryAfter > 0 && d.RetryAfter != ratelimit.Never {
+				c.NextIn = d.RetryAfter.Round(time.Millisecond).String()
+			}
+			if d.Reset > 0 {
+				c.FullIn = d.Reset.Round(time.Millisecond).String()
+			}
+		}
+		out = append(out, c)
+	}
 	return out
 }
 

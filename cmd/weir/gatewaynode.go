@@ -17,7 +17,9 @@ import (
 	"weir/gateway"
 	"weir/gateway/access"
 	"weir/gateway/policy"
+	"weir/gateway/way"
 	"weir/ratelimit/redis"
+	"weir/token/jwks"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -29,6 +31,10 @@ type gatewayNode struct {
 	log      *slog.Logger
 	started  time.Time
 	read     func() (*config.Plan, error)
+	environ  []string
+	keys     *jwks.Set  // nil without a JWK set
+	cuts     *escalator // nil if nobody is to be escalated
+	binder   *binder
 	server   *gateway.Server
 	guard    *guard
 	admin    *admin.Server
@@ -41,12 +47,18 @@ type gatewayNode struct {
 }
 
 func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.Plan, error), log *slog.Logger, a *app) (_ *gatewayNode, err error) {
-	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, registry: prometheus.NewRegistry()}
+	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, environ: a.environ, binder: &binder{}, registry: prometheus.NewRegistry()}
+	if n.keys, err = newKeySet(&cfg.Auth, log); err != nil {
+		return nil, err
+	}
+	if n.cuts, err = newEscalator(cfg.Gateway.Escalate, log); err != nil {
+		return nil, err
+	}
 	plan, err := n.plan()
 	if err != nil {
 		return nil, err
 	}
-	deps := gateway.Deps{}
+	deps := gateway.Deps{Hooks: way.Hooks{Decided: n.cuts.decided, Bind: n.binder.Bind, Unbind: n.binder.Unbind}}
 	if n.accessLog, n.lines, err = openAccessLog(cfg.Gateway, a.stdout); err != nil {
 		return nil, err
 	}
@@ -82,6 +94,13 @@ func (n *gatewayNode) plan() (*gateway.Plan, error) {
 	p, err := n.read()
 	if err != nil {
 		return nil, err
+	}
+	tokens, err := newVerifier(&n.cfg.Auth, n.keys, p.Rules.ClaimNames())
+	if err != nil {
+		return nil, err
+	}
+	if tokens != nil { // a nil one in an interface is none
+		p.Tokens = tokens
 	}
 	if len(p.SharedPolicies) == 0 {
 		return &p.Plan, nil
@@ -123,10 +142,16 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	if n.guard, err = newGuard(n.cfg.XDP, "", nil, n.log, nil); err != nil {
+	if n.guard, err = newGuard(n.cfg.XDP, "", nil, n.log, n.environ); err != nil {
 		return err
 	}
 	defer n.guard.close()
+	if n.guard.on() {
+		n.binder.agent.Store(n.guard.agent)
+		if n.cuts != nil {
+			n.cuts.agent.Store(n.guard.agent)
+		}
+	}
 	if err := n.newAdmin(); err != nil {
 		return err
 	}
@@ -138,6 +163,10 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 		})
 	}
 	part(n.guard.run)
+	part(n.cuts.run)
+	if n.keys != nil {
+		part(n.keys.Run)
+	}
 	part(n.admin.Run)
 	if n.accessLog != nil {
 		running.Go(func() { n.accessLog.Run(behind.Done(), n.lines) })
@@ -164,6 +193,9 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 }
 
 func (n *gatewayNode) newAdmin() (err error) {
+	if n.keys != nil {
+		n.registry.MustRegister(n.keys)
+	}
 	n.registry.MustRegister(n.server, n.guard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	deps := admin.Deps{
 		QuotasOff: n.guard.off,
@@ -188,7 +220,7 @@ func (n *gatewayNode) newAdmin() (err error) {
 func (n *gatewayNode) unready() error {
 	select {
 	case <-n.server.Ready():
-		return nil
+		return n.keys.Ready()
 	default:
 		return errors.New("the gateway does not serve yet")
 	}
@@ -201,6 +233,15 @@ func (n *gatewayNode) numbers() admin.Numbers {
 	}
 	n.guard.numbers(&out)
 	return out
+}
+
+// Explain implements [admin.Gateway].
+func (n *gatewayNode) Explain(client string) (any, error) {
+	addr, identity, err := parseClient(client)
+	if err != nil {
+		return nil, err
+	}
+	return n.server.Explain(addr, identity), nil
 }
 
 // Show implements [admin.Gateway].

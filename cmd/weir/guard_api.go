@@ -108,11 +108,19 @@ func (g *guard) cookies(s xdp.Stats) string {
 	return "ready"
 }
 
+// nameOf is a client as quotas are shown.
+func nameOf(c xdp.Client) string {
+	if c.Identity != "" {
+		return identityPrefix + c.Identity
+	}
+	return c.Prefix.String()
+}
+
 func describeClients(all []xdp.Client, policy kernel.Policy) []quotaClient {
 	out := make([]quotaClient, 0, len(all))
 	for _, c := range all {
 		q := quotaClient{
-			Client: c.Prefix.String(), Class: policy.Name(c.Class), Packets: c.Packets, Dropped: c.Dropped, Spared: c.Spared,
+			Client: nameOf(c), Class: policy.Name(c.Class), Packets: c.Packets, Dropped: c.Dropped, Spared: c.Spared,
 			Connections: c.Connections, Allowed: c.Allowed, Denied: c.Denied,
 		}
 		if c.Dropped > 0 {
@@ -148,11 +156,30 @@ func (g *guard) Top(by string, n int) (any, error) {
 
 // Explain implements [admin.Quotas].
 func (g *guard) Explain(client string) (any, error) {
-	a, err := netip.ParseAddr(client)
-	if err != nil {
-		return nil, fmt.Errorf("client %q: want an address such as 192.0.2.7 or 2001:db8::7", client)
+	a, identity, err := parseClient(client)
+	switch {
+	case err != nil:
+		return nil, err
+	case identity != "":
+		return g.agent.ExplainIdentity(identity, xdp.Now()), nil
 	}
 	return g.agent.Explain(a, xdp.Now()), nil
+}
+
+// identityPrefix begins an identity where an address might be.
+const identityPrefix = "sub="
+
+// parseClient reads an address, or an identity: the subject of a token or the name of an API key, behind sub= if it looks like an
+// address.
+func parseClient(client string) (a netip.Addr, identity string, err error) {
+	if a, err = netip.ParseAddr(client); err == nil {
+		return a.Unmap().WithZone(""), "", nil
+	}
+	identity, marked := strings.CutPrefix(client, identityPrefix)
+	if identity == "" || !marked && strings.Trim(identity, "0123456789.:/") == "" {
+		return a, "", fmt.Errorf("client %q: want an address such as 192.0.2.7 or 2001:db8::7, or who a token or an API key is of, such as sub=alice", client)
+	}
+	return a, identity, nil
 }
 
 // maxConfirm is the longest that a policy waits to be confirmed.

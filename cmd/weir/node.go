@@ -38,6 +38,7 @@ type node struct {
 	region  *region.Node // this
 	source  *source      // and this
 	edge    *edge.Server // and this
+	binder  *binder      // nil without an edge in this process
 	keys    *jwks.Set    // nil without a JWK set, or an edge in this process
 	workers *workers.Group
 	front   front // edge or workers, nil without either
@@ -111,6 +112,8 @@ func (n *node) build(ctx context.Context) (err error) {
 		if n.cfg.Edge.Tokens, n.keys, err = newTokens(&n.cfg.Auth, n.log); err != nil {
 			return err
 		}
+		n.binder = &binder{}
+		n.cfg.Edge.Binder = n.binder
 		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
 			return err
 		}

@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"weir/bpf/xdp"
 	"weir/cmd/weir/config"
+	"weir/gateway"
 	"weir/ratelimit/kernel"
 )
 
@@ -151,7 +153,7 @@ func (c *quotaTopCmd) Run(ctx context.Context, a *app) error {
 
 type quotaExplainCmd struct {
 	adminFlags
-	Client string `arg:"" help:"Address."`
+	Client string `arg:"" help:"Address, or whose a token or an API key is: sub=NAME."`
 	JSON   bool   `help:"Print JSON." name:"json"`
 }
 
@@ -159,16 +161,62 @@ type quotaExplainCmd struct {
 func (*quotaExplainCmd) Help() string {
 	return `Examples:
   weir quota explain 192.0.2.7
-  weir quota explain 2001:db8::7 --json`
+  weir quota explain 2001:db8::7 --json
+  weir quota explain sub=alice --admin 127.0.0.1:8001     at the gateway, and in XDP`
 }
 
 // Run explains.
 func (c *quotaExplainCmd) Run(ctx context.Context, a *app) error {
-	var e kernel.Explanation
-	if shown, err := c.show(ctx, a, "/api/quota/explain?client="+url.QueryEscape(c.Client), c.JSON, &e); shown || err != nil {
-		return err
+	client := url.QueryEscape(c.Client)
+	var all struct {
+		*kernel.Explanation
+		Gateway []gateway.ShownClient `json:"gateway,omitempty"`
 	}
-	return printExplanation(a.stdout, e)
+	var told struct {
+		Policies []gateway.ShownClient `json:"policies"`
+	}
+	_, xdpErr := c.show(ctx, a, "/api/quota/explain?client="+client, false, &all.Explanation)
+	_, gatewayErr := c.show(ctx, a, "/api/gateway/explain?client="+client, false, &told)
+	if xdpErr != nil && gatewayErr != nil {
+		return xdpErr
+	}
+	all.Gateway = told.Policies
+	if c.JSON {
+		return json.NewEncoder(a.stdout).Encode(all)
+	}
+	if xdpErr == nil {
+		if err := printExplanation(a.stdout, *all.Explanation); err != nil {
+			return err
+		}
+	}
+	return printGatewayExplanation(a.stdout, all.Gateway)
+}
+
+// printGatewayExplanation prints what the gateway's policies say of a client.
+func printGatewayExplanation(out io.Writer, policies []gateway.ShownClient) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for i, p := range policies {
+		if i == 0 {
+			fmt.Fprintf(w, "\ngateway\tquota\tleft\tnext\tfull\troutes\n")
+		}
+		name := p.Policy
+		if p.Shadow {
+			name += " (shadow)"
+		}
+		left, next := strconv.FormatUint(p.Remaining, 10), p.NextIn
+		switch {
+		case len(p.Open) > 0:
+			left, next = "?", "by "+strings.Join(p.Open, ", ")
+		case p.Shared:
+			left, next = "?", "shared with other gateways"
+		}
+		quota := strconv.FormatUint(p.Quota, 10)
+		if p.Window != "" {
+			quota += " in " + p.Window
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, quota, left, next, p.FullIn, strings.Join(p.Routes, ", "))
+	}
+	return w.Flush()
 }
 
 func printExplanation(out io.Writer, e kernel.Explanation) error {

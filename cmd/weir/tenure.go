@@ -87,6 +87,9 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 			return err
 		}
 		t.registry.MustRegister(t.guard)
+		if n.binder != nil && t.guard.on() {
+			n.binder.agent.Store(t.guard.agent)
+		}
 	}
 	gatherer := prometheus.Gatherer(t.registry)
 	switch {
@@ -172,6 +175,9 @@ func (t *tenure) end() {
 }
 
 func (n *node) endTenure() {
+	if n.binder != nil {
+		n.binder.agent.Store(nil)
+	}
 	if t := n.tenure.Swap(nil); t != nil {
 		t.end()
 	}

@@ -13,21 +13,35 @@ import (
 // newTokens is what clients' tokens are checked with, nil without keys; set is nil without a JWK set, and has no keys
 // before it runs.
 func newTokens(a *config.Auth, log *slog.Logger) (v *token.Verifier, set *jwks.Set, err error) {
+	if set, err = newKeySet(a, log); err != nil {
+		return nil, nil, err
+	}
+	v, err = newVerifier(a, set, nil)
+	return v, set, err
+}
+
+// newKeySet is the JWK set of a configuration, nil without one.
+func newKeySet(a *config.Auth, log *slog.Logger) (*jwks.Set, error) {
+	if a.JWKS == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	from := a.Set()
+	from.Proxy = http.ProxyFromEnvironment
+	return jwks.New(from, log)
+}
+
+// newVerifier checks tokens by the keys of a configuration and of its set, and keeps values of them; nil without any keys.
+func newVerifier(a *config.Auth, set *jwks.Set, values []string) (*token.Verifier, error) {
 	if !a.Checks() {
-		return nil, nil, nil
+		return nil, nil //nolint:nilnil // there is none
 	}
 	cfg, err := a.Tokens()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read auth.keys: %w", err)
+		return nil, fmt.Errorf("read auth.keys: %w", err)
 	}
-	if a.JWKS != "" {
-		from := a.Set()
-		from.Proxy = http.ProxyFromEnvironment
-		if set, err = jwks.New(from, log); err != nil {
-			return nil, nil, err
-		}
+	if set != nil {
 		cfg.Source = set
 	}
-	v, err = token.New(cfg)
-	return v, set, err
+	cfg.Values = values
+	return token.New(cfg)
 }

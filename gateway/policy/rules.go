@@ -273,5 +273,17 @@ func newSet(own, plan []*compiled) *set {
 // Routes are the routes, with their defaults.
 func (r *Rules) Routes() []*Route { return r.routes }
 
+// ClaimNames are the claims that keys of policies are made of.
+func (c Config) ClaimNames() (names []string) {
+	for _, p := range c.Policies {
+		for _, part := range p.Key {
+			if part.Kind == KeyClaim && !slices.Contains(names, part.Name) {
+				names = append(names, part.Name)
+			}
+		}
+	}
+	return names
+}
+
 // Config is what they were compiled from, with defaults.
 func (r *Rules) Config() Config { return r.cfg }

@@ -76,7 +76,7 @@ func Default() *Config {
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
-		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Redis: redis.Config{}},
+		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Redis: redis.Config{}, Escalate: defaultEscalate()},
 		Log:     Log{Level: "info", Format: "text"},
 		given:   map[string]bool{},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,13 +24,15 @@ type Gateway struct {
 	AccessLog string
 	// Sample is the part of the ordinary requests that is logged.
 	Sample float64
+	// Escalate is how clients are cut in XDP.
+	Escalate Escalate
 	// Redis is the store of shared policies, if it has addresses.
 	Redis             redis.Config
 	RedisPasswordFile string
 }
 
 func (g Gateway) validate() error {
-	errs := []error{g.Validate()}
+	errs := []error{g.Validate(), g.Escalate.Validate()}
 	if len(g.Redis.Addresses) > 0 {
 		errs = append(errs, g.Redis.Validate())
 	}
@@ -57,7 +60,7 @@ func (l *loader) readRedisPassword() {
 
 // gatewaySettings are the keys of the gateway, and of the store that gateways share.
 func gatewaySettings() []setting {
-	return []setting{
+	return slices.Concat([]setting{
 		text("gateway.listen", "gateway.Listen", "address of the gateway, host:port; off for none without TLS", func(c *Config) *string { return &c.Gateway.Listen }),
 		text("gateway.routes", "", "file with upstreams, policies, plans, consumers and routes; read again when it changes, or at SIGHUP", func(c *Config) *string { return &c.Gateway.Routes }),
 		text("gateway.tls_listen", "gateway.TLSListen", "address of https://, host:port; empty: none", func(c *Config) *string { return &c.Gateway.TLSListen }),
@@ -90,7 +93,7 @@ func gatewaySettings() []setting {
 		number("redis.failures", "redis.Failures", "failures in a row after which it is not asked", func(c *Config) *int { return &c.Gateway.Redis.Failures }),
 		duration("redis.retry", "redis.Retry", "for how long", func(c *Config) *time.Duration { return &c.Gateway.Redis.Retry }),
 		number("redis.gateways", "redis.Gateways", "gateways that share the budgets: what when_gone: local-share divides by", func(c *Config) *int { return &c.Gateway.Redis.Gateways }),
-	}
+	}, escalateSettings())
 }
 
 // part is a number from 0 to 1.
