@@ -48,7 +48,7 @@ func newEscalator(cfg config.Escalate, log *slog.Logger) (*escalator, error) {
 }
 
 // decided is told of each decision of the gateway. It is called by event loops: it allocates and waits for nothing, but for who is cut.
-func (e *escalator) decided(_ uint64, x *policy.Exchange, o policy.Outcome, _, remote netip.AddrPort) {
+func (e *escalator) decided(_ uint64, x *policy.Exchange, o policy.Outcome, remote netip.AddrPort) {
 	if e == nil || e.agent.Load() == nil || x.Identity == "" && x.Trusted() {
 		return // whose packets are a proxy's, the kernel cannot tell from others
 	}

@@ -43,8 +43,9 @@ type client struct {
 	waits  int  // bytes of it that wait
 	timer  wheel.Timer[expirer]
 	peer   netip.AddrPort
-	ex     *exchange // nil between two requests
-	bound  string    // the identity that the conn was last bound to
+	ex     *exchange      // nil between two requests
+	bound  string         // the identity that the conn was last bound to
+	local  netip.AddrPort // known with that
 }
 
 // preface begins a conn of HTTP/2: RFC 9113, section 3.4.
@@ -222,7 +223,7 @@ func (c *client) decided(o policy.Outcome) {
 	c.nameRequest()
 	c.bind(e)
 	if decided := c.l.server.deps.Hooks.Decided; decided != nil {
-		decided(c.l.server.deps.Now(), &e.x, o, c.local(), c.peer)
+		decided(c.l.server.deps.Now(), &e.x, o, c.peer)
 	}
 	if o != policy.Admitted {
 		c.refuse(o)
@@ -240,7 +241,8 @@ func (c *client) bind(e *exchange) {
 		return
 	}
 	c.bound = e.x.Identity // a string of the rules' or of a token's claims: it is not lent
-	bind(c.local(), c.peer, c.bound, e.x.Class())
+	c.local = localOf(c.gc.Fd())
+	bind(c.local, c.peer, c.bound, e.x.Class())
 }
 
 // nameRequest takes the request's id from a trusted proxy, or makes one.
@@ -256,13 +258,6 @@ func (c *client) nameRequest() {
 
 // id is the request's.
 func (e *exchange) id() []byte { return e.requestID[:len(e.rec.RequestID)] }
-
-func (c *client) local() netip.AddrPort {
-	if a := addrOf(c.gc.LocalAddr()); a != nil {
-		return a.AddrPort()
-	}
-	return netip.AddrPort{}
-}
 
 // finish ends what an exchange has taken, and tells of it.
 func (e *exchange) finish(l *loop, status int, ended time.Duration) {
@@ -428,7 +423,7 @@ func (c *client) onClose() {
 		l.server.deps.Release(c.peer.Addr())
 	}
 	if unbind := l.server.deps.Hooks.Unbind; unbind != nil && c.bound != "" {
-		unbind(c.local(), c.peer)
+		unbind(c.local, c.peer)
 	}
 	e := c.ex
 	c.ex = nil

@@ -100,7 +100,7 @@ func (h *Handler) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	defer h.end(c, w, end)
 	h.bind(in.Context(), x, local, remote)
 	if h.hooks.Decided != nil {
-		h.hooks.Decided(now, x, o, local, remote)
+		h.hooks.Decided(now, x, o, remote)
 	}
 	w.Header().Set("X-Request-Id", r.RequestID)
 	if o != policy.Admitted {

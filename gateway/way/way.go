@@ -21,7 +21,7 @@ type Hooks struct {
 	// Observe is told of each request that has ended; the record is lent.
 	Observe func(*access.Record)
 	// Decided is told of each decision, while the request waits: of a refused one, and of one that is sent on.
-	Decided func(now uint64, x *policy.Exchange, o policy.Outcome, local, remote netip.AddrPort)
+	Decided func(now uint64, x *policy.Exchange, o policy.Outcome, remote netip.AddrPort)
 	// Bind is told which conn is of which identity, under which class of quotas, when a request on it is the first of that one; Unbind that
 	// a conn that was bound has ended. Conns of proxies are nobody's.
 	Bind   func(local, remote netip.AddrPort, identity, class string)
