@@ -12,6 +12,7 @@ import (
 
 	"weir/broker"
 	"weir/edge/http1"
+	"weir/internal/sockets"
 	"weir/token"
 )
 
@@ -176,7 +177,7 @@ func (c *conn) identify(w *who) {
 	c.loop.identified[c] = w
 	c.aside |= asideWho
 	if b := c.loop.cfg.Binder; b != nil {
-		w.local = localAddr(c.gc)
+		w.local = sockets.LocalAddr(c.gc.Fd())
 		b.Bind(w.local, addrPort(c.gc.RemoteAddr()), w.subject, w.class)
 	}
 }

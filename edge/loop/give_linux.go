@@ -10,6 +10,7 @@ import (
 
 	"weir/edge/handover"
 	"weir/edge/hub"
+	"weir/internal/sockets"
 
 	"github.com/panjf2000/gnet/v2"
 )
@@ -210,7 +211,7 @@ type stoppedListener struct{ poller, fd int }
 // stopAccepting takes the listeners out of their loops' sight. Conns gather in their queues.
 func (s *Server) stopAccepting() (stopped []stoppedListener) {
 	err := s.eachListener(func(poller, fd int) {
-		unwatch(poller, fd)
+		sockets.Unwatch(poller, fd)
 		stopped = append(stopped, stoppedListener{poller, fd})
 	})
 	if err != nil {
@@ -221,7 +222,7 @@ func (s *Server) stopAccepting() (stopped []stoppedListener) {
 
 func (s *Server) acceptAgain(stopped []stoppedListener) {
 	for _, l := range stopped {
-		if err := watch(l.poller, l.fd); err != nil {
+		if err := sockets.Watch(l.poller, l.fd); err != nil {
 			s.log.Error("listener lost", "err", err)
 		}
 	}
@@ -260,7 +261,7 @@ func (l *loop) give() (g gift) {
 		if c.state >= stateClosing || c.Blocked() {
 			continue
 		}
-		unwatch(l.poller, c.gc.Fd())
+		sockets.Unwatch(l.poller, c.gc.Fd())
 		g.conns = append(g.conns, c)
 		g.fds = append(g.fds, c.gc.Fd())
 		g.state = append(g.state, c.hand())
@@ -326,7 +327,7 @@ func (s *Server) takeBack(given map[*loop]gift) {
 	s.onEach(func(l *loop) {
 		for _, c := range given[l].conns {
 			limitUnsent(c.gc.Fd(), notSentLowatBytes)
-			if watch(l.poller, c.gc.Fd()) != nil {
+			if sockets.Watch(l.poller, c.gc.Fd()) != nil {
 				c.abort(ReasonPeerGone)
 			}
 		}

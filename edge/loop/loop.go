@@ -8,6 +8,7 @@ import (
 	"weir/edge/http1"
 	"weir/edge/hub"
 	"weir/edge/ws"
+	"weir/internal/sockets"
 
 	"github.com/panjf2000/gnet/v2"
 )
@@ -106,7 +107,7 @@ func (l *loop) run() {
 func (l *loop) onKick(gc gnet.Conn, k *kick) {
 	l.kick = k
 	var err error
-	if l.poller, err = pollerOf(gc.Fd()); err != nil {
+	if l.poller, err = sockets.PollerOf(gc.Fd()); err != nil {
 		l.server.log.Warn("no takeover from this process is possible", "err", err)
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,21 +18,6 @@ func DescriptorLimit() int {
 		return 1024
 	}
 	return int(min(r.Cur, math.MaxInt32)) //nolint:gosec // bounded by the min
-}
-
-// localAddr is our end of a connection, which gnet knows as where it listens; IPv4 where it is mapped.
-func localAddr(gc gnet.Conn) netip.AddrPort {
-	sa, err := unix.Getsockname(gc.Fd())
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch a := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)) //nolint:gosec // a port
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)) //nolint:gosec // a port
-	}
-	return netip.AddrPort{}
 }
 
 // limitUnsent sets TCP_NOTSENT_LOWAT (tcp(7)). A socket without it only queues more.

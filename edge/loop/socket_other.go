@@ -6,16 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"syscall"
-
-	"github.com/panjf2000/gnet/v2"
 )
 
 // DescriptorLimit is a guess that every system meets.
 func DescriptorLimit() int { return 256 }
-
-func localAddr(gc gnet.Conn) netip.AddrPort { return addrPort(gc.LocalAddr()) }
 
 func limitUnsent(int, int) {}
 

@@ -34,7 +34,5 @@ func (*Server) serveTakeovers(context.Context, *takeovers) {}
 
 func (*loop) onArrival(gnet.Conn, *handed) {}
 
-func pollerOf(int) (int, error) { return -1, nil }
-
 // Listeners fails.
 func (*Server) Listeners() ([]int, error) { return nil, errors.ErrUnsupported }

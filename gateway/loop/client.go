@@ -10,6 +10,7 @@ import (
 	"weir/edge/http1"
 	"weir/gateway/policy"
 	"weir/gateway/upstream"
+	"weir/internal/sockets"
 	"weir/internal/wheel"
 
 	"github.com/panjf2000/gnet/v2"
@@ -241,7 +242,7 @@ func (c *client) bind(e *exchange) {
 		return
 	}
 	c.bound = e.x.Identity // a string of the rules' or of a token's claims: it is not lent
-	c.local = localOf(c.gc.Fd())
+	c.local = sockets.LocalAddr(c.gc.Fd())
 	bind(c.local, c.peer, c.bound, e.x.Class())
 }
 

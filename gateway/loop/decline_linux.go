@@ -58,18 +58,3 @@ func pair() (a, b net.Conn, err error) {
 	}
 	return conns[0], conns[1], err
 }
-
-// localOf is a socket's own address; gnet says the listener's.
-func localOf(fd int) netip.AddrPort {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)) //nolint:gosec // a port
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)) //nolint:gosec // a port
-	}
-	return netip.AddrPort{}
-}

@@ -11,7 +11,7 @@ import (
 	"weir/edge/http1"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
-	"weir/internal/epoll"
+	"weir/internal/sockets"
 	"weir/internal/wheel"
 
 	"github.com/panjf2000/gnet/v2"
@@ -88,9 +88,9 @@ func (l *loop) tick() { l.wheel.Advance(func(e expirer) { e.expired() }) }
 
 // drain has nobody come any more, and ends what idles; the rest ends with its answer.
 func (l *loop) drain() {
-	if fds, err := epoll.ListenersOf(max(l.poller, 0)); err == nil && l.poller > 0 {
+	if fds, err := sockets.ListenersOf(max(l.poller, 0)); err == nil && l.poller > 0 {
 		for _, fd := range fds {
-			epoll.Unwatch(l.poller, fd) // gnet would stop all loops for a failing accept
+			sockets.Unwatch(l.poller, fd) // gnet would stop all loops for a failing accept
 			stopListening(fd)
 		}
 	}
@@ -176,13 +176,13 @@ func (l *loop) unblock(from reader) {
 // pause has a conn not read.
 func (l *loop) pause(gc gnet.Conn) {
 	if l.poller > 0 {
-		_ = epoll.Pause(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // it is read once more then, and paused again
+		_ = sockets.Pause(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // it is read once more then, and paused again
 	}
 }
 
 func (l *loop) unpause(gc gnet.Conn) {
 	if l.poller > 0 {
-		_ = epoll.Resume(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // one that is gone is not read
+		_ = sockets.Resume(l.poller, gc.Fd(), gc.OutboundBuffered() > 0) // one that is gone is not read
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"weir/gateway/way"
-	"weir/internal/epoll"
+	"weir/internal/sockets"
 	"weir/internal/wheel"
 
 	"github.com/panjf2000/gnet/v2"
@@ -195,7 +195,7 @@ func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 	l := h.s.loopOf(gc.EventLoop())
 	if l.poller < 0 {
 		var err error
-		if l.poller, err = epoll.PollerOf(gc.Fd()); err != nil {
+		if l.poller, err = sockets.PollerOf(gc.Fd()); err != nil {
 			h.s.log.Warn("bodies are not held back on an event loop", "err", err)
 			l.poller = 0 // not looked for again
 		}

@@ -1,8 +1,14 @@
 //go:build !linux
 
-package epoll
+package sockets
 
-import "errors"
+import (
+	"errors"
+	"net/netip"
+)
+
+// LocalAddr is not known.
+func LocalAddr(int) netip.AddrPort { return netip.AddrPort{} }
 
 // PollerOf fails: there is no epoll.
 func PollerOf(int) (int, error) { return -1, errors.ErrUnsupported }

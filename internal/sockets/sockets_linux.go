@@ -1,7 +1,8 @@
-package epoll
+package sockets
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 
@@ -95,4 +96,19 @@ func ListenersOf(poller int) (listeners []int, err error) {
 		}
 	}
 	return listeners, nil
+}
+
+// LocalAddr is a socket's own address, IPv4 where it is mapped; gnet says the listener's.
+func LocalAddr(fd int) netip.AddrPort {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)) //nolint:gosec // a port
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)) //nolint:gosec // a port
+	}
+	return netip.AddrPort{}
 }
