@@ -32,8 +32,9 @@ type loop struct {
 	blocked         []blocked // those that do not take what they are sent
 	looking         bool
 
-	idPrefix [16]byte
-	idNext   uint64
+	identityName []byte // Config.IdentityField
+	idPrefix     [16]byte
+	idNext       uint64
 
 	// Scratch of one callback at a time.
 	free     []*exchange
@@ -61,10 +62,11 @@ type reader interface{ resume() }
 func newLoop(s *Server, el gnet.EventLoop) *loop {
 	l := &loop{
 		server: s, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{},
-		limits:  http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
-		answers: http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
-		without: []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", ""},
-		idNext:  rand.Uint64(), //nolint:gosec // it tells requests apart, and is no secret
+		limits:       http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
+		answers:      http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
+		without:      []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", ""},
+		identityName: []byte(s.cfg.IdentityField),
+		idNext:       rand.Uint64(), //nolint:gosec // it tells requests apart, and is no secret
 	}
 	var b [8]byte
 	for i := range b {

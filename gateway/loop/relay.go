@@ -109,12 +109,12 @@ func (o *origin) sendBody(head []byte) {
 		if len(out) > 0 {
 			l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
 		}
-		if o.gc.InboundBuffered() == 0 {
-			return
-		}
 		if c.gc.OutboundBuffered() > highWater {
 			o.pause()
 			l.block(c.gc, o)
+			return
+		}
+		if o.gc.InboundBuffered() == 0 {
 			return
 		}
 	}

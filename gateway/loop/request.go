@@ -74,7 +74,7 @@ func (c *client) appendForwarded(to []http1.Field) []http1.Field {
 		http1.Field{Name: requestIDName, Value: e.id()})
 	if e.x.Identity != "" {
 		e.addresses[2] = append(e.addresses[2][:0], policy.FieldSafe(e.x.Identity)...)
-		to = append(to, http1.Field{Name: []byte(c.l.server.cfg.IdentityField), Value: e.addresses[2]})
+		to = append(to, http1.Field{Name: c.l.identityName, Value: e.addresses[2]})
 	}
 	return to
 }
