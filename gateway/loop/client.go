@@ -145,8 +145,9 @@ func (c *client) head(b []byte) bool {
 	e.close = e.req.Close || l.server.draining.Load()
 	e.describe(c.peer.Addr())
 	g := l.server.current.Load()
+	e.x.Later = true
 	o := g.Rules.Open(l.server.deps.Now(), &e.q, &e.x)
-	if o == policy.Admitted {
+	if o == policy.Admitted || o == policy.Ask {
 		e.up = g.Upstreams[e.x.Route.Upstream]
 		if cfg := &e.up.Config; cfg.TLS != nil || cfg.Protocol != 0 {
 			c.ex = nil
@@ -154,7 +155,9 @@ func (c *client) head(b []byte) bool {
 			c.decline(false)
 			return false
 		}
-		o = e.x.Decide()
+		if o == policy.Admitted {
+			o = e.x.Decide()
+		}
 	}
 	_, _ = c.gc.Discard(n)
 	e.startBody()
@@ -187,20 +190,26 @@ func (c *client) declines(e *exchange) bool {
 	return r.Upgrade != nil && !bytes.EqualFold(r.Upgrade, []byte("websocket"))
 }
 
-// ask has the shared store decide, by a goroutine.
+// ask has a token checked, or the shared store decide, by a goroutine.
 func (c *client) ask() {
 	l, e := c.l, c.ex
 	c.state = stateAsking
 	l.wheel.Disarm(&c.timer)
-	if l.asking >= maxAsking {
+	checks, most := 0, maxAsking
+	if e.x.Checks() {
+		checks, most = 1, maxChecking
+	}
+	if l.asking >= maxAsking || l.checking+checks > most {
 		c.refuse(e.x.GiveUp())
 		return
 	}
 	l.asking++
+	l.checking += checks
 	go func() {
 		o := ask(&e.x)
 		l.do(func() {
 			l.asking--
+			l.checking -= checks
 			if c.state == stateClosed { // it waited for this to be given back
 				e.finish(l, 0, 0)
 				l.put(e)

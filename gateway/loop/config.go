@@ -53,6 +53,8 @@ const (
 	maxSkip = 256 << 10
 	// maxAsking bounds the requests of a loop that wait for the shared store at once, each with a goroutine.
 	maxAsking = 1024
+	// maxChecking bounds those of them whose token is checked first: past it they are shed, as a CPU is what they need.
+	maxChecking = 64
 	// maxDialing bounds the conns that a loop opens at once, each with a goroutine.
 	maxDialing = 1024
 	// linger is how long a conn that is closed with an answer may take to read it.

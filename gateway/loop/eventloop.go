@@ -28,9 +28,9 @@ type loop struct {
 	idle    map[*upstream.Server][]*origin // the last used last
 	wheel   wheel.Wheel[expirer]
 
-	asking, dialing int
-	blocked         []blocked // those that do not take what they are sent
-	looking         bool
+	asking, checking, dialing int
+	blocked                   []blocked // those that do not take what they are sent
+	looking                   bool
 
 	identityName []byte // Config.IdentityField
 	idPrefix     [16]byte

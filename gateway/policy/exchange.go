@@ -41,6 +41,8 @@ type Exchange struct {
 	Claims   *token.Claims
 	// Err says why a credential was refused.
 	Err error
+	// Later has [Rules.Open] leave the check of a token that is not known to [Exchange.Ask]. It is for who must not wait, and stays.
+	Later bool
 	// Allow are the routes whose methods there are, after NoMethod.
 	Allow []*Route
 
@@ -48,7 +50,9 @@ type Exchange struct {
 	request *Request
 	set     *set
 	path    string
-	now     uint64
+	// unchecked is a token that Ask is to check.
+	unchecked string
+	now       uint64
 	// taken and inFlight are what End gives back.
 	taken, inFlight bool
 	// decided is how many decisions there are: those of this process, then those of the shared store.
@@ -88,22 +92,35 @@ func (r *Rules) Open(now uint64, q *Request, x *Exchange) Outcome {
 	case x.Route == nil:
 		return NoRoute
 	}
-	if x.Route.Auth != AuthNone {
-		if x.Err = r.identify(q, x); x.Err == nil && x.Identity == "" && x.Route.Auth == AuthRequired {
-			x.Err = ErrNoCredential
-		}
-		switch {
-		case errors.Is(x.Err, token.ErrNoKeys):
-			return Unavailable
-		case x.Err != nil:
-			return Unauthorized
-		}
-	}
 	if most := x.Route.MaxBody; most >= 0 && q.ContentLength > most {
 		return TooLarge
 	}
+	if x.Route.Auth == AuthNone {
+		return Admitted
+	}
+	x.Err = r.identify(q, x)
+	if x.unchecked != "" {
+		return Ask
+	}
+	return x.identified()
+}
+
+// identified is what follows from who the request is from, or from what is wrong with its credential.
+func (x *Exchange) identified() Outcome {
+	if x.Err == nil && x.Identity == "" && x.Route.Auth == AuthRequired {
+		x.Err = ErrNoCredential
+	}
+	switch {
+	case errors.Is(x.Err, token.ErrNoKeys):
+		return Unavailable
+	case x.Err != nil:
+		return Unauthorized
+	}
 	return Admitted
 }
+
+// Checks reports whether Ask, which Open has said, is for a token to be checked: work for a CPU, of up to milliseconds.
+func (x *Exchange) Checks() bool { return x.unchecked != "" }
 
 // Decide is the second half: whether there is room for the request, and its client has a quota for it.
 func (x *Exchange) Decide() Outcome {
@@ -159,6 +176,19 @@ func (x *Exchange) peekLocal() (allowed bool) {
 // Ask has the shared quotas decide after Ask: it may wait for the store, as long as that is set to. What those of this process
 // allowed is charged last: if it is gone by then, the shared ones have charged a request that is refused.
 func (x *Exchange) Ask(ctx context.Context) Outcome {
+	if x.unchecked != "" {
+		claims, err := x.rules.claims.check(x.rules.tokens, x.unchecked)
+		x.unchecked = ""
+		if x.Err = err; err == nil {
+			x.claim(claims)
+		}
+		if o := x.identified(); o != Admitted {
+			return o
+		}
+		if o := x.Decide(); o != Ask {
+			return o
+		}
+	}
 	allowed, err := x.rules.deps.Shared.Take(ctx, x.checks[x.local:x.n], x.decisions[x.local:x.n])
 	x.decided = x.n
 	o := Limited
@@ -295,7 +325,7 @@ func (x *Exchange) reset(r *Rules, q *Request, now uint64) {
 	for i := range n {
 		x.checks[i], x.of[i] = ratelimit.Check{}, nil
 	}
-	x.Route, x.Consumer, x.Claims, x.Err, x.Allow, x.Identity = nil, nil, nil, nil, nil, ""
+	x.Route, x.Consumer, x.Claims, x.Err, x.Allow, x.Identity, x.unchecked = nil, nil, nil, nil, nil, "", ""
 	x.rules, x.request, x.set, x.path, x.now = r, q, nil, "", now
 	x.taken, x.inFlight, x.decided, x.n, x.local = false, false, 0, 0, 0
 	x.keys, x.host, x.clean = keys, host, clean

@@ -47,13 +47,28 @@ func (r *Rules) identify(q *Request, x *Exchange) error {
 		}
 		x.Consumer, x.Identity = c, c.Name
 	case hasBearer && r.tokens != nil:
-		claims, err := r.claims.verify(r.tokens, bearer)
-		if err != nil {
-			return err
+		if len(bearer) > token.MaxTokenBytes {
+			return token.ErrMalformed
 		}
-		x.Claims, x.Identity, x.Consumer = claims, claims.Subject, r.consumers.byName[claims.Subject]
+		claims := r.claims.known(bearer)
+		if claims == nil && x.Later {
+			x.unchecked = bearer
+			return nil
+		}
+		if claims == nil {
+			var err error
+			if claims, err = r.claims.check(r.tokens, bearer); err != nil {
+				return err
+			}
+		}
+		x.claim(claims)
 	}
 	return nil
+}
+
+// claim makes the request that of a token's subject.
+func (x *Exchange) claim(claims *token.Claims) {
+	x.Claims, x.Identity, x.Consumer = claims, claims.Subject, x.rules.consumers.byName[claims.Subject]
 }
 
 // bearerOf is the token of Authorization: Bearer, RFC 6750, section 2.1.
@@ -110,35 +125,42 @@ type claimEntry struct {
 
 func newClaimCache() *claimCache { return &claimCache{seed: maphash.MakeSeed(), now: time.Now} }
 
-func (c *claimCache) verify(by Tokens, text string) (*token.Claims, error) {
-	if len(text) > token.MaxTokenBytes {
-		return nil, token.ErrMalformed
-	}
+// known is what a token says that was checked lately, nil if it was not.
+func (c *claimCache) known(text string) *token.Claims {
 	sum := sha256.Sum256(view(text))
-	set := &c.sets[maphash.Bytes(c.seed, sum[:])%claimSets]
+	set := c.setOf(&sum)
 	now := c.now()
 	set.mu.Lock()
+	defer set.mu.Unlock()
 	for i := range set.at {
 		if e := &set.at[i]; e.sum == sum && now.Before(e.until) {
-			claims := e.claims
-			set.mu.Unlock()
-			return claims, nil
+			return e.claims
 		}
 	}
-	set.mu.Unlock()
+	return nil
+}
+
+// check checks a token, and keeps what it says.
+func (c *claimCache) check(by Tokens, text string) (*token.Claims, error) {
 	claims, err := by.Verify(text)
 	if err != nil {
 		return nil, err
 	}
-	until := now.Add(claimsKept)
+	until := c.now().Add(claimsKept)
 	if claims.Expires.Before(until) {
 		until = claims.Expires
 	}
+	sum := sha256.Sum256(view(text))
+	set := c.setOf(&sum)
 	set.mu.Lock()
+	defer set.mu.Unlock()
 	set.at[set.next%claimWays] = claimEntry{sum, until, claims}
 	set.next++
-	set.mu.Unlock()
 	return claims, nil
+}
+
+func (c *claimCache) setOf(sum *[32]byte) *claimSet {
+	return &c.sets[maphash.Bytes(c.seed, sum[:])%claimSets]
 }
 
 // forget empties the cache: other keys are trusted now.
