@@ -33,6 +33,7 @@ func Rules() []Rule {
 		{"weir/ratelimit", nil, "pure arithmetic"},
 		{"weir/ratelimit/fields", []string{"weir/ratelimit"}, "a codec without I/O"},
 		{"weir/ratelimit/local", []string{"weir/ratelimit"}, "it keeps what the arithmetic needs, and nothing else"},
+		{"weir/ratelimit/heavy", nil, "it counts by names, whatever they are of"},
 		{"weir/ratelimit/redis", []string{"weir/ratelimit", "weir/ratelimit/local"}, "it falls back to what this process keeps"},
 		{"weir/ratelimit/escalate", []string{"weir/ratelimit"}, "it decides by times and names, without a kernel"},
 		{"weir/ratelimit/kernel", []string{"weir/ratelimit", "weir/bpf/..."}, "it joins the arithmetic to the maps, and nothing else"},
