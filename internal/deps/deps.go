@@ -49,6 +49,7 @@ func Rules() []Rule {
 		{"weir/token", []string{"weir/broker"}, "it checks what it is given, without I/O"},
 		{"weir/gateway/policy", []string{"weir/ratelimit", "weir/ratelimit/fields", "weir/ratelimit/local", "weir/token"}, "it decides about a request as any HTTP library has read it, without I/O"},
 		{"weir/gateway/access", []string{"weir/gateway/policy", "weir/ratelimit"}, "it is told of requests, whichever way they went"},
+		{"weir/gateway/replay", []string{"weir/gateway/policy", "weir/ratelimit", "weir/ratelimit/local", "weir/ratelimit/heavy"}, "it decides as the gateway does, by what logs say, without I/O of its own"},
 		{"weir/gateway/way", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream"}, "what the ways share, and none of them"},
 		{"weir/gateway/proxy", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
 		{"weir/gateway/loop", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
