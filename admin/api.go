@@ -169,16 +169,35 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) gatewayExplain(w http.ResponseWriter, r *http.Request) {
+	s.askGateway(w, r, func(g Gateway) (any, error) {
+		told, err := g.Explain(r.URL.Query().Get("client"))
+		return map[string]any{"policies": told}, err
+	})
+}
+
+// gatewayTop ranks the gateway's clients, by refusals unless it is asked for something else.
+func (s *Server) gatewayTop(w http.ResponseWriter, r *http.Request) {
+	s.askGateway(w, r, func(g Gateway) (any, error) {
+		by := r.URL.Query().Get("by")
+		if by == "" {
+			by = "limited"
+		}
+		return g.Top(by, howMany(r))
+	})
+}
+
+// askGateway answers a call on the gateway: with the result of f, or with what is wrong.
+func (s *Server) askGateway(w http.ResponseWriter, r *http.Request, f func(g Gateway) (any, error)) {
 	if s.deps.Gateway == nil {
 		writeReply(w, r, reply{Error: errNoGateway})
 		return
 	}
-	told, err := s.deps.Gateway.Explain(r.URL.Query().Get("client"))
+	result, err := f(s.deps.Gateway)
 	if err != nil {
 		writeReply(w, r, reply{Error: &apiError{codeBadRequest, "bad request: " + err.Error()}})
 		return
 	}
-	writeReply(w, r, reply{Result: map[string]any{"policies": told}})
+	writeReply(w, r, reply{Result: result})
 }
 
 func (s *Server) gatewayReload(w http.ResponseWriter, r *http.Request) {
@@ -207,7 +226,7 @@ func (s *Server) unknownMethod(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		writeError(w, r, http.StatusMethodNotAllowed, codeBadRequest, "bad request: use POST")
 	default:
-		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, gateway, gateway/explain, gateway/reload, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
+		writeError(w, r, http.StatusNotFound, codeNotFound, "method not found: there are publish, broadcast, info, why, gateway, gateway/explain, gateway/top, gateway/reload, quota, and below quota: mode, top, explain, apply, confirm, edit, events")
 	}
 }
 

@@ -28,7 +28,7 @@ type Numbers struct {
 }
 
 // routes are the label values of weir_admin_requests_total.
-var routes = []string{"healthz", "readyz", "publish", "broadcast", "info", "why", "gateway", "gateway_explain", "gateway_reload", "quota", "quota_mode", "quota_top", "quota_explain", "quota_apply", "quota_confirm", "quota_edit", "quota_events", "metrics", "stats", "pprof", "page", "other"}
+var routes = []string{"healthz", "readyz", "publish", "broadcast", "info", "why", "gateway", "gateway_explain", "gateway_top", "gateway_reload", "quota", "quota_mode", "quota_top", "quota_explain", "quota_apply", "quota_confirm", "quota_edit", "quota_events", "metrics", "stats", "pprof", "page", "other"}
 
 func (s *Server) initMetrics() {
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_admin_requests_total", Help: "Requests to the admin server, by route and class of status."}, []string{"route", "class"})

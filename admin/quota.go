@@ -100,11 +100,16 @@ func (s *Server) quotaMode(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) quotaTop(w http.ResponseWriter, r *http.Request) {
+	s.quotas(w, r, func(q Quotas) (any, error) { return q.Top(r.URL.Query().Get("by"), howMany(r)) })
+}
+
+// howMany is how many clients a request asks for.
+func howMany(r *http.Request) int {
 	n, err := strconv.Atoi(r.URL.Query().Get("n"))
 	if err != nil || n < 1 {
-		n = defaultTop
+		return defaultTop
 	}
-	s.quotas(w, r, func(q Quotas) (any, error) { return q.Top(r.URL.Query().Get("by"), min(n, maxTop)) })
+	return min(n, maxTop)
 }
 
 func (s *Server) quotaExplain(w http.ResponseWriter, r *http.Request) {

@@ -45,6 +45,8 @@ type Gateway interface {
 	Explain(client string) (any, error)
 	// Reload reads its routes again; the error says what is wrong with them.
 	Reload(ctx context.Context) error
+	// Top is the first n clients by requests, limited, bytes or seconds, JSON-able; the error says that it is none of these.
+	Top(by string, n int) (any, error)
 }
 
 // Deps is what the server shows and reaches.
@@ -161,6 +163,7 @@ func (s *Server) Handler() http.Handler {
 	handle("GET /api/quota/events", "quota_events", false, s.quotaEvents)
 	handle("GET /api/gateway", "gateway", false, s.gateway)
 	handle("GET /api/gateway/explain", "gateway_explain", false, s.gatewayExplain)
+	handle("GET /api/gateway/top", "gateway_top", false, s.gatewayTop)
 	handle("POST /api/gateway/reload", "gateway_reload", false, s.gatewayReload)
 	handle("/api/", "other", false, s.unknownMethod)
 	handle("GET /metrics", "metrics", false, promhttp.HandlerFor(s.deps.Gatherer, promhttp.HandlerOpts{}).ServeHTTP)

@@ -28,7 +28,7 @@ func (*gatewayCmd) Help() string {
   weir gateway --routes routes.yaml --check        say what is wrong with it
 
 A file of routes:
-  upstreams: {app: {servers: [10.0.0.5:8080, 10.0.0.6:8080], health: {path: /healthz, interval: 5s}}}
+  upstreams: {app: {servers: ["10.0.0.5:8080", "10.0.0.6:8080"], health: {path: /healthz, interval: 5s}}}
   policies:  {burst: {quota: 100/s, key: [address]}, minute: {quota: 1000/min, key: [identity]}}
   plans:     {free: [minute]}
   consumers: {shop: {plan: free, key_sums: [<SHA-256 of its API key>]}}

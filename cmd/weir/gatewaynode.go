@@ -39,6 +39,7 @@ type gatewayNode struct {
 	guard    *guard
 	admin    *admin.Server
 	registry *prometheus.Registry
+	top      *gatewayTop
 
 	accessLog *access.Log
 	lines     io.Writer
@@ -63,6 +64,10 @@ func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.
 		return nil, err
 	}
 	deps.Log = n.accessLog
+	if n.top, err = newGatewayTop(n.started); err != nil {
+		return nil, err
+	}
+	deps.Hooks.Observe = n.top.observe
 	if n.server, err = gateway.New(cfg.Gateway.Config, *plan, deps, log); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ import (
 
 type quotaCmd struct {
 	Show    quotaShowCmd    `cmd:"" help:"Show mode, policy, counters and the busiest sources."`
-	Top     quotaTopCmd     `cmd:"" help:"Rank clients by packets, drops or connections."`
+	Top     quotaTopCmd     `cmd:"" help:"Rank clients by packets, drops or connections; of a gateway by requests, refusals, bytes or time."`
+	Replay  quotaReplayCmd  `cmd:"" help:"Say whom a policy would have limited, from access logs."`
 	Explain quotaExplainCmd `cmd:"" help:"Say what holds for an address, and why it was dropped."`
 	Events  quotaEventsCmd  `cmd:"" help:"Print dropped packets as they come, or write them to a pcapng file."`
 	Set     quotaSetCmd     `cmd:"" help:"Set the mode, or quotas of a class."`
@@ -128,16 +129,20 @@ func printClients(out io.Writer, all []quotaClient) error {
 
 type quotaTopCmd struct {
 	adminFlags
-	By   string `help:"packets, dropped or connections." default:"dropped" enum:"packets,dropped,connections"`
-	N    int    `help:"How many." short:"n" default:"20"`
-	JSON bool   `help:"Print JSON." name:"json"`
+	By      string `help:"packets, dropped or connections (default dropped); of a gateway requests, limited, bytes or seconds of upstreams (default limited)." default:"" enum:",packets,dropped,connections,requests,limited,bytes,seconds" placeholder:"WHAT"`
+	Gateway bool   `help:"Rank the clients of a gateway, also if it has quotas in XDP."`
+	N       int    `help:"How many." short:"n" default:"20"`
+	JSON    bool   `help:"Print JSON." name:"json"`
 }
 
 // Help is printed below the flags.
 func (*quotaTopCmd) Help() string {
 	return `Examples:
   weir quota top
-  weir quota top --by connections -n 100 --json`
+  weir quota top --by connections -n 100 --json
+  weir quota top --gateway --by bytes
+
+Without --gateway and --by it is of XDP, or, where that is off, of the gateway.`
 }
 
 // Run ranks clients.
@@ -145,7 +150,21 @@ func (c *quotaTopCmd) Run(ctx context.Context, a *app) error {
 	var top struct {
 		Top []quotaClient `json:"top"`
 	}
-	if shown, err := c.show(ctx, a, "/api/quota/top?by="+c.By+"&n="+strconv.Itoa(c.N), c.JSON, &top); shown || err != nil {
+	if c.Gateway || isGatewayRank(c.By) {
+		if c.By != "" && !isGatewayRank(c.By) {
+			return &usageError{fmt.Errorf("--by %s is of XDP: leave --gateway out, or rank by requests, limited, bytes or seconds", c.By)}
+		}
+		return c.ofGateway(ctx, a)
+	}
+	by := c.By
+	if by == "" {
+		by = "dropped"
+	}
+	shown, err := c.show(ctx, a, "/api/quota/top?by="+by+"&n="+strconv.Itoa(c.N), c.JSON, &top)
+	if err != nil && c.By == "" && c.call(ctx, http.MethodGet, "/api/gateway", nil, &struct{}{}) == nil {
+		return c.ofGateway(ctx, a) // XDP is off there
+	}
+	if shown || err != nil {
 		return err
 	}
 	return printClients(a.stdout, top.Top)
