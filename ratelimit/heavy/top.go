@@ -57,8 +57,8 @@ const (
 
 // Config configures a [Top]. The zero value is valid.
 type Config struct {
-	// Clients is how many have a slot in each rank. 16 to 1,048,576, default 4096. One takes about 250 bytes, names apart, four ranks
-	// and two windows eight times as much, as they come.
+	// Clients is how many have a slot in each rank. 16 to 1,048,576, default 4096. A slot takes about 120 bytes, the name apart, and there are
+	// four ranks and two windows of them, taken as clients come.
 	Clients int
 	// Window is how far back is looked, at least: it is forgotten what is older than two. 1 s to 24 h, default 5 min.
 	Window time.Duration
