@@ -11,6 +11,7 @@ import (
 
 	"weir/edge/admit"
 	"weir/gateway/policy"
+	"weir/gateway/rls"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
 	"weir/ratelimit"
@@ -25,6 +26,8 @@ type Config struct {
 	Way string
 	// Loops is the number of event loops. 1 to 256, default one per CPU.
 	Loops int
+	// RLSListen is that of Envoy's rate limit service, gRPC without TLS. Default none.
+	RLSListen string
 	// TLSListen is that of https://. Default none.
 	TLSListen string
 	// TLSCertificates are pairs of PEM files, "CERT.pem:KEY.pem", read again when they change.
@@ -65,6 +68,8 @@ type Plan struct {
 	Rules     policy.Config
 	// Tokens checks tokens; nil without keys for them.
 	Tokens policy.Tokens
+	// RLS is which of the policies Envoy's descriptors are charged to.
+	RLS rls.Config
 	// Shared makes the store of the policies that are shared, and says how it is closed; nil without such policies.
 	Shared func() (policy.Shared, func(), error)
 }
@@ -93,7 +98,7 @@ const (
 	WayNet   = "net"
 )
 
-// Off is the Listen of a Server that has none without TLS.
+// Off is the Listen of a Server that has none without TLS, or serves Envoy alone.
 const Off = "off"
 
 // Defaults is c with every zero field at its default.
@@ -178,13 +183,16 @@ func (c Config) Validate() error {
 	if c.Strain != 0 {
 		duration("Strain", c.Strain, time.Millisecond, 10*time.Second)
 	}
-	for _, l := range []struct{ field, value string }{{"Listen", c.Listen}, {"TLSListen", c.TLSListen}} {
+	for _, l := range []struct{ field, value string }{{"Listen", c.Listen}, {"TLSListen", c.TLSListen}, {"RLSListen", c.RLSListen}} {
 		if l.value != "" && l.value != Off && !isAddress(l.value) {
 			bad(l.field, l.value, "host:port, such as :8002")
 		}
 	}
-	if c.Listen == Off && c.TLSListen == "" {
-		bad("Listen", Off, "an address here or in TLSListen")
+	if c.RLSListen == Off {
+		bad("RLSListen", Off, "host:port, such as :8003, or nothing for none")
+	}
+	if c.Listen == Off && c.TLSListen == "" && c.RLSListen == "" {
+		bad("Listen", Off, "an address here, or in TLSListen or RLSListen")
 	}
 	if c.TLSListen != "" && len(c.TLSCertificates) == 0 {
 		bad("TLSCertificates", "[]", "a certificate and its key, CERT.pem:KEY.pem, for TLSListen")

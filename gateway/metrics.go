@@ -33,6 +33,9 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	s.metrics.Describe(ch)
+	if s.rls != nil {
+		s.rls.Describe(ch)
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -58,6 +61,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	s.metrics.Collect(ch)
+	if s.rls != nil {
+		s.rls.Collect(ch)
+	}
 }
 
 func collectPool(p *upstream.Pool, name string, gauge func(*prometheus.Desc, float64, ...string), count func(*prometheus.Desc, uint64, ...string)) {

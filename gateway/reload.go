@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/gateway/policy"
+	"weir/gateway/rls"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
 )
@@ -15,6 +16,7 @@ import (
 // generation is a plan that was compiled.
 type generation struct {
 	rules     *policy.Rules
+	rls       *rls.Rules
 	upstreams map[string]*way.Upstream
 	pools     map[string]*pool
 	closes    func() // the shared store
@@ -80,6 +82,8 @@ func (s *Server) generation(plan Plan, before *generation) (_ *generation, err e
 	}
 	if g.rules, err = policy.New(plan.Rules, deps); err != nil {
 		errs = append(errs, err)
+	} else if g.rls, err = rls.New(plan.RLS, g.rules, deps); err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		g.close()
@@ -135,6 +139,9 @@ func (s *Server) Reload(ctx context.Context, plan Plan) error {
 	s.handler.Replace(g.way())
 	if s.loops != nil {
 		s.loops.Replace(g.way())
+	}
+	if s.rls != nil {
+		s.rls.Replace(g.rls)
 	}
 	for name, p := range g.pools {
 		if before.pools[name] == nil {

@@ -20,6 +20,7 @@ import (
 	"weir/gateway/loop"
 	"weir/gateway/policy"
 	"weir/gateway/proxy"
+	"weir/gateway/rls"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
 	"weir/internal/certificates"
@@ -52,6 +53,7 @@ type Server struct {
 	http         *http.Server
 	loops        *loop.Server // nil without event loops
 	left         *door        // what they leave to net/http
+	rls          *rls.Server  // nil without Envoy's rate limit service
 
 	reloading sync.Mutex
 	now       *generation
@@ -106,6 +108,9 @@ func New(cfg Config, plan Plan, deps Deps, log *slog.Logger) (*Server, error) {
 	s.handler = proxy.New(proxy.Config{IdentityField: s.cfg.IdentityField}, s.now.way(), hooks, log)
 	s.http = s.newHTTP()
 	s.hooks = hooks
+	if s.cfg.RLSListen != "" {
+		s.rls = rls.NewServer(rls.ServerConfig{Listen: s.cfg.RLSListen, DrainTimeout: s.cfg.DrainTimeout}, s.now.rls, s.handler.Now)
+	}
 	return s, nil
 }
 
@@ -148,7 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var running sync.WaitGroup
-	failed := make(chan error, len(doors)+1)
+	failed := make(chan error, len(doors)+2)
 	s.begin(inner)
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Watch(inner) })
@@ -175,6 +180,13 @@ func (s *Server) Run(ctx context.Context) error {
 		case err := <-failed:
 			failed <- err
 		}
+	}
+	if s.rls != nil {
+		running.Go(func() {
+			if err := s.rls.Run(ctx); err != nil {
+				failed <- err
+			}
+		})
 	}
 	close(s.ready)
 	select {
@@ -233,6 +245,14 @@ func (s *Server) listen() (doors []*door, err error) {
 		}
 		doors = append(doors, newDoor(s, ln, l.isTLS))
 	}
+	if s.rls != nil {
+		if err := s.rls.Listen(); err != nil {
+			for _, d := range doors {
+				_ = d.Close() // nobody was served yet
+			}
+			return nil, err
+		}
+	}
 	return doors, nil
 }
 
@@ -280,6 +300,14 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Addr is the address served without TLS, TLSAddr that with it; nil for none.
 func (s *Server) Addr() net.Addr { return addrOf(&s.addr) }
+
+// RLSAddr is the address of Envoy's rate limit service, nil for none or before it listens.
+func (s *Server) RLSAddr() net.Addr {
+	if s.rls == nil {
+		return nil
+	}
+	return s.rls.Addr()
+}
 
 // TLSAddr is documented at [Server.Addr].
 func (s *Server) TLSAddr() net.Addr { return addrOf(&s.tlsAddr) }
