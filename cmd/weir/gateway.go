@@ -33,6 +33,9 @@ A file of routes:
   plans:     {free: [minute]}
   consumers: {shop: {plan: free, key_sums: [<SHA-256 of its API key>]}}
   routes:    {api: {path: /api, upstream: app, policies: [burst]}}
+  rls:       {domains: {edge: [{match: {remote_address: ""}, policies: [burst]}]}}
+
+The last is for Envoys that ask at gateway.rls_listen, which may be served without any route.
 
 It is read again when it changes, or at SIGHUP, without a request's being dropped; one that is wrong
 changes nothing. docs/GATEWAY.md has every key.`

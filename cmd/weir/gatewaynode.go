@@ -135,7 +135,7 @@ func (n *gatewayNode) Reload(ctx context.Context) error {
 		n.log.Error("the routes stay as they were", "err", err)
 		return err
 	}
-	n.log.Info("routes read again", "routes", len(plan.Rules.Routes), "policies", len(plan.Rules.Policies), "upstreams", len(plan.Upstreams))
+	n.log.Info("routes read again", "routes", len(plan.Rules.Routes), "policies", len(plan.Rules.Policies), "upstreams", len(plan.Upstreams), "rls_domains", len(plan.RLS.Domains))
 	return nil
 }
 
@@ -302,6 +302,9 @@ func (n *gatewayNode) screen() string {
 	}
 	if tlsAt := reachable(n.server.TLSAddr()); tlsAt != "" {
 		add("", "https://"+tlsAt+"/")
+	}
+	if rlsAt := reachable(n.server.RLSAddr()); rlsAt != "" {
+		add("Envoy", "grpc://"+rlsAt)
 	}
 	add("admin", "http://"+adminAt+"/")
 	add("XDP", n.guard.describe())

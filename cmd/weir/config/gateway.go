@@ -63,6 +63,7 @@ func gatewaySettings() []setting {
 	return slices.Concat([]setting{
 		text("gateway.listen", "gateway.Listen", "address of the gateway, host:port; off for none without TLS", func(c *Config) *string { return &c.Gateway.Listen }),
 		text("gateway.routes", "", "file with upstreams, policies, plans, consumers and routes; read again when it changes, or at SIGHUP", func(c *Config) *string { return &c.Gateway.Routes }),
+		text("gateway.rls_listen", "gateway.RLSListen", "address of Envoy's rate limit service, gRPC without TLS, host:port; empty: none", func(c *Config) *string { return &c.Gateway.RLSListen }),
 		text("gateway.tls_listen", "gateway.TLSListen", "address of https://, host:port; empty: none", func(c *Config) *string { return &c.Gateway.TLSListen }),
 		texts("gateway.tls_certificates", "gateway.TLSCertificates", "files of each certificate and its key, CERT.pem:KEY.pem; read again when they change", func(c *Config) *[]string { return &c.Gateway.TLSCertificates }),
 		text("gateway.tls_min_version", "gateway.TLSMinVersion", "oldest version of TLS spoken: 1.2 or 1.3", func(c *Config) *string { return &c.Gateway.TLSMinVersion }),

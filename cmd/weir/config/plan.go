@@ -12,6 +12,7 @@ import (
 
 	"weir/gateway"
 	"weir/gateway/policy"
+	"weir/gateway/rls"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
 	"weir/ratelimit"
@@ -37,7 +38,7 @@ func LoadPlan(path string) (*Plan, error) {
 	return ParsePlan(path, text)
 }
 
-// ParsePlan reads upstreams, policies, plans, consumers and routes; name stands for the file in errors, which are all that is
+// ParsePlan reads upstreams, policies, plans, consumers, routes and rls; name stands for the file in errors, which are all that is
 // wrong, joined. What only fits together or not, such as a route's upstream, is for the gateway to say.
 func ParsePlan(name string, text []byte) (*Plan, error) {
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
@@ -51,7 +52,7 @@ func ParsePlan(name string, text []byte) (*Plan, error) {
 		}
 	}
 	d.share()
-	if len(d.plan.Rules.Routes) == 0 && len(d.errs) == 0 {
+	if len(d.plan.Rules.Routes) == 0 && len(d.plan.RLS.Domains) == 0 && len(d.errs) == 0 {
 		d.errs = append(d.errs, fmt.Errorf("%s: routes is missing: name at least one, such as routes: {all: {upstream: app}}", name))
 	}
 	return d.plan, errors.Join(d.errs...)
@@ -71,6 +72,7 @@ func (d *planDecoder) top() keys {
 		"plans":            d.plans,
 		"consumers":        d.named("consumers.", "shop: {plan: free, keys: [...]}", d.consumer),
 		"routes":           d.named("routes.", "all: {upstream: app}", d.route),
+		"rls":              d.below("rls.", keys{"domains": d.domains, "tell": scalarKey(parsedOf(&d.plan.RLS.Tell, rls.ParseTell))}),
 		"anonymous_plan":   scalarKey(textOf(&r.AnonymousPlan)),
 		"default_plan":     scalarKey(textOf(&r.DefaultPlan)),
 		"trusted_proxies":  prefixesOf(&r.TrustedProxies),
