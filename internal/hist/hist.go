@@ -1,4 +1,4 @@
-// Package hist is a histogram of durations with one writer and any number of readers: fixed
+// Package hist is a histogram of durations for a writer and any number of readers: fixed
 // log-linear buckets, atomic counters, no lock and no allocation on the writer's side.
 //
 // Its error is bounded by the width of a bucket: an eighth of the value.
@@ -20,8 +20,8 @@ const (
 	buckets = (maxBits - subBits + 1) * subs
 )
 
-// Histogram counts durations in nanoseconds. The zero value is ready. One goroutine at a time
-// records; any may take snapshots.
+// Histogram counts durations in nanoseconds. The zero value is ready. Any goroutine records, but those that do at a time
+// wait for each other's cache lines: one of its own is best. Any may take snapshots.
 type Histogram struct {
 	counts [buckets]atomic.Uint64
 	sum    atomic.Uint64
