@@ -72,6 +72,8 @@ type Plan struct {
 	RLS rls.Config
 	// Shared makes the store of the policies that are shared, and says how it is closed; nil without such policies.
 	Shared func() (policy.Shared, func(), error)
+	// Bound is shown for each of those policies; nil for nothing. It is asked after Shared.
+	Bound func(policy string) any
 }
 
 // Upstream is a pool of servers, and how they are spoken to.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"time"
 
+	"weir/gateway/trace"
 	"weir/gateway/upstream"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +21,9 @@ var (
 	descRetries  = desc("upstream_retries_total", "Retries by whether the budget allowed them.", "upstream", "result")
 	descEjected  = desc("upstream_ejections_total", "Servers ejected by what requests met.", "upstream")
 	descPanic    = desc("upstream_panic_picks_total", "Picks while more servers looked bad than can be believed.", "upstream")
-	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic}
+	descLines    = desc("access_log_lines_total", "Lines of the access log; dropped: the file is too slow, or cannot be written.", "result")
+	descSpans    = desc("trace_spans_total", "Spans of requests; dropped: too many waited; failed: no collector took them.", "result")
+	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans}
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -60,6 +63,19 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 			collectPool(p, name, gauge, count)
 		}
 	}
+	var written, dropped uint64
+	if s.deps.Log != nil {
+		written, dropped = s.deps.Log.Stats()
+	}
+	count(descLines, written, "written")
+	count(descLines, dropped, "dropped")
+	var spans trace.Stats
+	if s.deps.Trace != nil {
+		spans = s.deps.Trace.Stats()
+	}
+	count(descSpans, spans.Sent, "sent")
+	count(descSpans, spans.Dropped, "dropped")
+	count(descSpans, spans.Failed, "failed")
 	s.metrics.Collect(ch)
 	if s.rls != nil {
 		s.rls.Collect(ch)

@@ -20,6 +20,7 @@ type generation struct {
 	upstreams map[string]*way.Upstream
 	pools     map[string]*pool
 	closes    func() // the shared store
+	bound     func(policy string) any
 }
 
 // pool is a pool of servers that runs.
@@ -44,7 +45,7 @@ func (g *generation) close() {
 
 // generation compiles a plan. Pools that stay are those of before, which may be nil; nothing of it is changed yet.
 func (s *Server) generation(plan Plan, before *generation) (_ *generation, err error) {
-	g := &generation{upstreams: map[string]*way.Upstream{}, pools: map[string]*pool{}}
+	g := &generation{upstreams: map[string]*way.Upstream{}, pools: map[string]*pool{}, bound: plan.Bound}
 	var errs []error
 	now := time.Now()
 	for _, u := range plan.Upstreams {

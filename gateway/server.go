@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"weir/gateway/policy"
 	"weir/gateway/proxy"
 	"weir/gateway/rls"
+	"weir/gateway/trace"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
 	"weir/internal/certificates"
@@ -33,6 +35,8 @@ type Deps struct {
 	Hooks way.Hooks
 	// Log is of accesses; nil for none.
 	Log *access.Log
+	// Trace traces requests; nil for none. The Server runs it.
+	Trace *trace.Tracer
 }
 
 // Server is the gateway.
@@ -71,7 +75,8 @@ func New(cfg Config, plan Plan, deps Deps, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.Defaults(), deps: deps, log: log, epoch: time.Now(), flight: &policy.Flight{}, metrics: access.NewMetrics(), ready: make(chan struct{})}
+	s := &Server{cfg: cfg.Defaults(), deps: deps, log: log, epoch: time.Now(), flight: &policy.Flight{}, ready: make(chan struct{})}
+	s.metrics = access.NewMetrics(max(s.cfg.Loops, runtime.GOMAXPROCS(0)), s.epoch)
 	s.conns.most = int64(s.cfg.MaxConns)
 	s.handshakes = make(chan struct{}, s.cfg.TLSHandshakes)
 	var err error
@@ -94,6 +99,17 @@ func New(cfg Config, plan Plan, deps Deps, log *slog.Logger) (*Server, error) {
 	if s.now, err = s.generation(plan, nil); err != nil {
 		return nil, err
 	}
+	s.hooks = s.withHooks()
+	s.handler = proxy.New(proxy.Config{IdentityField: s.cfg.IdentityField}, s.now.way(), s.hooks, log)
+	s.http = s.newHTTP()
+	if s.cfg.RLSListen != "" {
+		s.rls = rls.NewServer(rls.ServerConfig{Listen: s.cfg.RLSListen, DrainTimeout: s.cfg.DrainTimeout}, s.now.rls, s.handler.Now)
+	}
+	return s, nil
+}
+
+// withHooks are those of Deps, beside metrics, log and traces.
+func (s *Server) withHooks() way.Hooks {
 	hooks := s.deps.Hooks
 	observe := hooks.Observe
 	hooks.Observe = func(r *access.Record) {
@@ -101,17 +117,31 @@ func New(cfg Config, plan Plan, deps Deps, log *slog.Logger) (*Server, error) {
 		if s.deps.Log != nil {
 			s.deps.Log.Observe(r)
 		}
+		if s.deps.Trace != nil {
+			s.deps.Trace.Observe(r)
+		}
 		if observe != nil {
 			observe(r)
 		}
 	}
-	s.handler = proxy.New(proxy.Config{IdentityField: s.cfg.IdentityField}, s.now.way(), hooks, log)
-	s.http = s.newHTTP()
-	s.hooks = hooks
-	if s.cfg.RLSListen != "" {
-		s.rls = rls.NewServer(rls.ServerConfig{Listen: s.cfg.RLSListen, DrainTimeout: s.cfg.DrainTimeout}, s.now.rls, s.handler.Now)
+	if s.deps.Trace != nil {
+		hooks.Trace = s.deps.Trace.Start
 	}
-	return s, nil
+	return hooks
+}
+
+// markRequests has the metrics know what became of requests lately.
+func (s *Server) markRequests(ctx context.Context) {
+	t := time.NewTicker(access.MarkEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			s.metrics.Mark(now)
+		}
+	}
 }
 
 func (s *Server) tlsConfig(served []tls.Certificate) *tls.Config {
@@ -155,6 +185,10 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	failed := make(chan error, len(doors)+2)
 	s.begin(inner)
+	running.Go(func() { s.markRequests(inner) })
+	if s.deps.Trace != nil {
+		running.Go(func() { s.deps.Trace.Run(inner) })
+	}
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Watch(inner) })
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/gateway/access"
 	"weir/gateway/policy"
 	"weir/ratelimit"
 )
@@ -16,6 +17,7 @@ type Shown struct {
 	InFlight int             `json:"in_flight"`
 	Reloads  uint64          `json:"reloads"`
 	Rejected uint64          `json:"reloads_rejected"`
+	Recent   access.Recent   `json:"recent"` // of all routes together
 	Routes   []ShownRoute    `json:"routes"`
 	Upstream []ShownUpstream `json:"upstreams"`
 	Policies []ShownPolicy   `json:"policies"`
@@ -31,6 +33,8 @@ type ShownRoute struct {
 	Policies []string `json:"policies,omitempty"`
 	Auth     string   `json:"auth"`
 	Priority string   `json:"priority"`
+
+	Recent access.Recent `json:"recent"`
 }
 
 // ShownPolicy is a policy.
@@ -40,6 +44,10 @@ type ShownPolicy struct {
 	Key    string `json:"key"`
 	Shadow bool   `json:"shadow,omitempty"`
 	Shared bool   `json:"shared,omitempty"`
+	// Decisions are those so far, by result.
+	Decisions map[string]uint64 `json:"decisions"`
+	// Bound is what of a shared policy may be let through beyond it, as its store says; nil without one.
+	Bound any `json:"bound,omitempty"`
 }
 
 // ShownUpstream is a pool of servers.
@@ -69,13 +77,20 @@ func (s *Server) Show() Shown {
 		Conns: s.Conns(), InFlight: s.flight.InFlight(), Reloads: s.reloads[0].Load(), Rejected: s.reloads[1].Load(),
 		Routes: []ShownRoute{}, Policies: []ShownPolicy{}, Upstream: []ShownUpstream{},
 	}
+	now := time.Now()
+	recent, routes := s.metrics.Recent(now)
+	out.Recent = recent
 	for _, r := range s.now.rules.Routes() {
-		out.Routes = append(out.Routes, ShownRoute{r.Name, r.Hosts, r.Path, r.Methods, r.Upstream, r.Policies, r.Auth.String(), r.Priority.String()})
+		out.Routes = append(out.Routes, ShownRoute{r.Name, r.Hosts, r.Path, r.Methods, r.Upstream, r.Policies, r.Auth.String(), r.Priority.String(), routes[r.Name]})
 	}
 	for _, p := range s.now.rules.Config().Policies {
-		out.Policies = append(out.Policies, shownPolicy(p))
+		shown := shownPolicy(p)
+		shown.Decisions = s.metrics.Decisions(p.Quota.Name)
+		if p.Shared && s.now.bound != nil {
+			shown.Bound = s.now.bound(p.Quota.Name)
+		}
+		out.Policies = append(out.Policies, shown)
 	}
-	now := time.Now()
 	for name, p := range s.now.pools {
 		u := ShownUpstream{Name: name}
 		for _, status := range p.Status(now) {
@@ -140,5 +155,5 @@ func shownPolicy(p policy.Policy) ShownPolicy {
 	if len(parts) == 0 {
 		parts = append(parts, "address")
 	}
-	return ShownPolicy{p.Quota.Name, p.Quota.Unit.String(), strings.Join(parts, ", "), p.Shadow, p.Shared}
+	return ShownPolicy{Name: p.Quota.Name, Unit: p.Quota.Unit.String(), Key: strings.Join(parts, ", "), Shadow: p.Shadow, Shared: p.Shared}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type LogConfig struct {
 	// Sample is the part of the requests that were admitted and answered below 500 that has a line, 0 to 1.
 	Sample float64
-	// Refused and Failed have a line of each request that was refused, or answered with 500 or above.
+	// Refused and Failed have a line of each request that was refused, or answered with 500 or above, or not whole.
 	Refused, Failed bool
 }
 
@@ -24,16 +25,19 @@ type LogConfig struct {
 type Log struct {
 	cfg     LogConfig
 	lines   chan []byte
+	queued  atomic.Int64 // bytes of lines
 	dropped atomic.Uint64
 	written atomic.Uint64
 }
 
 // Bounds of a Log.
 const (
-	maxLines   = 4096
-	maxLine    = 4 << 10
-	flushBytes = 64 << 10
-	flushEvery = 100 * time.Millisecond
+	// maxLines and maxQueued bound what waits for the writer, lines and bytes.
+	maxLines, maxQueued = 4096, 8 << 20
+	// maxPath and maxText bound what a client sent, bytes: of more there is the begin.
+	maxPath, maxText = 2 << 10, 256
+	flushBytes       = 64 << 10
+	flushEvery       = 100 * time.Millisecond
 )
 
 // ErrBadSample says that [LogConfig.Sample] is out of range.
@@ -57,6 +61,7 @@ type line struct {
 	Path      string   `json:"path"`
 	Proto     string   `json:"proto"`
 	Status    int      `json:"status"`
+	Cut       bool     `json:"cut,omitempty"`
 	Outcome   string   `json:"outcome"`
 	Route     string   `json:"route,omitempty"`
 	Limited   []string `json:"limited,omitempty"`
@@ -73,47 +78,56 @@ type line struct {
 	Error     string   `json:"error,omitempty"`
 }
 
-// Observe writes a request's line, if it is to have one.
+// Observe writes a request's line, if it is to have one. Nothing is allocated for one that has none.
 func (l *Log) Observe(r *Record) {
 	if !l.wants(r) {
 		return
 	}
-	out := line{
-		Time: r.Begun.UTC().Format(time.RFC3339Nano), Client: r.Client.String(), Identity: r.Identity,
-		Method: r.Method, Host: r.Host, Path: r.Path, Proto: r.Proto, Status: r.Status, Outcome: r.Outcome.String(), Route: r.Route,
-		Received: r.Received, Sent: r.Sent, Seconds: r.Total.Seconds(), Upstream: r.Upstream.Seconds(), Added: r.Added.Seconds(),
-		Server: r.Server, Attempts: r.Attempts, RequestID: r.RequestID, TraceID: r.TraceID,
-	}
-	if r.Err != nil {
-		out.Error = r.Err.Error()
-	}
-	for _, p := range r.Policies {
-		switch {
-		case !p.Allowed && p.Shadow:
-			out.Shadowed = append(out.Shadowed, p.Name)
-		case !p.Allowed:
-			out.Limited = append(out.Limited, p.Name)
+	text := lineOf(r)
+	if l.queued.Add(int64(len(text))) <= maxQueued {
+		select {
+		case l.lines <- text:
+			return
+		default:
 		}
 	}
-	if len(out.Path) > maxLine {
-		out.Path = out.Path[:maxLine]
+	l.queued.Add(-int64(len(text)))
+	l.dropped.Add(1)
+}
+
+// lineOf is a request's line, with its end. It has no query, and no credential: of a client there is what it is known as.
+func lineOf(r *Record) []byte {
+	out := line{
+		Time: r.Begun.UTC().Format(time.RFC3339Nano), Identity: short(r.Identity, maxText),
+		Method: short(r.Method, maxText), Host: short(afterUser(r.Host), maxText), Path: short(r.Path, maxPath), Proto: r.Proto,
+		Status: r.Status, Cut: r.Cut, Outcome: r.Outcome.String(), Route: r.Route, Limited: r.Limited(false), Shadowed: r.Limited(true),
+		Received: r.Received, Sent: r.Sent, Seconds: r.Total.Seconds(), Upstream: r.Upstream.Seconds(), Added: r.Added.Seconds(),
+		Server: r.Server, Attempts: r.Attempts, RequestID: short(r.RequestID, maxText), TraceID: r.TraceID,
+	}
+	if r.Client.IsValid() {
+		out.Client = r.Client.String()
+	}
+	if r.Err != nil {
+		out.Error = short(r.Err.Error(), maxText)
 	}
 	text, err := json.Marshal(&out)
 	if err != nil { // all of it can be JSON
 		panic(err)
 	}
-	select {
-	case l.lines <- append(text, '\n'):
-	default:
-		l.dropped.Add(1)
-	}
+	return append(text, '\n')
 }
+
+// short is a text's begin, of at most so many bytes.
+func short(s string, most int) string { return s[:min(len(s), most)] }
+
+// afterUser is an authority without user:password@, which nobody is to send.
+func afterUser(host string) string { return host[strings.LastIndexByte(host, '@')+1:] }
 
 func (l *Log) wants(r *Record) bool {
 	switch {
 	case r.Outcome != policy.Admitted:
 		return l.cfg.Refused || l.drawn()
-	case r.Status >= 500 || r.Err != nil:
+	case r.Failed() || r.Err != nil:
 		return l.cfg.Failed || l.drawn()
 	}
 	return l.drawn()
@@ -141,6 +155,7 @@ func (l *Log) Run(done <-chan struct{}, w io.Writer) {
 		gathered, count = gathered[:0], 0
 	}
 	add := func(text []byte) {
+		l.queued.Add(-int64(len(text)))
 		gathered = append(gathered, text...)
 		if count++; len(gathered) >= flushBytes {
 			flush()

@@ -1,19 +1,12 @@
 package access
 
 import (
-	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/gateway/policy"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
-
-// Results of a policy, as metrics have them.
-const (
-	resultAllowed = "allowed"
-	resultLimited = "limited"
-	resultShadow  = "shadow" // let through, as the policy is in shadow
+	"weir/internal/hist"
 )
 
 // noRoute is the label of requests without a route.
@@ -22,113 +15,244 @@ const noRoute = "none"
 // classes are the status classes of answers; of aborted ones there was no whole answer.
 var classes = [...]string{"aborted", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
-// Metrics counts requests. Its series are of the routes and policies that it is told of.
+// Results of a policy, as metrics have them.
+var results = [...]string{"allowed", "limited", "shadow"} // the last is let through, as the policy is in shadow
+
+// resultOf is what a policy said, as an index of results.
+func resultOf(a Asked) int {
+	switch {
+	case a.Allowed:
+		return 0
+	case a.Shadow:
+		return 2
+	}
+	return 1
+}
+
+// maxOutcomes bounds the outcomes, a power of two.
+const maxOutcomes = 16
+
+// Metrics counts requests. Its series are of the routes and policies that it is told of, and there from then on; those that a
+// configuration no longer has stay until the one after it, as requests may still be by them, and then go.
+//
+// What is counted is counted in shards, which are summed when somebody looks: event loops do not wait for each other.
 type Metrics struct {
-	requests  *prometheus.CounterVec
-	responses *prometheus.CounterVec
-	decisions *prometheus.CounterVec
-	bytes     *prometheus.CounterVec
-	retries   *prometheus.CounterVec
-	total     *prometheus.HistogramVec
-	added     *prometheus.HistogramVec
+	shards int
+	now    atomic.Pointer[expected]
+	begun  time.Time
+
+	mu    sync.Mutex // of what follows, and of whoever replaces now
+	marks int        // so many were made
+	times [windowMarks]time.Time
 }
 
-// native are the options of a native histogram: each bucket is at most 10 % wider than the one before.
-func native(name, help string) prometheus.HistogramOpts {
-	return prometheus.HistogramOpts{
-		Namespace: "weir", Subsystem: "gateway", Name: name, Help: help,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
-	}
+// expected are the series, which only [Metrics.Expect] changes, by making others.
+type expected struct {
+	routes   map[string]*routeSeries // "" is noRoute too
+	policies map[string]*policySeries
 }
 
-// NewMetrics returns Metrics without any series: see [Metrics.Expect].
-func NewMetrics() *Metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "weir", Subsystem: "gateway", Name: name, Help: help}, labels)
-	}
-	return &Metrics{
-		requests:  counter("requests_total", "Requests by route and by what became of them.", "route", "outcome"),
-		responses: counter("responses_total", "Answers by route and class of status; aborted: not whole.", "route", "class"),
-		decisions: counter("decisions_total", "Decisions by policy; shadow: would be limited.", "policy", "result"),
-		bytes:     counter("body_bytes_total", "Bytes of bodies, received from clients and sent to them.", "route", "direction"),
-		retries:   counter("retries_total", "Requests that were tried again at another server.", "route"),
-		total:     prometheus.NewHistogramVec(native("request_seconds", "Time from a request's head to the end of its answer."), []string{"route"}),
-		added:     prometheus.NewHistogramVec(native("added_seconds", "Time that the gateway took itself, until it sent the answer's head."), []string{"route"}),
-	}
+// routeSeries are those of a route.
+type routeSeries struct {
+	name  string
+	gone  bool // the last configuration does not have it
+	cells []atomic.Pointer[cell]
+	marks [windowMarks]mark
 }
 
-// Expect makes the series of a configuration, which are there from then on.
+// cell is a shard of a route's, made when it is first counted in.
+type cell struct {
+	requests       [maxOutcomes]atomic.Uint64
+	classes        [len(classes)]atomic.Uint64
+	failed         atomic.Uint64
+	received, sent atomic.Uint64
+	retries        atomic.Uint64
+	total, added   hist.Histogram
+}
+
+// policySeries are those of a policy.
+type policySeries struct {
+	name  string
+	gone  bool
+	cells []policyCell
+}
+
+// policyCell is a shard, on a cache line of its own.
+type policyCell struct {
+	results [len(results)]atomic.Uint64
+	_       [64 - 8*len(results)]byte
+}
+
+// NewMetrics returns Metrics of requests without a route alone, before [Metrics.Expect]. shards is how many CPUs count at a
+// time, 1 or more.
+func NewMetrics(shards int, now time.Time) *Metrics {
+	m := &Metrics{shards: max(shards, 1), begun: now}
+	m.now.Store(&expected{})
+	m.expect(nil, nil)
+	return m
+}
+
+// Expect makes the series of a configuration.
 func (m *Metrics) Expect(r *policy.Rules) {
-	routes := []string{noRoute}
+	var routes, policies []string
 	for _, route := range r.Routes() {
 		routes = append(routes, route.Name)
 	}
-	for _, route := range routes {
-		for _, o := range policy.Outcomes() {
-			m.requests.WithLabelValues(route, o.String())
-		}
-		for _, c := range classes {
-			m.responses.WithLabelValues(route, c)
-		}
-		m.bytes.WithLabelValues(route, "received")
-		m.bytes.WithLabelValues(route, "sent")
-		m.retries.WithLabelValues(route)
-		m.total.WithLabelValues(route)
-		m.added.WithLabelValues(route)
-	}
 	for _, p := range r.Config().Policies {
-		for _, result := range []string{resultAllowed, resultLimited, resultShadow} {
-			m.decisions.WithLabelValues(p.Quota.Name, result)
-		}
+		policies = append(policies, p.Quota.Name)
 	}
+	m.expect(routes, policies)
 }
 
-// Observe counts a request.
+func (m *Metrics) expect(routes, policies []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.now.Load()
+	next := &expected{routes: map[string]*routeSeries{}, policies: map[string]*policySeries{}}
+	for _, name := range append(routes, noRoute) {
+		s := before.routes[name]
+		if s == nil {
+			s = &routeSeries{name: name, cells: make([]atomic.Pointer[cell], m.shards)}
+		}
+		s.gone = false
+		next.routes[name] = s
+	}
+	next.routes[""] = next.routes[noRoute]
+	for name, s := range before.routes {
+		if next.routes[name] == nil && !s.gone {
+			s.gone = true
+			next.routes[name] = s
+		}
+	}
+	for _, name := range policies {
+		s := before.policies[name]
+		if s == nil {
+			s = &policySeries{name: name, cells: make([]policyCell, m.shards)}
+		}
+		s.gone = false
+		next.policies[name] = s
+	}
+	for name, s := range before.policies {
+		if next.policies[name] == nil && !s.gone {
+			s.gone = true
+			next.policies[name] = s
+		}
+	}
+	m.now.Store(next)
+}
+
+// Observe counts a request. A route that is not known counts as none, a policy that is not does not. Nothing is allocated, but
+// for the first of a route in a shard.
 func (m *Metrics) Observe(r *Record) {
-	route := r.Route
-	if route == "" {
-		route = noRoute
+	e := m.now.Load()
+	s := e.routes[r.Route]
+	if s == nil {
+		s = e.routes[""]
 	}
-	m.requests.WithLabelValues(route, r.Outcome.String()).Inc()
-	class := classes[0]
-	if c := r.Status / 100; c >= 1 && c < len(classes) && r.Err == nil || r.Status > 0 && r.Sent > 0 {
-		class = strconv.Itoa(r.Status/100) + "xx"
+	c := s.cell(r.Shard)
+	c.requests[r.Outcome%maxOutcomes].Add(1)
+	c.classes[classOf(r)].Add(1)
+	if r.Failed() {
+		c.failed.Add(1)
 	}
-	m.responses.WithLabelValues(route, class).Inc()
-	m.bytes.WithLabelValues(route, "received").Add(float64(r.Received))
-	m.bytes.WithLabelValues(route, "sent").Add(float64(r.Sent))
+	if r.Received > 0 {
+		c.received.Add(uint64(r.Received))
+	}
+	if r.Sent > 0 {
+		c.sent.Add(uint64(r.Sent))
+	}
 	if r.Attempts > 1 {
-		m.retries.WithLabelValues(route).Add(float64(r.Attempts - 1))
+		c.retries.Add(uint64(r.Attempts - 1))
 	}
-	m.total.WithLabelValues(route).Observe(r.Total.Seconds())
-	m.added.WithLabelValues(route).Observe(r.Added.Seconds())
+	c.total.Record(int64(r.Total))
+	c.added.Record(int64(r.Added))
 	for _, p := range r.Policies {
-		result := resultAllowed
-		switch {
-		case !p.Allowed && p.Shadow:
-			result = resultShadow
-		case !p.Allowed:
-			result = resultLimited
+		if s := e.policies[p.Name]; s != nil {
+			s.cells[int(r.Shard)%len(s.cells)].results[resultOf(p)].Add(1)
 		}
-		m.decisions.WithLabelValues(p.Name, result).Inc()
 	}
 }
 
-// Describe implements [prometheus.Collector].
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range m.all() {
-		c.Describe(ch)
+// classOf is an index of classes.
+func classOf(r *Record) int {
+	if c := r.Status / 100; c >= 1 && c < len(classes) && !r.Cut {
+		return c
+	}
+	return 0
+}
+
+func (s *routeSeries) cell(shard uint32) *cell {
+	at := &s.cells[int(shard)%len(s.cells)]
+	if c := at.Load(); c != nil {
+		return c
+	}
+	c := &cell{}
+	if at.CompareAndSwap(nil, c) {
+		return c
+	}
+	return at.Load()
+}
+
+// sums are a route's, over its shards.
+type sums struct {
+	requests       [maxOutcomes]uint64
+	classes        [len(classes)]uint64
+	failed         uint64
+	received, sent uint64
+	retries        uint64
+	total, added   hist.Snapshot
+}
+
+// addTo adds what s has.
+func (s *routeSeries) addTo(t *sums) {
+	var part hist.Snapshot
+	for i := range s.cells {
+		c := s.cells[i].Load()
+		if c == nil {
+			continue
+		}
+		for o := range c.requests {
+			t.requests[o] += c.requests[o].Load()
+		}
+		for o := range c.classes {
+			t.classes[o] += c.classes[o].Load()
+		}
+		t.failed += c.failed.Load()
+		t.received += c.received.Load()
+		t.sent += c.sent.Load()
+		t.retries += c.retries.Load()
+		c.total.SnapshotInto(&part)
+		t.total.Merge(&part)
+		c.added.SnapshotInto(&part)
+		t.added.Merge(&part)
 	}
 }
 
-// Collect implements [prometheus.Collector].
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range m.all() {
-		c.Collect(ch)
+func (s *policySeries) sum() (all [len(results)]uint64) {
+	for i := range s.cells {
+		for r := range all {
+			all[r] += s.cells[i].results[r].Load()
+		}
+	}
+	return all
+}
+
+// each calls yield for the routes, none among them, once each.
+func (e *expected) each(yield func(*routeSeries)) {
+	for name, s := range e.routes {
+		if name != "" {
+			yield(s)
+		}
 	}
 }
 
-func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.responses, m.decisions, m.bytes, m.retries, m.total, m.added}
+// Decisions is what a policy said so far, by result.
+func (m *Metrics) Decisions(name string) map[string]uint64 {
+	out := map[string]uint64{}
+	if s := m.now.Load().policies[name]; s != nil {
+		for i, n := range s.sum() {
+			out[results[i]] = n
+		}
+	}
+	return out
 }

@@ -143,7 +143,7 @@ func (c *client) head(b []byte) bool {
 		return false
 	}
 	e.close = e.req.Close || l.server.draining.Load()
-	e.describe(c.peer.Addr())
+	e.describe(c.peer.Addr(), l.shard)
 	g := l.server.current.Load()
 	e.x.Later = true
 	o := g.Rules.Open(l.server.deps.Now(), &e.q, &e.x)
@@ -211,6 +211,8 @@ func (c *client) ask() {
 			l.asking--
 			l.checking -= checks
 			if c.state == stateClosed { // it waited for this to be given back
+				e.rec.SetDecision(o, &e.x)
+				e.rec.Err, e.rec.Cut, e.rec.Gone = errClientGone, true, true
 				e.finish(l, 0, 0)
 				l.put(e)
 				return
@@ -225,12 +227,14 @@ func (c *client) ask() {
 // decided goes on by what was decided.
 func (c *client) decided(o policy.Outcome) {
 	e := c.ex
-	e.rec.Outcome, e.rec.Client, e.rec.Identity = o, e.x.Client, e.x.Identity
-	e.rec.SetPolicies(&e.x)
-	if e.x.Route != nil {
-		e.rec.Route = e.x.Route.Name
-	}
+	e.rec.SetDecision(o, &e.x)
 	c.nameRequest()
+	if trace := c.l.server.deps.Hooks.Trace; trace != nil {
+		trace(&e.rec, e.q.Fields, e.x.Trusted())
+		if e.rec.Trace.On() {
+			e.rec.TraceID = view(e.rec.Trace.ID())
+		}
+	}
 	c.bind(e)
 	if decided := c.l.server.deps.Hooks.Decided; decided != nil {
 		decided(c.l.server.deps.Now(), &e.x, o, c.peer)
@@ -442,8 +446,11 @@ func (c *client) onClose() {
 	}
 	c.cancel(e)
 	if !e.skipping {
-		if e.rec.Err == nil && was != stateTunnel {
-			e.rec.Err = errClientGone
+		if e.status != http.StatusSwitchingProtocols { // a tunnel ends so
+			e.rec.Cut = true
+			if e.rec.Err == nil {
+				e.rec.Err, e.rec.Gone = errClientGone, true
+			}
 		}
 		e.finish(l, e.status, time.Since(e.begun))
 	}

@@ -20,6 +20,7 @@ import (
 // loop is one event loop: its conns and all that serves them. All of it is touched on the loop alone, but for el.
 type loop struct {
 	server  *Server
+	shard   uint32 // of what is counted: the loop's number
 	el      gnet.EventLoop
 	poller  int // epoll(7) descriptor; -1 while it is not known, 0 if it cannot be
 	limits  http1.Limits
@@ -59,12 +60,12 @@ type blocked struct {
 // reader is a conn that can be paused.
 type reader interface{ resume() }
 
-func newLoop(s *Server, el gnet.EventLoop) *loop {
+func newLoop(s *Server, el gnet.EventLoop, shard uint32) *loop {
 	l := &loop{
-		server: s, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{},
+		server: s, shard: shard, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{},
 		limits:       http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
 		answers:      http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
-		without:      []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", ""},
+		without:      []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", "", "", "", ""}, // see hideFromUpstream
 		identityName: []byte(s.cfg.IdentityField),
 		idNext:       rand.Uint64(), //nolint:gosec // it tells requests apart, and is no secret
 	}

@@ -92,7 +92,7 @@ func (e *exchange) reset() {
 }
 
 // describe fills in what the rules, and the record, are to know of the request.
-func (e *exchange) describe(peer netip.Addr) {
+func (e *exchange) describe(peer netip.Addr, shard uint32) {
 	r := &e.req
 	e.q = policy.Request{
 		Method: view(r.Method), Host: view(r.Host), Path: view(r.Path), Fields: (*fields)(r), Peer: peer, ContentLength: r.ContentLength,
@@ -100,6 +100,7 @@ func (e *exchange) describe(peer netip.Addr) {
 	if r.Framing() == http1.FramingNone {
 		e.q.ContentLength = 0
 	}
+	e.rec.Shard = shard
 	e.rec.Begun, e.rec.Method, e.rec.Host, e.rec.Path, e.rec.Proto = e.begun, e.q.Method, e.q.Host, e.q.Path, "HTTP/1.1"
 	if r.HTTP10 {
 		e.rec.Proto = "HTTP/1.0"

@@ -12,14 +12,7 @@ func (c *client) appendRequest() bool {
 	l, e := c.l, c.ex
 	route := e.x.Route
 	l.extra = c.appendForwarded(l.extra[:0])
-	keep := len(l.without) - 2
-	l.without[keep], l.without[keep+1] = "", ""
-	if key, bearer, hides := e.x.HidesCredentials(); hides {
-		l.without[keep] = key
-		if bearer {
-			l.without[keep+1] = "Authorization"
-		}
-	}
+	c.hideFromUpstream()
 	l.onward = http1.Onward{Without: l.without, Extra: l.extra, Framing: e.req.Framing(), Length: e.req.ContentLength, Upgrade: e.req.Upgrade != nil}
 	if !route.KeepHost {
 		l.told = append(l.told[:0], e.server.Name()...)
@@ -40,7 +33,27 @@ func (c *client) appendRequest() bool {
 	return true
 }
 
+// hideFromUpstream fills in the last of l.without: what of the request's own fields goes no further.
+func (c *client) hideFromUpstream() {
+	l, e := c.l, c.ex
+	last := l.without[len(l.without)-5:]
+	clear(last)
+	if key, bearer, hides := e.x.HidesCredentials(); hides {
+		last[0] = key
+		if bearer {
+			last[1] = "Authorization"
+		}
+	}
+	if t := &e.rec.Trace; t.On() {
+		last[2] = "traceparent"
+		if !t.Continued {
+			last[3], last[4] = "tracestate", "baggage"
+		}
+	}
+}
+
 var (
+	traceparent    = []byte("traceparent")
 	forwardedFor   = []byte("X-Forwarded-For")
 	forwardedProto = []byte("X-Forwarded-Proto")
 	forwardedHost  = []byte("X-Forwarded-Host")
@@ -72,6 +85,9 @@ func (c *client) appendForwarded(to []http1.Field) []http1.Field {
 		http1.Field{Name: forwardedFor, Value: e.addresses[0]}, http1.Field{Name: forwardedProto, Value: proto},
 		http1.Field{Name: forwardedHost, Value: host}, http1.Field{Name: realIP, Value: e.addresses[1]},
 		http1.Field{Name: requestIDName, Value: e.id()})
+	if e.rec.Trace.On() {
+		to = append(to, http1.Field{Name: traceparent, Value: e.rec.Trace.Parentage()})
+	}
 	if e.x.Identity != "" {
 		e.addresses[2] = append(e.addresses[2][:0], policy.FieldSafe(e.x.Identity)...)
 		to = append(to, http1.Field{Name: c.l.identityName, Value: e.addresses[2]})

@@ -162,7 +162,7 @@ func (s *Server) loopOf(el gnet.EventLoop) *loop {
 	defer s.mu.Unlock()
 	l := s.loops[el]
 	if l == nil {
-		l = newLoop(s, el)
+		l = newLoop(s, el, uint32(len(s.loops))) //nolint:gosec // there are few
 		s.loops[el] = l
 	}
 	return l

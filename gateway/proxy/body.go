@@ -54,6 +54,7 @@ type writer struct {
 	idle    time.Duration
 	status  int
 	first   time.Time // when the head was written
+	gone    bool      // the client does not take it
 }
 
 // Unwrap is for [http.ResponseController].
@@ -80,5 +81,6 @@ func (w *writer) Write(b []byte) (int, error) {
 	_ = w.control.SetWriteDeadline(w.call.handler.wall().Add(w.idle)) // a conn without deadlines has those of its server
 	n, err := w.ResponseWriter.Write(b)
 	w.call.sent.Add(int64(n))
+	w.gone = w.gone || err != nil
 	return n, err
 }

@@ -40,6 +40,7 @@ type call struct {
 	// lingers says that goroutines may still have it when it has ended, so that it is not used again.
 	lingers bool
 	scratch []byte
+	shard   uint32 // of what is counted; sync.Pool keeps calls by CPU
 }
 
 type callKey struct{}
@@ -56,14 +57,17 @@ func (f fields) At(name string, i int) (string, bool) {
 	return v[i], true
 }
 
-var calls = sync.Pool{New: func() any { return new(call) }}
+var (
+	calls     = sync.Pool{New: func() any { return &call{shard: callsMade.Add(1)} }}
+	callsMade atomic.Uint32
+)
 
 // newCall is a call without a trace of the one before.
 func newCall(h *Handler, in *http.Request) *call {
 	c, _ := calls.Get().(*call) //nolint:errcheck // there is nothing else in it
 	policies := c.record.Policies[:0]
 	c.handler, c.in, c.begun = h, in, h.wall()
-	c.record = access.Record{Begun: c.begun, Policies: policies}
+	c.record = access.Record{Shard: c.shard, Begun: c.begun, Policies: policies}
 	c.up, c.cancel, c.headTimer, c.err, c.lingers = nil, nil, nil, nil, false
 	c.asked, c.answered = time.Time{}, time.Time{}
 	c.received.Store(0)

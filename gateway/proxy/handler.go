@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"weir/gateway/access"
 	"weir/gateway/policy"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
@@ -79,25 +78,24 @@ func (h *Handler) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	r := &c.record
 	r.Method, r.Host, r.Path, r.Proto = in.Method, in.Host, c.request.Path, in.Proto
 	r.RequestID = h.requestID(g, in, remote.Addr())
-	var end func(*access.Record)
+	r.TLS = in.TLS != nil
 	ctx := in.Context()
-	if h.hooks.Start != nil {
-		ctx, end = h.hooks.Start(ctx, in)
-	}
 	now := h.Now()
 	o := g.Rules.Begin(now, &c.request, &c.exchange)
 	if o == policy.Ask {
 		o = c.exchange.Ask(ctx)
 	}
 	x := &c.exchange
-	r.Outcome, r.Client, r.Identity = o, x.Client, x.Identity
-	r.SetPolicies(x)
-	if x.Route != nil {
-		r.Route = x.Route.Name
+	r.SetDecision(o, x)
+	if h.hooks.Trace != nil {
+		h.hooks.Trace(r, c.request.Fields, x.Trusted())
+		if r.Trace.On() {
+			r.TraceID = string(r.Trace.ID())
+		}
 	}
 	w := &writer{ResponseWriter: out, call: c, control: http.NewResponseController(out), idle: idleOf(x)}
 	c.out = w
-	defer h.end(c, w, end)
+	defer h.end(ctx, c, w)
 	h.bind(in.Context(), x, local, remote)
 	if h.hooks.Decided != nil {
 		h.hooks.Decided(now, x, o, remote)
@@ -129,14 +127,18 @@ func (h *Handler) forward(ctx context.Context, w *writer, c *call) {
 	h.reverse.ServeHTTP(w, in)
 }
 
-// end ends a call, also when its answer was broken off.
-func (h *Handler) end(c *call, w *writer, end func(*access.Record)) {
+// end ends a call, also when its answer was broken off. ctx is the request's own, which ends early if the client goes.
+func (h *Handler) end(ctx context.Context, c *call, w *writer) {
 	r := &c.record
+	p := recover()
 	now := h.wall()
 	r.Status, r.Received, r.Sent, r.Total, r.Err = w.status, c.received.Load(), c.sent.Load(), now.Sub(c.begun), c.err
 	if cut := c.cut.Load(); cut != nil && r.Err == nil {
 		r.Err = *cut
 	}
+	r.Cut = p != nil || c.cut.Load() != nil || r.Status == 0
+	r.Gone = w.gone || ctx.Err() != nil && (r.Cut || r.Err != nil)
+	r.Cut = r.Cut || r.Gone
 	if !c.asked.IsZero() && !c.answered.IsZero() {
 		r.Upstream = c.answered.Sub(c.asked)
 	}
@@ -149,10 +151,7 @@ func (h *Handler) end(c *call, w *writer, end func(*access.Record)) {
 	if h.hooks.Observe != nil {
 		h.hooks.Observe(r)
 	}
-	if end != nil {
-		end(r)
-	}
-	if p := recover(); p != nil { // the answer is broken off: net/http closes the conn. The call is not used again
+	if p != nil { // the answer is broken off: net/http closes the conn. The call is not used again
 		panic(p)
 	}
 	c.free()

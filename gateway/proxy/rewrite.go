@@ -29,6 +29,13 @@ func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 	}
 	fields.Del("Expect") // the body is sent on as it comes, and is asked for by that
 	fields.Set("X-Request-Id", c.record.RequestID)
+	if t := &c.record.Trace; t.On() {
+		fields.Set("Traceparent", string(t.Parentage()))
+		if !t.Continued {
+			fields.Del("Tracestate")
+			fields.Del("Baggage")
+		}
+	}
 	if _, set := fields["User-Agent"]; !set {
 		fields.Set("User-Agent", "") // net/http would say its own
 	}

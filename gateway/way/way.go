@@ -1,8 +1,6 @@
 package way
 
 import (
-	"context"
-	"net/http"
 	"net/netip"
 
 	"weir/gateway/access"
@@ -26,7 +24,7 @@ type Hooks struct {
 	// a conn that was bound has ended. Conns of proxies are nobody's.
 	Bind   func(local, remote netip.AddrPort, identity, class string)
 	Unbind func(local, remote netip.AddrPort)
-	// Start is told of a request that begins on net/http's way, and may return another context, such as one of a trace; end is
-	// called when it has ended.
-	Start func(ctx context.Context, in *http.Request) (_ context.Context, end func(*access.Record))
+	// Trace is told of each request that is decided, before Decided, and may begin its Trace; trusted says that the conn is a trusted
+	// proxy's. Both are lent.
+	Trace func(r *access.Record, f policy.Fields, trusted bool)
 }
