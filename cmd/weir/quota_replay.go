@@ -175,7 +175,7 @@ var algorithms = map[string]string{"counter": "sliding-counter", "log": "sliding
 // parsePolicy reads quota=100/min,burst=20,key=address/24/56+route: what a file of routes has of a policy, in a line.
 func parsePolicy(name, text string) (policy.Policy, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "routes: {all: {upstream: log}}\npolicies: {%q: {", name)
+	fmt.Fprintf(&b, "upstreams: {log: {servers: [\"192.0.2.1:80\"]}}\nroutes: {all: {upstream: log}}\npolicies: {%q: {", name)
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || value == "" {

@@ -18,7 +18,7 @@ import (
 	"weir/edge"
 	"weir/edge/workers"
 	"weir/gateway"
-	"weir/ratelimit/redis"
+	"weir/gateway/trace"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -61,6 +61,9 @@ type XDP struct {
 // Log is the section of the log.
 type Log struct{ Level, Format string }
 
+// defaultTraced is the part of requests that are traced, if any are.
+const defaultTraced = 0.01
+
 // Default is what holds without a file.
 func Default() *Config {
 	stored := bus.Config{}.Defaults()
@@ -76,7 +79,7 @@ func Default() *Config {
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
-		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Redis: redis.Config{}, Escalate: defaultEscalate()},
+		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Trace: trace.Config{Sample: defaultTraced}, Escalate: defaultEscalate()},
 		Log:     Log{Level: "info", Format: "text"},
 		given:   map[string]bool{},
 	}
@@ -135,6 +138,7 @@ func Load(path string, environ []string) (*Config, error) {
 	l.environ(environ)
 	l.readSecret()
 	l.readRedisPassword()
+	l.readTraceHeaders()
 	l.readAuthKeys()
 	l.check()
 	if len(l.errs) > 0 {
@@ -256,9 +260,8 @@ func valuesOf(node ast.Node, list bool) ([]string, error) {
 	if list {
 		return nil, errors.New("is not a list: want [a, b]")
 	}
-	switch node.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.LiteralNode:
-		return []string{node.GetToken().Value}, nil
+	if text, ok := scalarText(node); ok {
+		return []string{text}, nil
 	}
 	return nil, errors.New("has no value: write one, or leave the key out")
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weir/gateway"
+	"weir/gateway/trace"
 	"weir/ratelimit"
 	"weir/ratelimit/redis"
 )
@@ -26,6 +27,9 @@ type Gateway struct {
 	Sample float64
 	// Escalate is how clients are cut in XDP.
 	Escalate Escalate
+	// Trace is where traces of requests go; none without an endpoint. Its header is that of TraceHeadersFile.
+	Trace            trace.Config
+	TraceHeadersFile string
 	// Redis is the store of shared policies, if it has addresses.
 	Redis             redis.Config
 	RedisPasswordFile string
@@ -35,6 +39,11 @@ func (g Gateway) validate() error {
 	errs := []error{g.Validate(), g.Escalate.Validate()}
 	if len(g.Redis.Addresses) > 0 {
 		errs = append(errs, g.Redis.Validate())
+	}
+	if g.Trace.Endpoint != "" {
+		errs = append(errs, g.Trace.Validate())
+	} else if g.TraceHeadersFile != "" {
+		errs = append(errs, errors.New("gateway.trace_headers_file is set, and spans go nowhere: set gateway.trace_endpoint"))
 	}
 	if g.Sample < 0 || g.Sample > 1 {
 		errs = append(errs, fmt.Errorf("gateway.access_log_sample is %v: want a part, 0 to 1", g.Sample))
@@ -58,9 +67,31 @@ func (l *loader) readRedisPassword() {
 	g.Redis.Password = strings.TrimSpace(string(text))
 }
 
+// readTraceHeaders reads the file of gateway.trace_headers_file, if there is one.
+func (l *loader) readTraceHeaders() {
+	g := &l.config.Gateway
+	if g.TraceHeadersFile == "" {
+		return
+	}
+	const key = "gateway.trace_headers_file"
+	l.source = sourceOr(l.source)
+	text, err := readFile(g.TraceHeadersFile)
+	if err != nil {
+		l.fail(l.lines[key], key, "%s", err)
+		return
+	}
+	if g.Trace.Header, err = trace.ParseHeader(string(text)); err != nil {
+		l.fail(l.lines[key], key, "is %q: %s", g.TraceHeadersFile, err)
+	}
+}
+
 // gatewaySettings are the keys of the gateway, and of the store that gateways share.
 func gatewaySettings() []setting {
-	return slices.Concat([]setting{
+	return slices.Concat(serverSettings(), seenSettings(), redisSettings(), escalateSettings())
+}
+
+func serverSettings() []setting {
+	return []setting{
 		text("gateway.listen", "gateway.Listen", "address of the gateway, host:port; off for none without TLS", func(c *Config) *string { return &c.Gateway.Listen }),
 		text("gateway.routes", "", "file with upstreams, policies, plans, consumers and routes; read again when it changes, or at SIGHUP", func(c *Config) *string { return &c.Gateway.Routes }),
 		text("gateway.rls_listen", "gateway.RLSListen", "address of Envoy's rate limit service, gRPC without TLS, host:port; empty: none", func(c *Config) *string { return &c.Gateway.RLSListen }),
@@ -83,18 +114,50 @@ func gatewaySettings() []setting {
 		text("gateway.identity_header", "gateway.IdentityField", "header that tells upstreams who a request is from", func(c *Config) *string { return &c.Gateway.IdentityField }),
 		number("gateway.clients", "gateway.Clients", "clients whose quotas are kept in this process, 64 bytes each", func(c *Config) *int { return &c.Gateway.Clients }),
 		duration("gateway.strain", "gateway.Strain", "wait for a CPU past which the least urgent requests are refused; 0s: never", func(c *Config) *time.Duration { return &c.Gateway.Strain }),
+	}
+}
+
+// seenSettings are those of what is to be seen of requests.
+func seenSettings() []setting {
+	return []setting{
 		text("gateway.access_log", "", "file of a line of JSON per request; - for the standard output; empty: none", func(c *Config) *string { return &c.Gateway.AccessLog }),
 		part("gateway.access_log_sample", "part of the ordinary requests that have a line, 0 to 1; refused and failed ones all have", func(c *Config) *float64 { return &c.Gateway.Sample }),
-		texts("redis.addresses", "redis.Addresses", "Redis, or its Sentinels, host:port each: the store of policies with store: shared", func(c *Config) *[]string { return &c.Gateway.Redis.Addresses }),
-		text("redis.sentinel", "redis.Sentinel", "name of the primary that the Sentinels watch; empty without them", func(c *Config) *string { return &c.Gateway.Redis.Sentinel }),
+		text("gateway.trace_endpoint", "trace.Endpoint", "URL of a collector of OpenTelemetry (OTLP over HTTP), such as http://127.0.0.1:4318; empty: none", func(c *Config) *string { return &c.Gateway.Trace.Endpoint }),
+		text("gateway.trace_headers_file", "", "file of headers for it, a line of NAME: VALUE each, such as its key", func(c *Config) *string { return &c.Gateway.TraceHeadersFile }),
+		part("gateway.trace_sample", "part of the requests without a trace of their own that have a span, 0 to 1", func(c *Config) *float64 { return &c.Gateway.Trace.Sample }),
+		traceFrom("gateway.trace_from", "whose traces go on: proxies (the trusted ones), all, or none", func(c *Config) *trace.From { return &c.Gateway.Trace.From }),
+		text("gateway.trace_service", "", "name of the service in spans; empty: weir-gateway", func(c *Config) *string { return &c.Gateway.Trace.Service }),
+	}
+}
+
+func redisSettings() []setting {
+	return []setting{
+		texts("redis.addresses", "ratelimit.redis.addresses", "Redis, or its Sentinels, host:port each: the store of policies with store: shared", func(c *Config) *[]string { return &c.Gateway.Redis.Addresses }),
+		text("redis.sentinel", "ratelimit.redis.sentinel", "name of the primary that the Sentinels watch; empty without them", func(c *Config) *string { return &c.Gateway.Redis.Sentinel }),
 		text("redis.username", "", "user, by ACL; empty for the default one", func(c *Config) *string { return &c.Gateway.Redis.Username }),
 		text("redis.password_file", "", "file with the password; empty for none", func(c *Config) *string { return &c.Gateway.RedisPasswordFile }),
-		text("redis.prefix", "redis.Prefix", "what every key begins with", func(c *Config) *string { return &c.Gateway.Redis.Prefix }),
-		duration("redis.timeout", "redis.Timeout", "most that a request waits for Redis", func(c *Config) *time.Duration { return &c.Gateway.Redis.Timeout }),
-		number("redis.failures", "redis.Failures", "failures in a row after which it is not asked", func(c *Config) *int { return &c.Gateway.Redis.Failures }),
-		duration("redis.retry", "redis.Retry", "for how long", func(c *Config) *time.Duration { return &c.Gateway.Redis.Retry }),
-		number("redis.gateways", "redis.Gateways", "gateways that share the budgets: what when_gone: local-share divides by", func(c *Config) *int { return &c.Gateway.Redis.Gateways }),
-	}, escalateSettings())
+		text("redis.prefix", "ratelimit.redis.prefix", "what every key begins with; empty: weir:", func(c *Config) *string { return &c.Gateway.Redis.Prefix }),
+		duration("redis.timeout", "ratelimit.redis.timeout", "most that a request waits for Redis; 0s: 20ms", func(c *Config) *time.Duration { return &c.Gateway.Redis.Timeout }),
+		number("redis.failures", "ratelimit.redis.failures", "failures in a row after which it is not asked; 0: 5", func(c *Config) *int { return &c.Gateway.Redis.Failures }),
+		duration("redis.retry", "ratelimit.redis.retry", "for how long; 0s: 1s", func(c *Config) *time.Duration { return &c.Gateway.Redis.Retry }),
+		number("redis.gateways", "ratelimit.redis.gateways", "gateways that share the budgets: what when_gone: local-share divides by; 0: 1", func(c *Config) *int { return &c.Gateway.Redis.Gateways }),
+		number("redis.leases", "ratelimit.redis.leases", "clients that have a lease at a time, of policies with mode: lease; 0: 65536", func(c *Config) *int { return &c.Gateway.Redis.Leases }),
+		duration("redis.lease_age", "ratelimit.redis.lease_age", "time after which what is not spent of one is given back; 0s: 1s", func(c *Config) *time.Duration { return &c.Gateway.Redis.LeaseAge }),
+	}
+}
+
+func traceFrom(key, doc string, at func(*Config) *trace.From) setting {
+	return setting{
+		key: key, doc: doc,
+		get: func(c *Config) string { return at(c).String() },
+		set: func(c *Config, values []string) error {
+			v, err := scalar(values, "proxies, all or none")
+			if err == nil {
+				*at(c), err = trace.ParseFrom(v)
+			}
+			return err
+		},
+	}
 }
 
 // part is a number from 0 to 1.

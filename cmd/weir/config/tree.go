@@ -6,14 +6,27 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
+
+// errTwice says that a name is there already.
+var errTwice = errors.New("is there twice: keep one")
 
 // tree reads a tree of YAML by what each mapping may have, and collects what is wrong with it.
 type tree struct {
 	name string // of the file, in errors
 	errs []error
+	at   map[string]ast.Node // where each key is, and each name
+}
+
+func (d *tree) note(key string, node ast.Node) {
+	if d.at == nil {
+		d.at = map[string]ast.Node{}
+	}
+	d.at[key] = node
 }
 
 // keys are what a mapping may have, and how each is read.
@@ -38,6 +51,7 @@ func (d *tree) mapping(path string, node ast.Node, known keys) {
 			continue
 		}
 		seen[name] = pair.Key.GetToken().Position.Line
+		d.note(path+name, pair.Key)
 		read, ok := known[name]
 		if !ok {
 			d.fail(pair.Key, path+name, errors.New("is not a key"+suggestion(name, slices.Sorted(maps.Keys(known)))))
@@ -47,6 +61,28 @@ func (d *tree) mapping(path string, node ast.Node, known keys) {
 			d.fail(pair.Key, path+name, err)
 		}
 	}
+}
+
+// scalarText is the text of a scalar. In a mapping in braces the library takes host:port for a pair, which in YAML has a space (1.2,
+// section 7.3.3): that is put together again.
+func scalarText(node ast.Node) (string, bool) {
+	switch n := node.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.LiteralNode:
+		return node.GetToken().Value, true
+	case *ast.MappingNode:
+		if len(n.Values) == 1 && n.Start.Type != token.MappingStartType {
+			return scalarText(n.Values[0])
+		}
+	case *ast.MappingValueNode:
+		key, rest := n.Key.GetToken(), n.Value.GetToken()
+		if inner, ok := n.Value.(*ast.MappingValueNode); ok {
+			rest = inner.Key.GetToken()
+		}
+		text, ok := scalarText(n.Value)
+		adjacent := key.Position.Line == rest.Position.Line && rest.Position.Column == key.Position.Column+utf8.RuneCountInString(key.Value)+1
+		return key.Value + ":" + text, ok && adjacent && key.Type != token.DoubleQuoteType && key.Type != token.SingleQuoteType
+	}
+	return "", false
 }
 
 func pairsOf(node ast.Node) ([]*ast.MappingValueNode, bool) {
@@ -93,10 +129,11 @@ func (d *tree) named(path, want string, read func(name string) keys) func(ast.No
 		for _, pair := range pairs {
 			name := pair.Key.GetToken().Value
 			if seen[name] {
-				d.fail(pair.Key, path+name, errors.New("is there twice: keep one"))
+				d.fail(pair.Key, path+name, errTwice)
 				continue
 			}
 			seen[name] = true
+			d.note(path+name, pair.Key)
 			d.mapping(path+name+".", pair.Value, read(name))
 		}
 		return nil
