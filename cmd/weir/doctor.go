@@ -13,11 +13,13 @@ import (
 	"weir/broker/bus"
 	"weir/cmd/weir/config"
 	"weir/edge/loop"
+	"weir/ratelimit/redis"
 	"weir/tuning"
 )
 
 type doctorCmd struct {
 	Config string `help:"Configuration file (YAML) to look at this host for." placeholder:"FILE" type:"path"`
+	Routes string `help:"File of a gateway's routes to look at, in place of gateway.routes." placeholder:"FILE" type:"path"`
 	JSON   bool   `help:"Print JSON." name:"json"`
 }
 
@@ -26,6 +28,7 @@ func (*doctorCmd) Help() string {
 	return `Examples:
   weir doctor
   weir doctor --config weir.yaml --json
+  weir doctor --config weir.yaml --routes routes.yaml    with what each shared policy may let through
 
 The exit code is 1 if something that the configuration asks for does not work here.`
 }
@@ -53,6 +56,12 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	if len(cfg.Bus.Servers) > 0 {
 		found = append(found, examineBroker(ctx, cfg.Bus))
 	}
+	if c.Routes != "" {
+		cfg.Gateway.Routes = c.Routes
+	}
+	if cfg.Gateway.Routes != "" {
+		found = append(found, examineRoutes(cfg.Gateway)...)
+	}
 	if c.JSON {
 		err = json.NewEncoder(a.stdout).Encode(found)
 	} else {
@@ -78,6 +87,47 @@ func examineBroker(ctx context.Context, cfg bus.Config) tuning.Finding {
 		f.Level, f.Found, f.Why, f.Mend = tuning.Fail, "it refuses this edge", err.Error(), "set the same bus.secret on both, and start them again"
 	case err != nil:
 		f.Level, f.Found, f.Why, f.Mend = tuning.Fail, "no answer", err.Error(), "weir broker --nats HOST:4222 there, and let this host through to that port"
+	}
+	return f
+}
+
+// examineRoutes says whether a gateway's routes are right, and for each shared policy what may be let through beyond it.
+func examineRoutes(cfg config.Gateway) []tuning.Finding {
+	failed := func(err error, mend string) []tuning.Finding {
+		return []tuning.Finding{{Check: "routes", Level: tuning.Fail, Found: "they are not taken", Why: err.Error(), Mend: mend}}
+	}
+	plan, err := config.LoadPlan(cfg.Routes)
+	if err != nil {
+		return failed(err, "mend "+cfg.Routes)
+	}
+	ok := fmt.Sprintf("%d routes, %d policies, %d of them shared", len(plan.Rules.Routes), len(plan.Rules.Policies), len(plan.SharedPolicies))
+	found := []tuning.Finding{{Check: "routes", Level: tuning.OK, Found: ok}}
+	if len(plan.SharedPolicies) == 0 {
+		return found
+	}
+	shared, err := share(cfg.Redis, plan.SharedPolicies)
+	if err != nil {
+		return failed(err, "see docs/GATEWAY.md, Shared policies")
+	}
+	defer shared.close()
+	for _, p := range plan.SharedPolicies {
+		found = append(found, findingOf(p, boundOf(shared.store, p.Quota.Name)))
+	}
+	return found
+}
+
+// findingOf is a policy's bound, in words.
+func findingOf(p redis.Policy, b bound) tuning.Finding {
+	f := tuning.Finding{
+		Check: "policy " + p.Quota.Name, Level: tuning.OK,
+		Found: fmt.Sprintf("%s: beyond the quota at most %d leased and %d charged late while Redis is there, %d when it is replaced or comes back, %d while it is gone",
+			p.Mode, b.Lease, b.Late, b.Failover, b.Fallback),
+		Why: fmt.Sprintf("%d in all, each time that Redis goes and comes back: units, of all gateways together", b.Most),
+	}
+	if b.Open {
+		f.Level = tuning.Warn
+		f.Found = fmt.Sprintf("%s: beyond the quota at most %d leased and %d charged late while Redis is there, %d when it is replaced or comes back", p.Mode, b.Lease, b.Late, b.Failover)
+		f.Why, f.Mend = "while Redis is gone all is let through", "when_gone: local-share, or closed, for a bound"
 	}
 	return f
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -15,10 +14,8 @@ import (
 	"weir/admin"
 	"weir/cmd/weir/config"
 	"weir/gateway"
-	"weir/gateway/access"
-	"weir/gateway/policy"
+	"weir/gateway/trace"
 	"weir/gateway/way"
-	"weir/ratelimit/redis"
 	"weir/token/jwks"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,8 +38,8 @@ type gatewayNode struct {
 	registry *prometheus.Registry
 	top      *gatewayTop
 
-	accessLog *access.Log
-	lines     io.Writer
+	accessLog *accessLog
+	tracer    *trace.Tracer
 
 	reloading sync.Mutex
 }
@@ -60,10 +57,16 @@ func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.
 		return nil, err
 	}
 	deps := gateway.Deps{Hooks: way.Hooks{Decided: n.cuts.decided, Bind: n.binder.Bind, Unbind: n.binder.Unbind}}
-	if n.accessLog, n.lines, err = openAccessLog(cfg.Gateway, a.stdout); err != nil {
+	if n.accessLog, err = openAccessLog(cfg.Gateway, a.stdout, log); err != nil {
 		return nil, err
 	}
-	deps.Log = n.accessLog
+	if n.accessLog != nil {
+		deps.Log = n.accessLog.Log
+	}
+	if n.tracer, err = newTracer(cfg.Gateway); err != nil {
+		return nil, err
+	}
+	deps.Trace = n.tracer
 	if n.top, err = newGatewayTop(n.started); err != nil {
 		return nil, err
 	}
@@ -73,25 +76,6 @@ func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.
 	}
 	n.guard = &guard{off: "the gateway has not started"}
 	return n, nil
-}
-
-// openAccessLog opens the log of accesses, if there is to be one.
-func openAccessLog(cfg config.Gateway, stdout io.Writer) (*access.Log, io.Writer, error) {
-	if cfg.AccessLog == "" {
-		return nil, nil, nil
-	}
-	log, err := access.NewLog(access.LogConfig{Sample: cfg.Sample, Refused: true, Failed: true})
-	if err != nil {
-		return nil, nil, fmt.Errorf("gateway.access_log_sample: %w", err)
-	}
-	if cfg.AccessLog == "-" {
-		return log, stdout, nil
-	}
-	file, err := os.OpenFile(cfg.AccessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the access log: set gateway.access_log to a file that weir may write: %w", err)
-	}
-	return log, file, nil
 }
 
 // plan reads the plan, with the store of what it shares.
@@ -107,19 +91,7 @@ func (n *gatewayNode) plan() (*gateway.Plan, error) {
 	if tokens != nil { // a nil one in an interface is none
 		p.Tokens = tokens
 	}
-	if len(p.SharedPolicies) == 0 {
-		return &p.Plan, nil
-	}
-	p.Shared = func() (policy.Shared, func(), error) {
-		if len(n.cfg.Gateway.Redis.Addresses) == 0 {
-			return nil, nil, fmt.Errorf("policies.%s has store: shared, and there is no Redis: set redis.addresses", p.SharedPolicies[0].Quota.Name)
-		}
-		store, err := redis.New(n.cfg.Gateway.Redis, p.SharedPolicies)
-		if err != nil {
-			return nil, nil, err
-		}
-		return store, store.Close, nil
-	}
+	withStore(n.cfg.Gateway.Redis, p)
 	return &p.Plan, nil
 }
 
@@ -174,7 +146,10 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 	}
 	part(n.admin.Run)
 	if n.accessLog != nil {
-		running.Go(func() { n.accessLog.Run(behind.Done(), n.lines) })
+		running.Go(func() { n.accessLog.run(behind) })
+	}
+	if n.tracer != nil {
+		running.Go(func() { watchTracer(behind, n.tracer, n.log) })
 	}
 	running.Go(func() { n.watch(behind) })
 	running.Go(func() {
@@ -252,7 +227,7 @@ func (n *gatewayNode) Explain(client string) (any, error) {
 // Show implements [admin.Gateway].
 func (n *gatewayNode) Show() any { return n.server.Show() }
 
-// watch reads the plan again at SIGHUP, and when its file changes, until ctx ends.
+// watch reads the plan again at SIGHUP, which has the access log opened anew too, and when its file changes, until ctx ends.
 func (n *gatewayNode) watch(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -265,6 +240,9 @@ func (n *gatewayNode) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hup:
+			if err := n.accessLog.reopen(); err != nil {
+				n.log.Error("the access log is written where it was", "err", err)
+			}
 		case <-t.C:
 			if now := statOf(n.cfg.Gateway.Routes); now == seen || now == (fileState{}) {
 				continue
