@@ -40,10 +40,15 @@ func StartProcess(args []string, in io.Reader, out io.Writer, env ...string) (*P
 
 // startProgram is [StartProcess] for any program.
 func startProgram(program string, args []string, in io.Reader, out io.Writer, env ...string) (*Process, error) {
-	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{})} //nolint:gosec // our own binary, or what we compiled
+	return startWith(childAttr(), program, args, in, out, env...)
+}
+
+// startWith is startProgram for one that dies with us in a way of its own.
+func startWith(attr *syscall.SysProcAttr, program string, args []string, in io.Reader, out io.Writer, env ...string) (*Process, error) {
+	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{})} //nolint:gosec // our own binary, what we compiled, or a server or client beside it
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, &p.stderr
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = childAttr()
+	p.cmd.SysProcAttr = attr
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s %s: %w", filepath.Base(program), args[0], err)
@@ -71,6 +76,14 @@ func (p *Process) Stop(grace time.Duration) {
 
 // WaitReady waits until the weir at the admin URL says it is ready.
 func (p *Process) WaitReady(ctx context.Context, client *http.Client, admin string) error {
+	if err := p.awaitAnswer(ctx, client, admin+"/readyz", func(status int) bool { return status == http.StatusOK }); err != nil {
+		return fmt.Errorf("wait for weir serve: %w", err)
+	}
+	return nil
+}
+
+// awaitAnswer waits until a server answers with a status that will do.
+func (p *Process) awaitAnswer(ctx context.Context, client *http.Client, url string, will func(status int) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -78,21 +91,28 @@ func (p *Process) WaitReady(ctx context.Context, client *http.Client, admin stri
 	for {
 		select {
 		case <-p.exited:
-			return fmt.Errorf("weir serve ended: %w: %s", p.err, strings.TrimSpace(p.stderr.String()))
+			return fmt.Errorf("it ended: %w: %s", errors.Join(errEnded, p.err), strings.TrimSpace(p.stderr.String()))
 		case <-ctx.Done():
-			return fmt.Errorf("weir serve is not ready: %w", ctx.Err())
+			return fmt.Errorf("it does not answer at %s: %w", url, ctx.Err())
 		case <-poll.C:
-			res, err := client.Get(admin + "/readyz")
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+			if err != nil {
+				return fmt.Errorf("ask %s: %w", url, err)
+			}
+			res, err := client.Do(req)
 			if err != nil {
 				continue
 			}
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
+			_, err = io.Copy(io.Discard, res.Body)
+			if err := errors.Join(err, res.Body.Close()); err == nil && will(res.StatusCode) {
 				return nil
 			}
 		}
 	}
 }
+
+// errEnded says that a process is gone that should be there.
+var errEnded = errors.New("the process is gone")
 
 // FreePort is a port that nobody listens on now.
 func FreePort() (int, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/bench"
+	"weir/bench/httpload"
 	"weir/bench/load"
 )
 
@@ -18,6 +19,7 @@ type benchCmd struct {
 	Slow     benchSlowCmd     `cmd:"" help:"Measure what subscribers that never read cost, and do to those that do."`
 	Fairness benchFairnessCmd `cmd:"" help:"Measure what a topic of many subscribers does to one of few."`
 	Flood    benchFloodCmd    `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
+	Gateway  benchGatewayCmd  `cmd:"" help:"Forward requests, beside nginx, HAProxy and Caddy, and hold off an abuser."`
 	XDP      benchXDPCmd      `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
@@ -106,14 +108,17 @@ func (c *benchXDPCmd) Run(ctx context.Context, a *app) error {
 }
 
 type benchWorkerCmd struct {
-	Role string `arg:"" optional:"" default:"load" enum:"load,floor,minimal"`
+	Role string `arg:"" optional:"" default:"load" enum:"load,http,floor,minimal"`
 	At   string `arg:"" optional:""`
 }
 
 // Run is a process that a scenario starts: a load generator, or a server to measure weir beside.
 func (c *benchWorkerCmd) Run(a *app) error {
-	if c.Role == "load" {
+	switch c.Role {
+	case "load":
 		return load.Run(a.stdin, a.stdout)
+	case "http":
+		return httpload.Run(a.stdin, a.stdout)
 	}
 	return bench.RunServer(c.Role, c.At, a.stdin, a.stdout)
 }

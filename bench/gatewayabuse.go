@@ -1,0 +1,310 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"weir/bench/httpload"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Peers of [RunGatewayAbuse] beside PeerNginx and PeerHAProxy.
+const (
+	// PeerWeir429 answers all that is over a quota with a 429, PeerWeirEscalate drops who goes on in XDP.
+	PeerWeir429      = "weir-429"
+	PeerWeirEscalate = "weir-escalate"
+)
+
+// abusePeers are all of them.
+func abusePeers() []string { return []string{PeerWeir429, PeerWeirEscalate, PeerNginx, PeerHAProxy} }
+
+const (
+	abusePrefix = "weir-abuse-"
+	abuserConns = 16
+	// abuseSettle is how long the abuser has abused before it is measured: by then it is dropped, where it is to be.
+	abuseSettle = 3 * time.Second
+	// abuseTimeout is how long the abuser waits for an answer before it begins anew.
+	abuseTimeout = time.Second
+	// cpuTick is what CPU times are counted in.
+	cpuTick = 10 * time.Millisecond
+)
+
+// AbuseTurn is one gateway's, first without the abuser and then with it.
+type AbuseTurn struct {
+	Peer   string     `json:"peer"`
+	Rep    int        `json:"rep"`
+	Alone  AbusePhase `json:"alone"`
+	Abused AbusePhase `json:"abused"`
+	// AbuserCores is the node's CPU with the abuser beyond that without, P99Ratio the good clients' p99 with it over that without.
+	AbuserCores float64 `json:"abuser_cores"`
+	P99Ratio    float64 `json:"good_p99_ratio"`
+	// MeasuredFirst says that the good clients had a CPU before all others whenever they wanted one (SCHED_RR).
+	MeasuredFirst bool `json:"measured_first"`
+}
+
+// AbusePhase is what was measured meanwhile. Cores are CPU time a second.
+type AbusePhase struct {
+	// NodeCores is the sum of those below. Softirq is the host's time in soft interrupts, where packets are received.
+	NodeCores float64 `json:"node_cores"`
+	Softirq   float64 `json:"softirq_cores"`
+	Gateway   float64 `json:"gateway_cores"`
+	Upstream  float64 `json:"upstream_cores"`
+	// GoodP50, GoodP99 and GoodP999 are the good clients' latencies, microseconds from when a request was due.
+	GoodP50  float64 `json:"good_p50_us"`
+	GoodP99  float64 `json:"good_p99_us"`
+	GoodP999 float64 `json:"good_p999_us"`
+	// Good are the good clients' requests, Abuser the abuser's.
+	Good   httpload.Report  `json:"good"`
+	Abuser *httpload.Report `json:"abuser,omitempty"`
+}
+
+// AbuseResult is a run's.
+type AbuseResult struct {
+	Host      HostCard          `json:"host"`
+	Versions  map[string]string `json:"versions"`
+	Missing   []string          `json:"missing,omitempty"`
+	Good      int               `json:"good_clients"`
+	PerClient float64           `json:"good_requests_per_second_each"`
+	Quota     int               `json:"quota_requests_per_second"`
+	Times     float64           `json:"abuser_times_its_quota"`
+	Seconds   float64           `json:"seconds"`
+	Turns     []AbuseTurn       `json:"turns"`
+	Bars      []Bar             `json:"bars"`
+}
+
+// abuseRun is one gateway's turn.
+type abuseRun struct {
+	cfg      GatewayConfig
+	lab      *Lab
+	dir      string
+	upstream *peerProcess
+	gateway  *peerProcess
+}
+
+// RunGatewayAbuse measures what one client that sends more than its quota costs a node, and does to those that do not. It needs root.
+func RunGatewayAbuse(ctx context.Context, cfg GatewayConfig, progress io.Writer) (_ *AbuseResult, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	cfg.Peers = abusePeers()
+	r, err := newGatewayRun(ctx, cfg, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	cfg = r.cfg
+	out := &AbuseResult{
+		Host: r.result.Host, Versions: r.result.Versions, Missing: r.result.Missing, Good: cfg.Good, PerClient: cfg.PerClient,
+		Quota: cfg.Quota, Times: cfg.Abuse, Seconds: cfg.Duration.Seconds(),
+	}
+	for rep := range cfg.Reps {
+		for _, peer := range rotated(cfg.Peers, rep) {
+			t, err := r.abuseTurn(ctx, peer)
+			if err != nil {
+				return nil, fmt.Errorf("measure %s: %w", peer, err)
+			}
+			t.Rep = rep
+			out.Turns = append(out.Turns, t)
+			fmt.Fprintln(progress, t)
+		}
+	}
+	out.Bars = abuseBars(out.Turns, out.Seconds)
+	return out, nil
+}
+
+// abuseTurn makes the namespaces, starts all in them, and measures without and with the abuser.
+func (r *gatewayRun) abuseTurn(ctx context.Context, peer string) (t AbuseTurn, err error) {
+	t.Peer = peer
+	a := &abuseRun{cfg: r.cfg, dir: r.dir}
+	defer func() { err = errors.Join(err, a.close()) }()
+	if err := a.build(ctx, peer, r.keys); err != nil {
+		return t, err
+	}
+	good, err := startHTTPLoad(ctx, a.lab.InLoad, a.goodLoad())
+	if err != nil {
+		return t, err
+	}
+	t.MeasuredFirst = goFirst([]int{good.Pid()})
+	t.Alone, err = a.phase(ctx, good, nil)
+	good.End()
+	if err != nil {
+		return t, err
+	}
+	if good, err = startHTTPLoad(ctx, a.lab.InLoad, a.goodLoad()); err != nil {
+		return t, err
+	}
+	defer good.End()
+	t.MeasuredFirst = goFirst([]int{good.Pid()}) && t.MeasuredFirst
+	abuser, err := startHTTPLoad(ctx, a.lab.InLoad, a.abuserLoad())
+	if err != nil {
+		return t, err
+	}
+	defer abuser.End()
+	if t.Abused, err = a.phase(ctx, good, abuser); err != nil {
+		return t, err
+	}
+	t.AbuserCores = t.Abused.NodeCores - t.Alone.NodeCores
+	if t.Alone.GoodP99 > 0 {
+		t.P99Ratio = t.Abused.GoodP99 / t.Alone.GoodP99
+	}
+	return t, nil
+}
+
+// build starts the upstream and the gateway, on a host of their own.
+func (a *abuseRun) build(ctx context.Context, peer string, keys map[string]bool) (err error) {
+	if a.lab, err = NewLab(abusePrefix, append(LabAddrs(LabSubscribers, a.cfg.Good), LabAddrs(LabFlooders, 1)...)...); err != nil {
+		return err
+	}
+	run := func(program string, args []string, env ...string) (p *Process, err error) {
+		doErr := a.lab.Edge.Do(func() error {
+			p, err = runHere(program, args, env...)
+			return err
+		})
+		return p, doErr
+	}
+	at := netip.MustParseAddrPort("127.0.0.1:8080")
+	if a.upstream, err = startUpstream(ctx, run, a.lab.Client, at, a.cfg.Workers, a.dir); err != nil {
+		return err
+	}
+	c := peerConfig{
+		peer: peer, listen: LabEdge(), upstream: at, limit: limitClient, quota: a.cfg.Quota, conns: 4096, workers: a.cfg.Workers, idle: a.cfg.Idle,
+		dir: a.dir, keys: keys, admin: LabAdmin,
+	}
+	if peer == PeerWeirEscalate {
+		c.xdpInterface, c.settings = LabEdgeEnd, a.cfg.Escalate
+	}
+	a.gateway, err = startPeer(ctx, run, a.lab.Client, c)
+	return err
+}
+
+func (a *abuseRun) goodLoad() httpload.Config {
+	return httpload.Config{
+		To: LabEdge(), Target: "/", Conns: a.cfg.Good, Sources: LabAddrs(LabSubscribers, a.cfg.Good), PerSecond: a.cfg.PerClient * float64(a.cfg.Good),
+		Warm: abuseSettle, Duration: a.cfg.Duration, Timeout: 5 * time.Second,
+	}
+}
+
+func (a *abuseRun) abuserLoad() httpload.Config {
+	return httpload.Config{
+		To: LabEdge(), Target: "/", Conns: abuserConns, Sources: LabAddrs(LabFlooders, 1), PerSecond: a.cfg.Abuse * float64(a.cfg.Quota),
+		Warm: abuseSettle, Duration: a.cfg.Duration, Timeout: abuseTimeout,
+	}
+}
+
+// phase has the loads keep to their schedules, and measures once they have for a while.
+func (a *abuseRun) phase(ctx context.Context, good, abuser *Worker) (p AbusePhase, err error) {
+	type played struct {
+		report httpload.Report
+		err    error
+	}
+	play := func(w *Worker) <-chan played {
+		c := make(chan played, 1)
+		go func() {
+			report, err := playHTTPLoad(w)
+			c <- played{report, err}
+		}()
+		return c
+	}
+	goodDone := play(good)
+	var abuserDone <-chan played
+	if abuser != nil {
+		abuserDone = play(abuser)
+	}
+	before, err := a.cpuAfter(ctx, abuseSettle)
+	if err == nil {
+		var after abuseCPU
+		if after, err = a.cpuAfter(ctx, a.cfg.Duration); err == nil {
+			p.setCPU(before, after)
+		}
+	}
+	if err != nil { // the loads end with their input
+		good.End()
+		if abuser != nil {
+			abuser.End()
+		}
+	}
+	g := <-goodDone
+	p.Good, err = g.report, errors.Join(err, g.err)
+	if abuser != nil {
+		b := <-abuserDone
+		p.Abuser, err = &b.report, errors.Join(err, b.err)
+	}
+	if err != nil {
+		return p, err
+	}
+	hist, err := hdrhistogram.Decode(p.Good.Latency)
+	if err != nil {
+		return p, fmt.Errorf("read latencies: %w", err)
+	}
+	micros := func(q float64) float64 { return float64(hist.ValueAtQuantile(q)) / 1000 }
+	p.GoodP50, p.GoodP99, p.GoodP999 = micros(50), micros(99), micros(99.9)
+	return p, nil
+}
+
+// abuseCPU is the CPU time so far, seconds.
+type abuseCPU struct {
+	at                         time.Time
+	softirq, gateway, upstream float64
+}
+
+// cpuAfter reads it in a while.
+func (a *abuseRun) cpuAfter(ctx context.Context, wait time.Duration) (c abuseCPU, err error) {
+	select {
+	case <-ctx.Done():
+		return c, fmt.Errorf("interrupted: %w", ctx.Err())
+	case <-time.After(wait):
+	}
+	c.at = time.Now()
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return c, fmt.Errorf("read CPU time: %w", err)
+	}
+	ticks, _, err := softirqTicks(string(stat))
+	if err != nil {
+		return c, err
+	}
+	c.softirq = float64(ticks) * cpuTick.Seconds()
+	if c.gateway, err = a.gateway.cpu(); err != nil {
+		return c, err
+	}
+	c.upstream, err = a.upstream.cpu()
+	return c, err
+}
+
+func (p *AbusePhase) setCPU(before, after abuseCPU) {
+	seconds := after.at.Sub(before.at).Seconds()
+	p.Softirq, p.Gateway, p.Upstream = (after.softirq-before.softirq)/seconds, (after.gateway-before.gateway)/seconds, (after.upstream-before.upstream)/seconds
+	p.NodeCores = p.Softirq + p.Gateway + p.Upstream
+}
+
+// close ends what build began, in reverse.
+func (a *abuseRun) close() error {
+	for _, p := range []*peerProcess{a.gateway, a.upstream} {
+		if p != nil {
+			p.end()
+		}
+	}
+	if a.lab == nil {
+		return nil
+	}
+	a.lab.Client.Transport.(*http.Transport).CloseIdleConnections() //nolint:errcheck,forcetypeassert // NewLab made it
+	return a.lab.Close()
+}
+
+// String is a line of progress.
+func (t AbuseTurn) String() string {
+	var b httpload.Report
+	if t.Abused.Abuser != nil {
+		b = *t.Abused.Abuser
+	}
+	return fmt.Sprintf("%-13s node %.3f cores, with the abuser %+.3f  good p99 %.0f us, with the abuser %.0f us  abuser: %d ok, %d refused, %d lost",
+		t.Peer, t.Alone.NodeCores, t.AbuserCores, t.Alone.GoodP99, t.Abused.GoodP99, b.OK, b.Refused, b.Lost)
+}
