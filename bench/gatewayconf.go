@@ -84,11 +84,14 @@ func (c peerConfig) haproxy() string {
 		}
 		limit = fmt.Sprintf("\tstick-table type ip size 1m expire 60s store http_req_rate(%s)\n\thttp-request track-sc0 src\n\thttp-request deny deny_status 429 if { sc_http_req_rate(0) gt %d }\n", period, most)
 	}
-	// Both sides together stay within the descriptors of a process; a request that finds none left waits.
+	// Both sides together stay within the descriptors of a process; a request that finds none left waits. It keeps conns to
+	// servers while a part of the descriptors that maxconn stands for is free: a low one would have it open one a request.
 	return fmt.Sprintf(`global
 	nbthread %d
 	maxconn %d
 	no strict-limits
+	tune.pool-low-fd-ratio 90
+	tune.pool-high-fd-ratio 95
 defaults
 	mode http
 	timeout connect 5s
@@ -100,7 +103,7 @@ defaults
 listen gateway
 	bind %s backlog 4096
 %s	server app %s maxconn %d pool-max-conn %d
-`, c.workers, c.conns+100, c.listen, limit, c.upstream, c.upstreamConns(), c.idle*c.workers)
+`, c.workers, max(c.conns+100, 10_000), c.listen, limit, c.upstream, c.upstreamConns(), c.idle*c.workers)
 }
 
 // upstreamConns bounds the conns to the upstream of a gateway in one process, which has those of its clients as well.
