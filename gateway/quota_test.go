@@ -317,3 +317,32 @@ func TestRequestsAreCountedAndLogged(t *testing.T) {
 		t.Errorf("%d lines: %s", n, out.String())
 	}
 }
+
+func TestABurstOfRequestsWaitsForConnsToTheUpstream(t *testing.T) {
+	up := origin(t, func(http.ResponseWriter, *http.Request) {})
+	r := serve(t, Config{}, plain(up.URL), Deps{})
+	var load sync.WaitGroup
+	var bad atomic.Int64
+	may := make(chan struct{})
+	for range 600 {
+		c, in := r.dial(t)
+		load.Go(func() {
+			<-may
+			for range 3 {
+				fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+				res, err := http.ReadResponse(in, nil)
+				if err != nil || res.StatusCode != 200 {
+					bad.Add(1)
+					return
+				}
+				_ = res.Body.Close()
+			}
+		})
+	}
+	eventually(t, "all are there", func() bool { return r.Conns() == 600 })
+	close(may)
+	load.Wait()
+	if n := bad.Load(); n > 0 {
+		t.Errorf("%d of 600 clients were not served", n)
+	}
+}

@@ -55,8 +55,9 @@ const (
 	maxAsking = 1024
 	// maxChecking bounds those of them whose token is checked first: past it they are shed, as a CPU is what they need.
 	maxChecking = 64
-	// maxDialing bounds the conns that a loop opens at once, each with a goroutine.
-	maxDialing = 1024
+	// maxDialing bounds the conns that a loop opens at once, each with a goroutine; past it requests wait, for one of them or for
+	// one that is done.
+	maxDialing = 64
 	// linger is how long a conn that is closed with an answer may take to read it.
 	linger = time.Second
 	// maxStalls is how often in a row it may have taken nothing of it meanwhile.

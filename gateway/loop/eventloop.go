@@ -30,6 +30,7 @@ type loop struct {
 	wheel   wheel.Wheel[expirer]
 
 	asking, checking, dialing int
+	waiting                   map[*upstream.Server]*waiting
 	blocked                   []blocked // those that do not take what they are sent
 	looking                   bool
 
@@ -62,7 +63,7 @@ type reader interface{ resume() }
 
 func newLoop(s *Server, el gnet.EventLoop, shard uint32) *loop {
 	l := &loop{
-		server: s, shard: shard, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{},
+		server: s, shard: shard, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{}, waiting: map[*upstream.Server]*waiting{},
 		limits:       http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
 		answers:      http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
 		without:      []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", "", "", "", ""}, // see hideFromUpstream
@@ -204,6 +205,12 @@ func (l *loop) takeIdle(s *upstream.Server) *origin {
 
 // keep has a conn idle, if that may be.
 func (l *loop) keep(o *origin, cfg *way.UpstreamConfig) {
+	if o.gc.InboundBuffered() == 0 {
+		if c := l.nextWaiting(o.server); c != nil {
+			c.take(o)
+			return
+		}
+	}
 	most := max(cfg.IdleConns/l.server.cfg.Loops, min(cfg.IdleConns, 1))
 	if len(l.idle[o.server]) >= most || l.server.draining.Load() || o.gc.InboundBuffered() > 0 {
 		o.abort()

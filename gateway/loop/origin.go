@@ -38,14 +38,12 @@ func (c *client) forward() {
 	e.rec.Attempts++
 	e.rec.Server = server.Address()
 	if o := l.takeIdle(server); o != nil {
-		o.client, e.conn = c, o
-		c.send(o)
+		c.take(o)
 		return
 	}
 	c.state = stateDialing
 	if l.dialing >= maxDialing {
-		e.give(upstream.Canceled)
-		c.fail(http.StatusServiceUnavailable, "no upstream server has room for the request")
+		l.wait(c, server)
 		return
 	}
 	l.dial(c, e, server)
@@ -74,6 +72,7 @@ func (l *loop) dial(c *client, e *exchange, server *upstream.Server) {
 			if err != nil {
 				o.unreachable(err)
 			}
+			l.dialNext(server)
 		})
 	}()
 }
