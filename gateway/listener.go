@@ -27,7 +27,10 @@ type door struct {
 	failed chan error
 	done   chan struct{}
 	closed sync.Once
-	going  sync.WaitGroup
+	// mu is held while a conn is taken and while the door closes: whoever waits for those that go on has all of them.
+	mu    sync.Mutex
+	shut  bool
+	going sync.WaitGroup
 }
 
 func newDoor(s *Server, ln net.Listener, isTLS bool) *door {
@@ -52,7 +55,10 @@ func (d *door) Accept() (net.Conn, error) {
 // Close implements [net.Listener].
 func (d *door) Close() (err error) {
 	d.closed.Do(func() {
+		d.mu.Lock()
+		d.shut = true
 		close(d.done)
+		d.mu.Unlock()
 		if d.Listener != nil {
 			err = d.Listener.Close()
 		}
@@ -65,6 +71,12 @@ func (d *door) take(raw net.Conn, read []byte, proxied bool) {
 	h := &held{Conn: raw, server: d.server, gated: !proxied, left: read}
 	if proxied && !d.server.conns.enter() {
 		_ = raw.Close() // there is no room for an answer either
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shut {
+		_ = h.Close() // it has been served nothing yet
 		return
 	}
 	d.going.Go(func() {
