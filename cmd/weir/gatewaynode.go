@@ -46,6 +46,9 @@ type gatewayNode struct {
 
 func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.Plan, error), log *slog.Logger, a *app) (_ *gatewayNode, err error) {
 	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, environ: a.environ, binder: &binder{}, registry: prometheus.NewRegistry()}
+	if cfg.Gateway.Way == gateway.WayLoops {
+		makeRoom(cfg.Gateway.Defaults().Loops, a.environ)
+	}
 	if n.keys, err = newKeySet(&cfg.Auth, log); err != nil {
 		return nil, err
 	}

@@ -66,6 +66,8 @@ const defaultTraced = 0.01
 
 // Default is what holds without a file.
 func Default() *Config {
+	gate := gateway.Config{}.Defaults()
+	gate.Way, gate.Loops = gateway.WayLoops, 0 // what is printed holds for other hosts too
 	stored := bus.Config{}.Defaults()
 	stored.Storage = "" // follows from the directory, once that is known
 	return &Config{
@@ -79,7 +81,7 @@ func Default() *Config {
 			Slots: xdp.DefaultSlots, IPv4Prefix: 32, IPv6Prefix: 64,
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
-		Gateway: Gateway{Config: gateway.Config{}.Defaults(), Trace: trace.Config{Sample: defaultTraced}, Escalate: defaultEscalate()},
+		Gateway: Gateway{Config: gate, Trace: trace.Config{Sample: defaultTraced}, Escalate: defaultEscalate()},
 		Log:     Log{Level: "info", Format: "text"},
 		given:   map[string]bool{},
 	}

@@ -93,6 +93,8 @@ func gatewaySettings() []setting {
 func serverSettings() []setting {
 	return []setting{
 		text("gateway.listen", "gateway.Listen", "address of the gateway, host:port; off for none without TLS", func(c *Config) *string { return &c.Gateway.Listen }),
+		oneOf("gateway.way", "how HTTP/1.1 without TLS is served: loops (event loops, which leave the rest to net/http) or net", []string{gateway.WayLoops, gateway.WayNet}, func(c *Config) *string { return &c.Gateway.Way }).of("gateway.Way"),
+		number("gateway.loops", "gateway.Loops", "event loops; 0: one per CPU", func(c *Config) *int { return &c.Gateway.Loops }),
 		text("gateway.routes", "", "file with upstreams, policies, plans, consumers and routes; read again when it changes, or at SIGHUP", func(c *Config) *string { return &c.Gateway.Routes }),
 		text("gateway.rls_listen", "gateway.RLSListen", "address of Envoy's rate limit service, gRPC without TLS, host:port; empty: none", func(c *Config) *string { return &c.Gateway.RLSListen }),
 		text("gateway.tls_listen", "gateway.TLSListen", "address of https://, host:port; empty: none", func(c *Config) *string { return &c.Gateway.TLSListen }),
