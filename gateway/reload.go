@@ -162,6 +162,9 @@ func (s *Server) Reload(ctx context.Context, plan Plan) error {
 	return nil
 }
 
+// Rejected counts a plan that could not even be read, as one that Reload refused.
+func (s *Server) Rejected() { s.reloads[1].Add(1) }
+
 // retirement is how long after a reload what it replaced is closed: requests may still be by it.
 const retirement = time.Minute
 

@@ -122,7 +122,7 @@ func TestE2EGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.until("the wrong file is refused", func() error {
-		if !strings.Contains(p.out.String(), `there is no upstream \"nothing\"`) {
+		if !strings.Contains(p.out.String(), `routes.a.upstream is \"nothing\"`) {
 			return os.ErrDeadlineExceeded
 		}
 		return nil
@@ -162,7 +162,7 @@ func TestE2EGatewayMistakes(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	for text, want := range map[string]string{
 		"routes: {a: {upstraem: b}}":                                             "did you mean upstream?",
-		"routes: {a: {upstream: b}}":                                             `no upstream "b"`,
+		"routes: {a: {upstream: b}}":                                             `routes.a.upstream is "b"`,
 		"policies: {p: {quota: many}}\nroutes: {a: {upstream: b}}":               "many",
 		"policies: {p: {quota: 1/s, key: [cookie]}}\nroutes: {a: {upstream: b}}": "header:NAME",
 		"consumers: {c: {keys: [short]}}\nroutes: {a: {upstream: b}}":            "16 or more",

@@ -105,6 +105,8 @@ func (n *gatewayNode) Reload(ctx context.Context) error {
 	plan, err := n.plan()
 	if err == nil {
 		err = n.server.Reload(ctx, *plan)
+	} else {
+		n.server.Rejected()
 	}
 	if err != nil {
 		n.log.Error("the routes stay as they were", "err", err)

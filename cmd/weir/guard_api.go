@@ -169,14 +169,13 @@ func (g *guard) Explain(client string) (any, error) {
 // identityPrefix begins an identity where an address might be.
 const identityPrefix = "sub="
 
-// parseClient reads an address, or an identity: the subject of a token or the name of an API key, behind sub= if it looks like an
-// address.
+// parseClient reads an address, or an identity behind sub=: the subject of a token, or the name of a consumer.
 func parseClient(client string) (a netip.Addr, identity string, err error) {
 	if a, err = netip.ParseAddr(client); err == nil {
 		return a.Unmap().WithZone(""), "", nil
 	}
 	identity, marked := strings.CutPrefix(client, identityPrefix)
-	if identity == "" || !marked && strings.Trim(identity, "0123456789.:/") == "" {
+	if identity == "" || !marked {
 		return a, "", fmt.Errorf("client %q: want an address such as 192.0.2.7 or 2001:db8::7, or who a token or an API key is of, such as sub=alice", client)
 	}
 	return a, identity, nil
