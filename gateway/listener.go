@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -295,16 +294,3 @@ func (c *conns) enter() bool {
 }
 
 func (c *conns) leave() { c.n.Add(-1) }
-
-// discard is a log of what says nothing to an operator.
-func discard(log *slog.Logger) *slog.Logger {
-	return slog.New(&demoted{log.Handler()})
-}
-
-// demoted has all lines at level debug.
-type demoted struct{ slog.Handler }
-
-// Enabled implements [slog.Handler].
-func (d *demoted) Enabled(ctx context.Context, _ slog.Level) bool {
-	return d.Handler.Enabled(ctx, slog.LevelDebug)
-}

@@ -168,7 +168,7 @@ func (s *Server) newHTTP() *http.Server {
 		IdleTimeout:       s.cfg.KeepAlive,
 		MaxHeaderBytes:    s.cfg.MaxHeadBytes,
 		Protocols:         protocols,
-		ErrorLog:          slog.NewLogLogger(discard(s.log).Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 

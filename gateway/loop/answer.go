@@ -173,8 +173,8 @@ func (o *origin) onHead(b []byte) {
 	l.out = out
 	_, _ = o.gc.Discard(n)
 	e.first = time.Now()
-	l.wheel.Disarm(&o.timer)
-	l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
+	l.wheel.Disarm(o)
+	l.wheel.Arm(c, e.x.Route.IdleTimeout)
 	if isTunnel {
 		c.state = stateTunnel
 		if c.write(l.out) {

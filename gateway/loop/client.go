@@ -52,10 +52,12 @@ type client struct {
 // preface begins a conn of HTTP/2: RFC 9113, section 3.4.
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+// Timer is for the loop's wheel.
+func (c *client) Timer() *wheel.Timer[expirer] { return &c.timer }
+
 // onClient takes in a client's conn.
 func (l *loop) onClient(gc gnet.Conn) {
 	c := &client{gc: gc, l: l, peer: peerOf(gc)}
-	c.timer.Of = c
 	gc.SetContext(c)
 	l.clients[c] = struct{}{}
 	l.server.conns.Add(1)
@@ -68,7 +70,7 @@ func (l *loop) onClient(gc gnet.Conn) {
 		c.abort()
 		return
 	}
-	l.wheel.Arm(&c.timer, l.server.cfg.HeadTimeout)
+	l.wheel.Arm(c, l.server.cfg.HeadTimeout)
 }
 
 // onTraffic is called when bytes have come.
@@ -125,7 +127,7 @@ func (c *client) head(b []byte) bool {
 		l.put(e)
 		if c.begun { // it idled until now
 			c.begun = false
-			l.wheel.Arm(&c.timer, l.server.cfg.HeadTimeout)
+			l.wheel.Arm(c, l.server.cfg.HeadTimeout)
 		}
 		return false
 	}
@@ -194,7 +196,7 @@ func (c *client) declines(e *exchange) bool {
 func (c *client) ask() {
 	l, e := c.l, c.ex
 	c.state = stateAsking
-	l.wheel.Disarm(&c.timer)
+	l.wheel.Disarm(c)
 	checks, most := 0, maxAsking
 	if e.x.Checks() {
 		checks, most = 1, maxChecking
@@ -219,7 +221,6 @@ func (c *client) ask() {
 			}
 			c.resume()
 			c.decided(o)
-			c.next()
 		})
 	}()
 }
@@ -243,7 +244,7 @@ func (c *client) decided(o policy.Outcome) {
 		c.refuse(o)
 		return
 	}
-	c.l.wheel.Arm(&c.timer, e.x.Route.Timeout)
+	c.l.wheel.Arm(c, e.x.Route.Timeout)
 	e.asked = time.Now()
 	c.forward()
 }
@@ -297,7 +298,7 @@ func (c *client) done() {
 	switch {
 	case !e.body.Done() && goesOn && e.left() <= maxSkip:
 		c.state, e.skipping = stateSkip, true
-		c.l.wheel.Arm(&c.timer, l.server.cfg.HeadTimeout)
+		c.l.wheel.Arm(c, l.server.cfg.HeadTimeout)
 		c.resume()
 		c.skip()
 		return
@@ -311,7 +312,7 @@ func (c *client) done() {
 		return
 	}
 	c.state = stateHead
-	l.wheel.Arm(&c.timer, l.server.cfg.KeepAlive)
+	l.wheel.Arm(c, l.server.cfg.KeepAlive)
 	c.resume()
 	c.next()
 }
@@ -347,7 +348,7 @@ func (c *client) skip() {
 	c.l.put(e)
 	c.ex = nil
 	c.state = stateHead
-	c.l.wheel.Arm(&c.timer, c.l.server.cfg.KeepAlive)
+	c.l.wheel.Arm(c, c.l.server.cfg.KeepAlive)
 	c.next()
 }
 
@@ -411,7 +412,7 @@ func (c *client) lingerOn() {
 		c.stalls = 0
 	}
 	c.waits = waits
-	c.l.wheel.Arm(&c.timer, linger)
+	c.l.wheel.Arm(c, linger)
 }
 
 // abort closes the conn.
@@ -430,7 +431,7 @@ func (c *client) onClose() {
 	c.state = stateClosed
 	l := c.l
 	delete(l.clients, c)
-	l.wheel.Disarm(&c.timer)
+	l.wheel.Disarm(c)
 	l.unblock(c)
 	l.server.conns.Add(-1)
 	if c.peer.IsValid() {

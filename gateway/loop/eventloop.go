@@ -49,8 +49,11 @@ type loop struct {
 	part     int // of the client's buffer, see client.bodyPart
 }
 
-// expirer is what a timer is of.
-type expirer interface{ expired() }
+// expirer is what has a deadline.
+type expirer interface {
+	expired()
+	Timer() *wheel.Timer[expirer]
+}
 
 // blocked is a conn to which more waits to be written than may, and who is not read until it has sunk.
 type blocked struct {
@@ -199,7 +202,7 @@ func (l *loop) takeIdle(s *upstream.Server) *origin {
 	o := all[len(all)-1]
 	all[len(all)-1] = nil
 	l.idle[s] = all[:len(all)-1]
-	l.wheel.Disarm(&o.timer)
+	l.wheel.Disarm(o)
 	return o
 }
 
@@ -218,7 +221,7 @@ func (l *loop) keep(o *origin, cfg *way.UpstreamConfig) {
 	}
 	o.client = nil
 	l.idle[o.server] = append(l.idle[o.server], o)
-	l.wheel.Arm(&o.timer, cfg.IdleTimeout)
+	l.wheel.Arm(o, cfg.IdleTimeout)
 }
 
 // dropIdle forgets a conn that idled.

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -110,22 +109,4 @@ func (e *exchange) describe(peer netip.Addr, shard uint32) {
 // hasBody reports whether the request has one, which is gone once it was sent.
 func (e *exchange) hasBody() bool {
 	return e.req.Chunked || e.req.ContentLength > 0
-}
-
-// isIdempotent reports whether doing it twice is as doing it once: RFC 9110, section 9.2.2.
-func (e *exchange) isIdempotent() bool {
-	switch e.q.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
-}
-
-// hashKey is by what a pool that balances by hash tells clients apart.
-func (e *exchange) hashKey() uint64 {
-	if e.x.Identity != "" {
-		return upstream.HashKey(e.x.Identity)
-	}
-	a := e.x.Client.As16()
-	return upstream.HashKey(a[:])
 }

@@ -8,6 +8,7 @@ import (
 
 	"weir/edge/http1"
 	"weir/gateway/upstream"
+	"weir/gateway/way"
 	"weir/internal/wheel"
 
 	"github.com/panjf2000/gnet/v2"
@@ -25,10 +26,13 @@ type origin struct {
 	closed bool
 }
 
+// Timer is for the loop's wheel.
+func (o *origin) Timer() *wheel.Timer[expirer] { return &o.timer }
+
 // forward gives the request to a server.
 func (c *client) forward() {
 	l, e := c.l, c.ex
-	server, err := e.up.Pool.Pick(time.Now(), e.hashKey(), &e.tried)
+	server, err := e.up.Pool.Pick(time.Now(), way.HashKey(&e.x), &e.tried)
 	if err != nil {
 		e.rec.Err = err
 		c.fail(http.StatusServiceUnavailable, "no upstream server has room for the request")
@@ -55,7 +59,6 @@ func (l *loop) dial(c *client, e *exchange, server *upstream.Server) {
 	timeout := e.up.Config.ConnectTimeout
 	address := server.Address()
 	o := &origin{l: l, server: server, client: c}
-	o.timer.Of = o
 	e.conn = o
 	go func() {
 		conn, err := net.DialTimeout("tcp", address, timeout)
@@ -96,9 +99,8 @@ func (o *origin) unreachable(err error) {
 	e := c.ex
 	e.conn = nil
 	e.answered = time.Now()
-	failure := upstream.ConnectFailed
 	e.rec.Err = err
-	e.give(failure)
+	e.give(upstream.ConnectFailed)
 	if c.mayRetry() {
 		c.forward()
 		return
@@ -128,7 +130,7 @@ func (c *client) send(o *origin) {
 		return
 	}
 	c.state = stateAnswer
-	l.wheel.Arm(&o.timer, e.up.Config.AnswerTimeout)
+	l.wheel.Arm(o, e.up.Config.AnswerTimeout)
 	out := l.out
 	for len(out) < 16<<10 && !e.body.Done() {
 		raw, ok := c.bodyPart()
@@ -157,7 +159,7 @@ func (c *client) awaitBody() {
 	if !e.body.Done() {
 		rest = min(rest, e.x.Route.IdleTimeout)
 	}
-	c.l.wheel.Arm(&c.timer, rest)
+	c.l.wheel.Arm(c, rest)
 }
 
 // write sends to the server; false if that closed the conn.
@@ -202,7 +204,6 @@ func (o *origin) answered() {
 	}
 	c.l.unblock(c)
 	c.done()
-	c.next()
 }
 
 var lastChunk = []byte("0\r\n\r\n")
@@ -210,7 +211,7 @@ var lastChunk = []byte("0\r\n\r\n")
 // retries reports whether an answer of that status is not sent on, as another server is asked.
 func (c *client) retries(status int) bool {
 	e := c.ex
-	if upstream.OutcomeOf(status) != upstream.GatewayError || e.hasBody() || !e.isIdempotent() || !c.mayRetry() {
+	if upstream.OutcomeOf(status) != upstream.GatewayError || e.hasBody() || !way.IsIdempotent(e.q.Method) || !c.mayRetry() {
 		return false
 	}
 	o := e.conn
@@ -230,7 +231,7 @@ func (o *origin) broken() {
 	e.give(upstream.Broken)
 	e.conn, o.client = nil, nil
 	o.abort()
-	if !e.hasBody() && e.isIdempotent() && c.mayRetry() {
+	if !e.hasBody() && way.IsIdempotent(e.q.Method) && c.mayRetry() {
 		c.forward()
 		return
 	}
@@ -254,7 +255,7 @@ func (o *origin) expired() {
 	}
 	if c.state == stateAnswer {
 		if !c.ex.body.Done() { // it is the client that is slow
-			o.l.wheel.Arm(&o.timer, c.ex.up.Config.AnswerTimeout)
+			o.l.wheel.Arm(o, c.ex.up.Config.AnswerTimeout)
 			return
 		}
 		c.ex.rec.Err = errAnswerLate
@@ -276,7 +277,7 @@ func (o *origin) onClose() {
 		return
 	}
 	o.closed = true
-	o.l.wheel.Disarm(&o.timer)
+	o.l.wheel.Disarm(o)
 	o.l.unblock(o)
 	c := o.client
 	if c == nil {

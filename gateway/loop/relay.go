@@ -65,10 +65,10 @@ func (c *client) sendBody() {
 		}
 		c.discardPart()
 		if c.state == stateAnswer {
-			c.l.wheel.Arm(&o.timer, e.up.Config.AnswerTimeout) // it begins at the request's end
+			c.l.wheel.Arm(o, e.up.Config.AnswerTimeout) // it begins at the request's end
 			c.awaitBody()
 		} else {
-			c.l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
+			c.l.wheel.Arm(c, e.x.Route.IdleTimeout)
 		}
 	}
 	if e != nil && c.ex == e && e.body.Done() && c.gc.InboundBuffered() > lowWater {
@@ -107,7 +107,7 @@ func (o *origin) sendBody(head []byte) {
 			return
 		}
 		if len(out) > 0 {
-			l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
+			l.wheel.Arm(c, e.x.Route.IdleTimeout)
 		}
 		if c.gc.OutboundBuffered() > highWater {
 			o.pause()

@@ -17,7 +17,7 @@ func (c *client) tunnel() {
 			return
 		}
 		_, _ = c.gc.Discard(n)
-		c.l.wheel.Arm(&c.timer, e.x.Route.IdleTimeout)
+		c.l.wheel.Arm(c, e.x.Route.IdleTimeout)
 	}
 }
 
@@ -37,6 +37,6 @@ func (o *origin) tunnel() {
 			return
 		}
 		_, _ = o.gc.Discard(n)
-		c.l.wheel.Arm(&c.timer, c.ex.x.Route.IdleTimeout)
+		c.l.wheel.Arm(c, c.ex.x.Route.IdleTimeout)
 	}
 }

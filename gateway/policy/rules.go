@@ -79,7 +79,10 @@ type set struct {
 
 // New compiles a configuration. The error is all that is wrong with it, joined.
 func New(cfg Config, deps Deps) (*Rules, error) {
-	r := &Rules{cfg: cfg.withDefaults(), deps: deps, tokens: deps.Tokens, claims: newClaimCache()}
+	r := &Rules{cfg: cfg.withDefaults(), deps: deps, tokens: deps.Tokens}
+	if deps.Tokens != nil {
+		r.claims = newClaimCache()
+	}
 	var errs []error
 	errs = append(errs, r.compilePolicies(), r.compilePlans(), r.compileConsumers())
 	open := len(cfg.Consumers) == 0 && deps.Tokens == nil

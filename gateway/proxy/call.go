@@ -86,15 +86,6 @@ func (c *call) free() {
 	calls.Put(c)
 }
 
-// isIdempotent reports whether doing it twice is as doing it once: RFC 9110, section 9.2.2.
-func isIdempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
-		return true
-	}
-	return false
-}
-
 // hasBody reports whether a request has a body, which is gone once it was sent.
 func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 

@@ -25,7 +25,7 @@ func (h *Handler) RoundTrip(out *http.Request) (*http.Response, error) {
 	var tried upstream.Tried
 	c.asked = h.wall()
 	for c.record.Attempts = 1; ; c.record.Attempts++ {
-		server, err := c.up.Pool.Pick(h.wall(), c.hashKey(), &tried)
+		server, err := c.up.Pool.Pick(h.wall(), way.HashKey(&c.exchange), &tried)
 		if err != nil {
 			if c.err != nil { // what the one before said says more
 				return nil, c.err
@@ -84,15 +84,6 @@ type keptOpen struct{ io.Reader }
 // Close implements [io.Closer].
 func (keptOpen) Close() error { return nil }
 
-// hashKey is by what a pool that balances by hash tells clients apart.
-func (c *call) hashKey() uint64 {
-	if c.exchange.Identity != "" {
-		return upstream.HashKey(c.exchange.Identity)
-	}
-	a := c.exchange.Client.As16()
-	return upstream.HashKey(a[:])
-}
-
 // mayRetry reports whether an attempt that ended so may be followed by another one.
 func (c *call) mayRetry(o upstream.Outcome, res *http.Response) bool {
 	switch o {
@@ -101,7 +92,7 @@ func (c *call) mayRetry(o upstream.Outcome, res *http.Response) bool {
 			return false
 		}
 	case upstream.Broken, upstream.GatewayError:
-		if hasBody(c.in) || !isIdempotent(c.in.Method) || res != nil && res.StatusCode == http.StatusSwitchingProtocols {
+		if hasBody(c.in) || !way.IsIdempotent(c.in.Method) || res != nil && res.StatusCode == http.StatusSwitchingProtocols {
 			return false
 		}
 	default:

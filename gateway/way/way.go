@@ -1,10 +1,12 @@
 package way
 
 import (
+	"net/http"
 	"net/netip"
 
 	"weir/gateway/access"
 	"weir/gateway/policy"
+	"weir/gateway/upstream"
 )
 
 // Generation is what is served by. A reload makes another one; requests end by the one that they began with.
@@ -27,4 +29,22 @@ type Hooks struct {
 	// Trace is told of each request that is decided, before Decided, and may begin its Trace; trusted says that the conn is a trusted
 	// proxy's. Both are lent.
 	Trace func(r *access.Record, f policy.Fields, trusted bool)
+}
+
+// IsIdempotent reports whether doing it twice is as doing it once: RFC 9110, section 9.2.2.
+func IsIdempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// HashKey is by what a pool that balances by hash tells clients apart.
+func HashKey(x *policy.Exchange) uint64 {
+	if x.Identity != "" {
+		return upstream.HashKey(x.Identity)
+	}
+	a := x.Client.As16()
+	return upstream.HashKey(a[:])
 }
