@@ -12,7 +12,7 @@ const (
 )
 
 func BenchmarkSendOn(b *testing.B) {
-	o := Onward{Without: []string{"X-Forwarded-*", "Forwarded"}, Extra: []Field{{[]byte("X-Forwarded-For"), []byte("192.0.2.1")}, {[]byte("X-Forwarded-Proto"), []byte("http")}}}
+	o := Onward{Without: []string{"X-Forwarded-*", "Forwarded"}, Extra: []Field{{Name: []byte("X-Forwarded-For"), Value: []byte("192.0.2.1")}, {Name: []byte("X-Forwarded-Proto"), Value: []byte("http")}}}
 	for _, tt := range []struct{ name, in string }{{"wrk", wrk}, {"browser", browser}} {
 		b.Run(tt.name, func(b *testing.B) {
 			var r Request

@@ -1,5 +1,7 @@
 package http1
 
+import "encoding/binary"
+
 // What a byte may be part of.
 const (
 	tokenByte  = 1 << iota // RFC 9110 section 5.6.2
@@ -42,6 +44,30 @@ func all(b []byte, class byte) bool {
 		}
 	}
 	return true
+}
+
+// isValue is all of valueByte.
+func isValue(b []byte) bool { return all(b[plainBytes(b):], valueByte) }
+
+// plainBytes is how many bytes b begins with that a value may have, but for tabs.
+func plainBytes(b []byte) (n int) {
+	for ; len(b)-n >= 8; n += 8 {
+		if isOdd(binary.LittleEndian.Uint64(b[n:])) {
+			break
+		}
+	}
+	for n < len(b) && b[n] >= ' ' && b[n] != 0x7f {
+		n++
+	}
+	return n
+}
+
+// isOdd reports whether any of eight bytes is below a space or DEL; see "Determine if a word has a byte less than n" of Anderson's
+// Bit Twiddling Hacks.
+func isOdd(x uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	del := x ^ each*0x7f
+	return ((x-each*' ')&^x|(del-each)&^del)&high != 0
 }
 
 func isToken(b []byte) bool { return len(b) > 0 && all(b, tokenByte) }

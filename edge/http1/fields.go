@@ -5,19 +5,34 @@ import "bytes"
 // Field is one header field. Value has no white space around it.
 type Field struct {
 	Name, Value []byte
+
+	kind kind // of a field that was parsed; 0 of another
+}
+
+// is the field's kind.
+func (f *Field) is() kind {
+	if f.kind != 0 {
+		return f.kind
+	}
+	return kindOf(f.Name)
 }
 
 // parseFields reads header lines up to the blank one.
 func parseFields(fields []Field, b []byte, maxFields int) ([]Field, error) {
 	for {
+		if len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
+			return fields, nil
+		}
+		if colon, start, end := quickField(b); colon > 0 && len(fields) < maxFields {
+			fields = append(fields, Field{b[:colon], b[start:end], kindOf(b[:colon])})
+			b = b[end+2:]
+			continue
+		}
 		line, rest, err := cutLine(b)
 		if err != nil {
 			return fields, err
 		}
 		b = rest
-		if len(line) == 0 {
-			return fields, nil
-		}
 		if line[0] == ' ' || line[0] == '\t' {
 			return fields, ErrFolded
 		}
@@ -29,11 +44,31 @@ func parseFields(fields []Field, b []byte, maxFields int) ([]Field, error) {
 			return fields, ErrFieldName
 		}
 		value := trim(line[i+1:])
-		if !all(value, valueByte) {
+		if !isValue(value) {
 			return fields, ErrFieldValue
 		}
-		fields = append(fields, Field{Name: line[:i], Value: value})
+		fields = append(fields, Field{line[:i], value, kindOf(line[:i])})
 	}
+}
+
+// quickField finds the name and the value of a field in one pass, as most are; colon is 0 for one that has to be looked at more
+// closely: one that is wrong, has a tab, or spaces at its end.
+func quickField(b []byte) (colon, start, end int) {
+	for colon < len(b) && classes[b[colon]]&tokenByte != 0 {
+		colon++
+	}
+	if colon == len(b) || b[colon] != ':' {
+		return 0, 0, 0
+	}
+	start = colon + 1
+	for start < len(b) && b[start] == ' ' {
+		start++
+	}
+	end = start + plainBytes(b[start:])
+	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' || b[end-1] == ' ' && end > start {
+		return 0, 0, 0
+	}
+	return colon, start, end
 }
 
 // trim cuts spaces and tabs off both ends.
@@ -51,7 +86,8 @@ func trim(b []byte) []byte {
 type kind uint8
 
 const (
-	kindOther kind = iota
+	_ kind = iota // it was not looked at
+	kindOther
 	kindHost
 	kindLength
 	kindEncoding
@@ -103,6 +139,8 @@ type facts struct {
 	host, expect, upgradeTo []byte
 	length                  int64
 
+	te, trailer bool // there are such fields
+
 	options                   int  // of Connection
 	close, keepAlive, upgrade bool // they are among them
 	named                     bool // so are names of fields
@@ -124,7 +162,10 @@ func (x *facts) read(fields []Field, b []byte, lim *Limits, http10 bool) ([]Fiel
 
 // add takes in one field of a head.
 func (x *facts) add(fields []Field, f Field, lim *Limits) (err error) {
-	k := kindOf(f.Name)
+	k := f.is()
+	if k == kindOther {
+		return nil
+	}
 	if (k == kindLength || k == kindEncoding) && bytes.IndexByte(f.Name, '_') >= 0 {
 		return ErrUnderscore
 	}
@@ -146,7 +187,10 @@ func (x *facts) add(fields []Field, f Field, lim *Limits) (err error) {
 	case kindUpgrade:
 		x.upgrades, x.upgradeTo = x.upgrades+1, f.Value
 	case kindTrailer:
+		x.trailer = true
 		err = checkTrailerNames(f.Value)
+	case kindTE:
+		x.te = true
 	case kindSingle:
 		if count(fields, f.Name) > 1 {
 			err = ErrRepeated

@@ -14,6 +14,8 @@ type Onward struct {
 	Without []string
 	// Extra are put behind those that are sent on, whatever they are called.
 	Extra []Field
+	// Lines are put behind these as they are, and not looked at: whole lines, each with its CRLF, that could be Extra.
+	Lines []byte
 	// Framing is that of the body as it is sent on, Length its Content-Length. With FramingNone a request
 	// is framed as it came; an answer has no body, and keeps its Content-Length if its status may have one, since
 	// that to a HEAD, and a 304, tell that of another. FramingClose is of answers alone, and says Connection:
@@ -52,7 +54,7 @@ func AppendRequestHead(dst []byte, r *Request, o *Onward) ([]byte, error) {
 	} else {
 		dst = appendFraming(dst, o.Framing, o.Length)
 	}
-	te := r.HasToken("TE", "trailers")
+	te := r.takesTrailers
 	if te {
 		dst = append(dst, "TE: trailers\r\n"...)
 	}
@@ -94,31 +96,42 @@ func (o *Onward) check(misframed bool) error {
 		return ErrHost
 	}
 	for _, f := range o.Extra {
-		switch kindOf(f.Name) {
-		case kindHost, kindLength, kindEncoding, kindConnection, kindUpgrade:
-			return ErrReserved
+		if err := CheckExtra(f.Name); err != nil {
+			return err
 		}
-		if !isToken(f.Name) {
-			return ErrFieldName
-		}
-		if !all(f.Value, valueByte) {
+		if !isValue(f.Value) {
 			return ErrFieldValue
 		}
 	}
 	return nil
 }
 
+// CheckExtra says why no field of that name may be extra: [ErrReserved] or [ErrFieldName]; nil if one may.
+func CheckExtra(name []byte) error {
+	switch kindOf(name) {
+	case kindHost, kindLength, kindEncoding, kindConnection, kindUpgrade:
+		return ErrReserved
+	}
+	if !isToken(name) {
+		return ErrFieldName
+	}
+	return nil
+}
+
 func (o *Onward) appendFields(dst []byte, fields []Field, named bool) []byte {
-	for _, f := range fields {
-		if k := kindOf(f.Name); k == kindHost || k == kindLength || !goesOn(fields, named, f) || anyMatches(f.Name, o.Without) {
+	initials := initialsOf(o.Without)
+	for i := range fields {
+		f := &fields[i]
+		if k := f.is(); k == kindHost || k == kindLength || (k != kindOther || named) && !goesOn(fields, named, f) ||
+			initials.has(f.Name) && anyMatches(f.Name, o.Without) {
 			continue
 		}
 		dst = appendField(dst, f.Name, f.Value)
 	}
-	for _, f := range o.Extra {
-		dst = appendField(dst, f.Name, f.Value)
+	for i := range o.Extra {
+		dst = appendField(dst, o.Extra[i].Name, o.Extra[i].Value)
 	}
-	return dst
+	return append(dst, o.Lines...)
 }
 
 func appendFraming(dst []byte, f Framing, length int64) []byte {

@@ -9,7 +9,7 @@ import (
 	"weir/internal/smuggling"
 )
 
-func field(name, value string) Field { return Field{[]byte(name), []byte(value)} }
+func field(name, value string) Field { return Field{Name: []byte(name), Value: []byte(value)} }
 
 func TestRequestHeadIsSentOn(t *testing.T) {
 	for _, tt := range []struct {
@@ -192,6 +192,42 @@ func TestSendingOnAllocatesNothing(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(100, func() { tt.once() }); n != 0 {
 			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+func TestValuesAreLookedAtAsTheirBytesAre(t *testing.T) {
+	t.Parallel()
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				b := bytes.Repeat([]byte{'~'}, n)
+				b[at] = byte(c)
+				if got, want := isValue(b), all(b, valueByte); got != want {
+					t.Fatalf("isValue(%q) = %v, want %v", b, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestFieldsAreReadInOnePassAsInSeveral: what the quick way reads is what the other one reads.
+func TestFieldsAreReadInOnePassAsInSeveral(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"Host: a\r\n", "A:b\r\n", "A:\r\n", "A: \r\n", "A:   b c\r\n", "A: b \r\n", "A:\tb\r\n", "A: b\tc\r\n", "A : b\r\n", " A: b\r\n", "A: b\n", "A: b\rc\r\n",
+		"A: b\x7f\r\n", "A: 12345678\x00\r\n", "A: \xc3\xbc\r\n", ": b\r\n", "A\r\n", "A: b\r", "A: b", "A:", "A", "\r\n", "", "A: long enough for two words\r\n",
+	} {
+		in := []byte(line)
+		colon, start, end := quickField(in)
+		if colon == 0 {
+			continue
+		}
+		f, n := Field{Name: in[:colon], Value: in[start:end]}, end+2
+		l, rest, err := cutLine(in)
+		i := bytes.IndexByte(l, ':')
+		if err != nil || len(in)-len(rest) != n || i < 0 || !bytes.Equal(f.Name, l[:i]) || !isToken(l[:i]) || !bytes.Equal(f.Value, trim(l[i+1:])) || !isValue(f.Value) {
+			t.Errorf("quickField(%q) = %q, %q, %d", line, f.Name, f.Value, n)
 		}
 	}
 }

@@ -43,6 +43,24 @@ func (x *facts) addConnection(list []byte, lim *Limits) error {
 	return nil
 }
 
+// initials are the first bytes of patterns, as bits of their lower five: what has none of them as its own matches none.
+type initials uint32
+
+func initialsOf(patterns []string) (all initials) {
+	for _, p := range patterns {
+		switch {
+		case p == "":
+		case p[0] == '*':
+			return ^initials(0)
+		default:
+			all |= 1 << (folded[p[0]] & 31)
+		}
+	}
+	return all
+}
+
+func (all initials) has(name []byte) bool { return all&(1<<(folded[name[0]]&31)) != 0 }
+
 func anyMatches(name []byte, patterns []string) bool {
 	for _, p := range patterns {
 		if p != "" && matches(name, p) {
@@ -54,8 +72,8 @@ func anyMatches(name []byte, patterns []string) bool {
 
 // goesOn reports whether f, one of a message's fields, is for others than the next hop. named is whether
 // Connection names any.
-func goesOn(fields []Field, named bool, f Field) bool {
-	switch kindOf(f.Name) {
+func goesOn(fields []Field, named bool, f *Field) bool {
+	switch f.is() {
 	case kindConnection, kindEncoding, kindUpgrade, kindTrailer, kindTE, kindHop:
 		return false
 	}
@@ -92,7 +110,7 @@ func (r *Response) Forwarded(yield func(Field) bool) { forward(r.Fields, r.named
 
 func forward(fields []Field, named bool, yield func(Field) bool) {
 	for _, f := range fields {
-		if goesOn(fields, named, f) && !yield(f) {
+		if goesOn(fields, named, &f) && !yield(f) {
 			return
 		}
 	}

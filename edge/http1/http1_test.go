@@ -145,7 +145,7 @@ func TestEachFaultHasItsErrorAndStatus(t *testing.T) {
 }
 
 func TestResponse(t *testing.T) {
-	in := AppendResponse(nil, 404, "application/json", []Field{{[]byte("Retry-After"), []byte("5")}}, []byte("{}"))
+	in := AppendResponse(nil, 404, "application/json", []Field{{Name: []byte("Retry-After"), Value: []byte("5")}}, []byte("{}"))
 	var r Response
 	n, err := r.Parse(in, limits)
 	if v, _ := r.Get("retry-after"); err != nil || r.Status != 404 || string(in[n:]) != "{}" || string(v) != "5" {

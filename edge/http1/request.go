@@ -43,8 +43,12 @@ type Request struct {
 	// does not, if it speaks HTTP/1.0, or if the request has a body.
 	Upgrade []byte
 
-	absolute bool
-	named    bool // Connection names fields
+	// Trailers says that the client takes trailers (TE), or that its body ends in some (Trailer).
+	Trailers bool
+
+	takesTrailers bool
+	absolute      bool
+	named         bool // Connection names fields
 }
 
 // Parse reads one head from the start of b; n is its length with the blank line. It returns
@@ -205,6 +209,8 @@ func (r *Request) readFields(b []byte, lim *Limits) (err error) {
 		return ErrExpect
 	}
 	r.ContentLength, r.Chunked, r.named = x.length, x.encodings > 0, x.named
+	r.takesTrailers = x.te && r.HasToken("TE", "trailers")
+	r.Trailers = x.trailer || r.takesTrailers
 	r.Close = x.close || r.HTTP10 && !x.keepAlive
 	hasBody := r.Chunked || r.ContentLength > 0
 	r.Expect100 = x.expects > 0 && hasBody && !r.HTTP10

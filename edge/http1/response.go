@@ -58,7 +58,7 @@ func (r *Response) parseLine(line []byte, lim Limits) error {
 		r.Status = r.Status*10 + int(c-'0')
 	}
 	r.Reason = line[min(13, len(line)):]
-	if !all(r.Reason, valueByte) {
+	if !isValue(r.Reason) {
 		return ErrStatusLine
 	}
 	return nil
