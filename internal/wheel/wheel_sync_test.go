@@ -48,10 +48,14 @@ func TestDeadlinesAreNeverEarlyAndLateByATick(t *testing.T) {
 			time.Sleep(time.Duration(r.Int64N(int64(Tick))))
 			for range 3 {
 				c := conns[r.IntN(len(conns))]
-				if r.IntN(4) == 0 {
+				switch r.IntN(8) {
+				case 0:
 					w.Disarm(c)
 					delete(due, c)
-				} else {
+				case 1:
+					w.Hold(c)
+					delete(due, c)
+				default:
 					arm(c)
 				}
 			}
@@ -65,4 +69,19 @@ func TestDeadlinesAreNeverEarlyAndLateByATick(t *testing.T) {
 			t.Errorf("%d deadlines have come, the tick is %d", expired, w.now)
 		}
 	})
+}
+
+// TestWhatIsHeldIsForgottenAfterATurn: it is not kept for longer than it may be armed again.
+func TestWhatIsHeldIsForgottenAfterATurn(t *testing.T) {
+	t.Parallel()
+	w := &Wheel[*node]{}
+	n := &node{}
+	w.Arm(n, 3*slots*Tick)
+	w.Hold(n)
+	for range slots {
+		w.Advance(func(*node) { t.Fatal("what is held has expired") })
+	}
+	if n.timer.linked {
+		t.Error("what was held is in its slot after a turn")
+	}
 }
