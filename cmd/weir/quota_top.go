@@ -20,11 +20,21 @@ const (
 )
 
 // gatewayTop ranks the clients of a gateway.
-type gatewayTop struct{ top *heavy.Top }
+type gatewayTop struct {
+	top     *heavy.Top
+	gathers [16]*heavy.Gather // by the shard of the record: an event loop's is its own, while there are not more
+}
 
 func newGatewayTop(now time.Time) (*gatewayTop, error) {
 	top, err := heavy.New(heavy.Config{}, now)
-	return &gatewayTop{top}, err
+	if err != nil {
+		return nil, err
+	}
+	g := &gatewayTop{top: top}
+	for i := range g.gathers {
+		g.gathers[i] = top.Gather()
+	}
+	return g, nil
 }
 
 // observe counts a request that has ended. It allocates nothing for a client that is known.
@@ -36,8 +46,12 @@ func (g *gatewayTop) observe(r *access.Record) {
 	} else {
 		name = r.Client.AppendTo(name)
 	}
-	g.top.Add(r.Begun.Add(r.Total), name, heavy.Use{
-		Limited: r.Outcome == policy.Limited, Bytes: uint64(max(r.Received, 0)) + uint64(max(r.Sent, 0)), Upstream: r.Upstream, //nolint:gosec // not below 0
+	limited := uint64(0)
+	if r.Outcome == policy.Limited {
+		limited = 1
+	}
+	g.gathers[int(r.Shard)%len(g.gathers)].Add(r.Begun.Add(r.Total), name, heavy.Use{
+		Limited: limited, Bytes: uint64(max(r.Received, 0)) + uint64(max(r.Sent, 0)), Upstream: r.Upstream, //nolint:gosec // not below 0
 	})
 }
 
@@ -73,6 +87,9 @@ func (g *gatewayTop) ranking(now time.Time, by string, n int) (*gatewayRanking, 
 	value := func(n uint64) float64 { return float64(n) }
 	if rank == heavy.ByUpstream {
 		value = func(n uint64) float64 { return float64(n) / float64(time.Second) }
+	}
+	for _, gather := range g.gathers {
+		gather.Flush()
 	}
 	from := g.top.Top(now, rank, n)
 	out := &gatewayRanking{By: by, Since: from.From.UTC(), Total: value(from.Total), Bound: value(from.Bound), Clients: []gatewayClient{}}

@@ -14,7 +14,7 @@ func ExampleTop() {
 		panic(err)
 	}
 	for range 3 {
-		top.Add(now, []byte("203.0.113.7"), heavy.Use{Bytes: 1000, Limited: true})
+		top.Add(now, []byte("203.0.113.7"), heavy.Use{Bytes: 1000, Limited: 1})
 	}
 	top.Add(now, []byte("198.51.100.1"), heavy.Use{Bytes: 9000})
 	for _, c := range top.Top(now, heavy.ByBytes, 10).Clients {

@@ -93,13 +93,10 @@ func TestTopKeepsItsBoundOverWindows(t *testing.T) {
 		for range rapid.IntRange(1, 400).Draw(t, "requests") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond)
 			window := int64(now.Sub(day) / time.Minute)
-			u := Use{Limited: rapid.Bool().Draw(t, "limited"), Bytes: rapid.Uint64Range(0, 9).Draw(t, "bytes"), Upstream: time.Duration(rapid.IntRange(-1, 9).Draw(t, "ns"))}
+			u := Use{Requests: rapid.Uint64Range(0, 3).Draw(t, "requests"), Limited: rapid.Uint64Range(0, 1).Draw(t, "limited"), Bytes: rapid.Uint64Range(0, 9).Draw(t, "bytes"), Upstream: time.Duration(rapid.IntRange(-1, 9).Draw(t, "ns"))}
 			name := fmt.Sprint("client", rapid.IntRange(0, 99).Draw(t, "client"))
 			top.Add(now, []byte(name), u)
-			c := counts{1, 0, u.Bytes, uint64(max(u.Upstream, 0))}
-			if u.Limited {
-				c[ByLimited] = 1
-			}
+			c := counts{max(u.Requests, 1), u.Limited, u.Bytes, uint64(max(u.Upstream, 0))}
 			events[window] = append(events[window], event{name, c})
 		}
 		window := int64(now.Sub(day) / time.Minute)
@@ -136,7 +133,7 @@ func TestTopKeepsItsBoundOverWindows(t *testing.T) {
 
 func TestWhatIsKnownOfAClient(t *testing.T) {
 	top := newTop(t, Config{Window: time.Minute})
-	top.Add(day, []byte("a"), Use{Limited: true, Bytes: 10})
+	top.Add(day, []byte("a"), Use{Limited: 1, Bytes: 10})
 	top.Add(day.Add(30*time.Second), []byte("a"), Use{Bytes: 5, Upstream: time.Second})
 	top.Add(day.Add(30*time.Second), []byte("b"), Use{Upstream: 3 * time.Second})
 	later := day.Add(70 * time.Second) // another window has begun
@@ -197,10 +194,63 @@ func TestManyGoroutinesLoseNothing(t *testing.T) {
 func TestAddDoesNotAllocateForAKnownClient(t *testing.T) {
 	top := newTop(t, Config{Clients: 16}) // one slot a shard: no heap is smaller
 	name := []byte("203.0.113.7")
-	use := Use{Limited: true, Bytes: 7, Upstream: time.Millisecond}
+	use := Use{Limited: 1, Bytes: 7, Upstream: time.Millisecond}
 	top.Add(day, name, use)
 	if got := testing.AllocsPerRun(1000, func() { top.Add(day, name, use) }); got != 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// TestGatherLosesNothing compares what comes by two of them, as they are flushed now and then, with what was told.
+func TestGatherLosesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		top := newTop(t, Config{Clients: 4096})
+		gathers := []*Gather{top.Gather(), top.Gather()}
+		truth, now := map[string]counts{}, day
+		for range rapid.IntRange(1, 600).Draw(t, "requests") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "ms")) * time.Millisecond)
+			name := fmt.Sprint("client", rapid.IntRange(0, 90).Draw(t, "client"))
+			if rapid.IntRange(0, 9).Draw(t, "long") == 0 {
+				name += strings.Repeat("x", gatherName)
+			}
+			u := Use{Limited: rapid.Uint64Range(0, 1).Draw(t, "limited"), Bytes: rapid.Uint64Range(0, 9).Draw(t, "bytes"), Upstream: time.Duration(rapid.IntRange(-1, 9).Draw(t, "ns"))}
+			g := gathers[rapid.IntRange(0, 1).Draw(t, "gather")]
+			g.Add(now, []byte(name), u)
+			c := truth[name]
+			c[ByRequests]++
+			c[ByLimited] += u.Limited
+			c[ByBytes] += u.Bytes
+			c[ByUpstream] += uint64(max(u.Upstream, 0))
+			truth[name] = c
+			if rapid.IntRange(0, 50).Draw(t, "flush") == 0 {
+				g.Flush()
+			}
+		}
+		for _, g := range gathers {
+			g.Flush()
+		}
+		got := top.Top(now, ByRequests, math.MaxInt)
+		if len(got.Clients) != len(truth) {
+			t.Fatalf("%d clients, want %d", len(got.Clients), len(truth))
+		}
+		for _, c := range got.Clients {
+			if want := truth[c.Name]; c.Count != want[ByRequests] || c.Limited != want[ByLimited] || c.Bytes != want[ByBytes] || uint64(c.Upstream) != want[ByUpstream] {
+				t.Errorf("%+v, want %v", c, want)
+			}
+		}
+	})
+}
+
+func TestGatherKeepsNothingForLong(t *testing.T) {
+	top := newTop(t, Config{})
+	g := top.Gather()
+	g.Add(day, []byte("a"), Use{})
+	g.Add(day.Add(gatherTime), []byte("a"), Use{})
+	for range gatherMost {
+		g.Add(day, []byte("b"), Use{})
+	}
+	if got := top.Top(day, ByRequests, 10); got.Total != 2+gatherMost {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -87,11 +87,12 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Use is what a request has cost.
+// Use is what requests have cost.
 type Use struct {
-	Limited  bool
-	Bytes    uint64
-	Upstream time.Duration
+	// Requests is how many they are, 0 for one; Limited how many of them were over a quota.
+	Requests, Limited uint64
+	Bytes             uint64
+	Upstream          time.Duration
 }
 
 // counts are those of a client by rank.
@@ -133,16 +134,13 @@ func New(cfg Config, now time.Time) (*Top, error) {
 	return t, nil
 }
 
-// Add counts a request of a client that ended at now. The name is lent. It allocates nothing for a client that has its slots,
+// Add counts requests of a client, the last of which ended at now. The name is lent. It allocates nothing for a client that has its slots,
 // and waits only for others of the same shard.
 func (t *Top) Add(now time.Time, name []byte, u Use) {
 	if len(name) > MaxNameBytes {
 		name = name[:MaxNameBytes]
 	}
-	c := counts{ByRequests: 1, ByBytes: u.Bytes, ByUpstream: uint64(max(u.Upstream, 0))} //nolint:gosec // not below 0
-	if u.Limited {
-		c[ByLimited] = 1
-	}
+	c := counts{max(u.Requests, 1), u.Limited, u.Bytes, uint64(max(u.Upstream, 0))} //nolint:gosec // not below 0
 	sh := &t.shards[maphash.Bytes(t.seed, name)%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

@@ -40,6 +40,15 @@ func TestWhereTracesGoIsReadAndChecked(t *testing.T) {
 	}
 }
 
+func TestIdentityHeaderIsNoneThatFramesAMessage(t *testing.T) {
+	for _, name := range []string{"Content_Length", "Connection", "host", "A: b", "A\r\nB"} {
+		_, err := Load("", []string{"WEIR_GATEWAY_IDENTITY_HEADER=" + name})
+		if want := "gateway.identity_header is " + name + ": want the name of a header that neither frames a message nor is of one hop"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestTheSharedStoreIsReadAndChecked(t *testing.T) {
 	c, err := Load("", []string{"WEIR_REDIS_ADDRESSES=a:1,b:2", "WEIR_REDIS_LEASES=512", "WEIR_REDIS_LEASE_AGE=2s", "WEIR_REDIS_GATEWAYS=4"})
 	if err != nil {
