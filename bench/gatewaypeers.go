@@ -156,7 +156,7 @@ func (c peerConfig) command() (program string, args, env []string, err error) {
 	if program, err = os.Executable(); err != nil {
 		return "", nil, nil, fmt.Errorf("find this binary: %w", err)
 	}
-	return program, []string{"gateway", "--config", at}, []string{cores}, nil
+	return program, []string{"gateway", "--config", at}, nil, nil // its loops are set
 }
 
 // write writes a file of the gateway's, under a name of its own.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/edge/admit"
+	"weir/edge/http1"
 	"weir/gateway/policy"
 	"weir/gateway/rls"
 	"weir/gateway/upstream"
@@ -170,6 +171,9 @@ func (c Config) Validate() error {
 	number("Loops", c.Loops, 1, 256)
 	if c.Way != WayLoops && c.Way != WayNet {
 		bad("Way", c.Way, "loops or net")
+	}
+	if http1.CheckExtra([]byte(c.IdentityField)) != nil {
+		bad("IdentityField", c.IdentityField, "the name of a header that neither frames a message nor is of one hop")
 	}
 	number("TLSHandshakes", c.TLSHandshakes, 1, 65536)
 	number("MaxConns", c.MaxConns, 1, 10_000_000)

@@ -31,7 +31,7 @@ type pool struct {
 }
 
 func (g *generation) way() *way.Generation {
-	return &way.Generation{Rules: g.rules, Upstreams: g.upstreams}
+	return way.NewGeneration(g.rules, g.upstreams)
 }
 
 func (g *generation) close() {

@@ -301,7 +301,7 @@ func (s *Server) newLoops(at net.Addr) *door {
 		Listen: listen, Loops: s.cfg.Loops, MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, HeadTimeout: s.cfg.HeadTimeout,
 		KeepAlive: s.cfg.KeepAlive, DrainTimeout: s.cfg.DrainTimeout, IdentityField: s.cfg.IdentityField,
 	}, s.now.way(), loop.Deps{
-		Hooks: s.hooks, Admit: s.admit, Release: s.release, Proxied: s.sendsHeader, Decline: d.take, Now: s.handler.Now, Malformed: s.handler.Malformed,
+		Hooks: s.hooks, Admit: s.admit, Release: s.release, Proxied: s.sendsHeader, Decline: d.take, Ticks: s.handler.Ticks, Malformed: s.handler.Malformed,
 	}, s.log)
 	return d
 }

@@ -4,21 +4,23 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"time"
 
 	"weir/edge/http1"
 	"weir/gateway/policy"
+	"weir/internal/sockets"
+
+	"github.com/panjf2000/gnet/v2"
 )
 
 // refuse answers in place of an upstream.
 func (c *client) refuse(o policy.Outcome) {
 	l, e := c.l, c.ex
-	l.told = e.x.AppendTold(l.told[:0])
-	l.told = e.x.AppendRefusal(l.told, o, rand.Uint32()) //nolint:gosec // it spreads clients, and is no secret
-	body := len(l.told)
-	l.told = e.x.AppendBody(l.told, o)
+	l.lines = e.x.AppendTold(l.lines[:0])
+	l.lines = e.appendOurs(e.x.AppendRefusal(l.lines, o, rand.Uint32())) //nolint:gosec // it spreads clients, and is no secret
+	body := len(l.lines)
+	l.lines = e.x.AppendBody(l.lines, o)
 	e.rec.Outcome = o
-	c.respond(o.Status(), l.told[:body], l.told[body:])
+	c.respond(o.Status(), l.lines[:body], l.lines[body:])
 }
 
 // fail answers for an upstream that did not, and closes what there is to it.
@@ -29,13 +31,14 @@ func (c *client) fail(status int, detail string) {
 		c.abort()
 		return
 	}
-	l.told = e.x.AppendTold(l.told[:0])
+	l.lines = e.x.AppendTold(l.lines[:0])
 	if status == http.StatusServiceUnavailable {
-		l.told = append(l.told, "Retry-After: 1\r\n"...)
+		l.lines = append(l.lines, "Retry-After: 1\r\n"...)
 	}
-	body := len(l.told)
-	l.told = policy.AppendProblem(l.told, status, detail)
-	c.respond(status, l.told[:body], l.told[body:])
+	l.lines = e.appendOurs(l.lines)
+	body := len(l.lines)
+	l.lines = policy.AppendProblem(l.lines, status, detail)
+	c.respond(status, l.lines[:body], l.lines[body:])
 }
 
 // malformed answers a head that is no HTTP, or could be read in two ways.
@@ -45,8 +48,8 @@ func (c *client) malformed(why error) {
 	l.put(e)
 	status := http1.StatusOf(why)
 	l.server.deps.Malformed(c.peer.Addr(), status, why)
-	l.told = policy.AppendProblem(l.told[:0], status, why.Error())
-	l.out = http1.AppendResponse(l.out[:0], status, policy.ContentType, nil, l.told)
+	l.lines = policy.AppendProblem(l.lines[:0], status, why.Error())
+	l.out = http1.AppendResponse(l.out[:0], status, policy.ContentType, nil, l.lines)
 	_, _ = c.gc.Write(l.out)
 	c.linger()
 }
@@ -58,11 +61,7 @@ func (c *client) respond(status int, lines, body []byte) {
 		e.close = true
 	}
 	l.response = http1.Response{Status: status, Reason: reason(status), Fields: l.response.Fields[:0], ContentLength: -1}
-	l.extra = append(appendFields(l.extra[:0], lines), http1.Field{Name: contentType, Value: problemType})
-	if len(e.rec.RequestID) > 0 {
-		l.extra = append(l.extra, http1.Field{Name: requestIDName, Value: e.id()})
-	}
-	l.onward = http1.Onward{Extra: l.extra, Framing: http1.FramingLength, Length: int64(len(body)), Close: e.close, KeepAlive: e.req.HTTP10}
+	l.onward = http1.Onward{Lines: lines, Framing: http1.FramingLength, Length: int64(len(body)), Close: e.close, KeepAlive: e.req.HTTP10}
 	out, err := http1.AppendResponseHead(l.out[:0], &l.response, &l.onward)
 	if err != nil { // all of it is ours
 		panic(err)
@@ -72,19 +71,13 @@ func (c *client) respond(status int, lines, body []byte) {
 		e.sent = int64(len(body))
 	}
 	l.out = out
-	e.status, e.first = status, time.Now()
-	e.x.End(l.server.deps.Now(), e.received, e.sent) // whoever has the answer may come again at once
+	e.status, e.first = status, l.clock()
+	e.x.End(l.ticks(), e.received, e.sent) // whoever has the answer may come again at once
 	if !c.write(l.out) {
 		return
 	}
 	c.done()
 }
-
-var (
-	contentType   = []byte("Content-Type")
-	problemType   = []byte(policy.ContentType)
-	requestIDName = []byte("X-Request-Id")
-)
 
 // badBody reports whether where the request's body ends is not known, or not worth waiting for.
 func (e *exchange) badBody() bool {
@@ -94,8 +87,18 @@ func (e *exchange) badBody() bool {
 
 // write sends to the client; false if that closed the conn.
 func (c *client) write(b []byte) bool {
-	_, err := c.gc.Write(b)
-	return err == nil && c.state != stateClosed
+	return c.state != stateClosed && write(c.gc, b) && c.state != stateClosed // the write may close it
+}
+
+// write sends what the socket takes, and has the rest wait in the conn's buffer; false if there is an error, by which the conn is closed.
+func write(gc gnet.Conn, b []byte) bool {
+	if gc.OutboundBuffered() == 0 {
+		if b = b[sockets.Send(gc.Fd(), b):]; len(b) == 0 {
+			return true
+		}
+	}
+	_, err := gc.Write(b)
+	return err == nil
 }
 
 var reasons = func() (all [600][]byte) {
@@ -107,19 +110,17 @@ var reasons = func() (all [600][]byte) {
 
 func reason(status int) []byte { return reasons[status] }
 
-// appendFields appends the fields of lines that each end in CRLF.
-func appendFields(to []http1.Field, lines []byte) []http1.Field {
-	for len(lines) > 0 {
-		colon, end := 0, 0
-		for lines[colon] != ':' {
-			colon++
-		}
-		for end = colon; lines[end] != '\r'; end++ {
-		}
-		to = append(to, http1.Field{Name: lines[:colon], Value: lines[colon+2 : end]})
-		lines = lines[end+2:]
+// appendOurs appends what the head of each answer of ours says besides: what the body is, and the request's id.
+func (e *exchange) appendOurs(b []byte) []byte {
+	b = append(b, "Content-Type: "+policy.ContentType+"\r\n"...)
+	if len(e.rec.RequestID) > 0 {
+		b = e.appendID(b)
 	}
-	return to
+	return b
+}
+
+func (e *exchange) appendID(b []byte) []byte {
+	return append(append(append(b, "X-Request-Id: "...), e.id()...), "\r\n"...)
 }
 
 // onHead sends on the head of an answer, with what has come of its body.
@@ -141,7 +142,7 @@ func (o *origin) onHead(b []byte) {
 		}
 		return
 	}
-	e.answered = time.Now()
+	e.answered = l.now
 	framing, err := r.Framing(e.req.Method)
 	if err != nil || r.Status == http.StatusSwitchingProtocols && (r.Upgrade == nil || e.req.Upgrade == nil) {
 		o.broken()
@@ -154,15 +155,15 @@ func (o *origin) onHead(b []byte) {
 	e.status = r.Status
 	e.answer.Start(framing, r.ContentLength, 0)
 	e.frame(framing)
-	l.told = e.x.AppendTold(l.told[:0])
-	l.extra = append(appendFields(l.extra[:0], l.told), http1.Field{Name: requestIDName, Value: e.id()})
+	l.lines = e.x.AppendTold(l.lines[:0])
 	without := replaced[:1]
-	if len(l.told) > 0 {
+	if len(l.lines) > 0 {
 		without = replaced
 	}
+	l.lines = e.appendID(l.lines)
 	isTunnel := r.Status == http.StatusSwitchingProtocols
 	l.onward = http1.Onward{
-		Without: without, Extra: l.extra, Framing: e.framing, Length: r.ContentLength, Upgrade: isTunnel,
+		Without: without, Lines: l.lines, Framing: e.framing, Length: r.ContentLength, Upgrade: isTunnel,
 		Close: e.close && !isTunnel, KeepAlive: e.req.HTTP10,
 	}
 	out, err := http1.AppendResponseHead(l.out[:0], r, &l.onward)
@@ -172,8 +173,8 @@ func (o *origin) onHead(b []byte) {
 	}
 	l.out = out
 	_, _ = o.gc.Discard(n)
-	e.first = time.Now()
-	l.wheel.Disarm(o)
+	e.first = l.clock()
+	l.wheel.Hold(o)
 	l.wheel.Arm(c, e.x.Route.IdleTimeout)
 	if isTunnel {
 		c.state = stateTunnel

@@ -132,7 +132,7 @@ func (c *client) head(b []byte) bool {
 		return false
 	}
 	c.begun = true
-	e.begun = time.Now()
+	e.begun = l.now
 	c.ex = e
 	if err != nil {
 		c.malformed(err)
@@ -147,10 +147,10 @@ func (c *client) head(b []byte) bool {
 	e.close = e.req.Close || l.server.draining.Load()
 	e.describe(c.peer.Addr(), l.shard)
 	g := l.server.current.Load()
-	e.x.Later = true
-	o := g.Rules.Open(l.server.deps.Now(), &e.q, &e.x)
+	e.x.Later, e.x.Shard = true, l.shard
+	o := g.Rules.Open(l.ticks(), &e.q, &e.x)
 	if o == policy.Admitted || o == policy.Ask {
-		e.up = g.Upstreams[e.x.Route.Upstream]
+		e.up = g.Upstream(e.x.Route)
 		if cfg := &e.up.Config; cfg.TLS != nil || cfg.Protocol != 0 {
 			c.ex = nil
 			l.put(e)
@@ -183,10 +183,7 @@ func (e *exchange) startBody() {
 // declines reports whether a request is net/http's.
 func (c *client) declines(e *exchange) bool {
 	r := &e.req
-	if r.Expect100 || r.HasToken("TE", "trailers") {
-		return true
-	}
-	if _, has := r.Get("Trailer"); has {
+	if r.Expect100 || r.Trailers {
 		return true
 	}
 	return r.Upgrade != nil && !bytes.EqualFold(r.Upgrade, []byte("websocket"))
@@ -238,14 +235,14 @@ func (c *client) decided(o policy.Outcome) {
 	}
 	c.bind(e)
 	if decided := c.l.server.deps.Hooks.Decided; decided != nil {
-		decided(c.l.server.deps.Now(), &e.x, o, c.peer)
+		decided(c.l.ticks(), &e.x, o, c.peer)
 	}
 	if o != policy.Admitted {
 		c.refuse(o)
 		return
 	}
 	c.l.wheel.Arm(c, e.x.Route.Timeout)
-	e.asked = time.Now()
+	e.asked = c.l.clock()
 	c.forward()
 }
 
@@ -284,7 +281,7 @@ func (e *exchange) finish(l *loop, status int, ended time.Duration) {
 	if !e.first.IsZero() {
 		r.Added = e.first.Sub(e.begun) - r.Upstream
 	}
-	e.x.End(l.server.deps.Now(), e.received, e.sent)
+	e.x.End(l.ticks(), e.received, e.sent)
 	if observe := l.server.deps.Hooks.Observe; observe != nil && e.rec.Begun != (time.Time{}) {
 		observe(r)
 	}
@@ -293,7 +290,7 @@ func (e *exchange) finish(l *loop, status int, ended time.Duration) {
 // done ends the exchange whose answer is on its way whole, and has the conn go on or end.
 func (c *client) done() {
 	l, e := c.l, c.ex
-	e.finish(l, e.status, time.Since(e.begun))
+	e.finish(l, e.status, l.clock().Sub(e.begun))
 	goesOn := !e.close && !l.server.draining.Load()
 	switch {
 	case !e.body.Done() && goesOn && e.left() <= maxSkip:
@@ -357,19 +354,19 @@ func (c *client) expired() {
 	switch c.state {
 	case stateAnswer, stateDialing:
 		e := c.ex
-		if c.state == stateAnswer && !e.body.Done() && time.Since(e.begun) < e.x.Route.Timeout {
+		if c.state == stateAnswer && !e.body.Done() && c.l.now.Sub(e.begun) < e.x.Route.Timeout {
 			e.rec.Err, e.close = errBody, true
 			c.fail(http.StatusBadRequest, "the body of the request cannot be read")
 			return
 		}
 		e.rec.Err = errAnswerLate
-		e.answered = time.Now()
-		e.give(upstream.TimedOut)
+		e.answered = c.l.now
+		e.give(c.l, upstream.TimedOut)
 		c.fail(http.StatusGatewayTimeout, "the upstream did not answer in time")
 	case stateBody:
 		if c.gc.OutboundBuffered() == 0 { // it is the upstream that stands still
 			c.ex.rec.Err = errCut
-			c.ex.give(upstream.TimedOut)
+			c.ex.give(c.l, upstream.TimedOut)
 		}
 		c.abort()
 	case stateLinger:
@@ -453,7 +450,7 @@ func (c *client) onClose() {
 				e.rec.Err, e.rec.Gone = errClientGone, true
 			}
 		}
-		e.finish(l, e.status, time.Since(e.begun))
+		e.finish(l, e.status, l.now.Sub(e.begun))
 	}
 	l.put(e)
 }

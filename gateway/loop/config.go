@@ -36,8 +36,8 @@ type Deps struct {
 	// Decline takes over a conn that a loop does not serve, with what was read of it. It was admitted, unless proxied says that it
 	// has not been asked. Called by a loop: it must not wait.
 	Decline func(c net.Conn, read []byte, proxied bool)
-	// Now is the clock of the rules, ticks.
-	Now func() uint64
+	// Ticks is the clock of the rules at a time.
+	Ticks func(at time.Time) uint64
 	// Malformed has the answer's body for a head that is refused, and is told of it.
 	Malformed func(client netip.Addr, status int, why error)
 }

@@ -26,25 +26,26 @@ type loop struct {
 	limits  http1.Limits
 	answers http1.Limits
 	clients map[*client]struct{}
-	idle    map[*upstream.Server][]*origin // the last used last
+	idle    map[*upstream.Server]*idle
 	wheel   wheel.Wheel[expirer]
+	base    time.Time // the clock, at the last tick
+	now     time.Time // when it was read last: at the begin of each callback, and after what takes long
 
 	asking, checking, dialing int
 	waiting                   map[*upstream.Server]*waiting
 	blocked                   []blocked // those that do not take what they are sent
 	looking                   bool
 
-	identityName []byte // Config.IdentityField
-	idPrefix     [16]byte
-	idNext       uint64
+	idPrefix [16]byte
+	idNext   uint64
 
 	// Scratch of one callback at a time.
 	free     []*exchange
 	response http1.Response
 	onward   http1.Onward
-	extra    []http1.Field
+	lines    []byte // of a head: what we say
+	host     []byte
 	out      []byte
-	told     []byte
 	without  []string
 	part     int // of the client's buffer, see client.bodyPart
 }
@@ -66,13 +67,14 @@ type reader interface{ resume() }
 
 func newLoop(s *Server, el gnet.EventLoop, shard uint32) *loop {
 	l := &loop{
-		server: s, shard: shard, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server][]*origin{}, waiting: map[*upstream.Server]*waiting{},
-		limits:       http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
-		answers:      http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
-		without:      []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", "", "", "", ""}, // see hideFromUpstream
-		identityName: []byte(s.cfg.IdentityField),
-		idNext:       rand.Uint64(), //nolint:gosec // it tells requests apart, and is no secret
+		server: s, shard: shard, el: el, poller: -1, clients: map[*client]struct{}{}, idle: map[*upstream.Server]*idle{}, waiting: map[*upstream.Server]*waiting{},
+		limits:  http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: s.cfg.MaxFields, AllowHTTP10: true, AllowAbsolute: true, EndToEnd: []string{s.cfg.IdentityField}},
+		answers: http1.Limits{MaxHeadBytes: maxAnswerHead, MaxFields: maxAnswerFields, AllowHTTP10: true},
+		without: []string{"Forwarded", "X-Forwarded-*", "X-Real-Ip", "X-Request-Id", s.cfg.IdentityField, "", "", "", "", ""}, // see hideFromUpstream
+		idNext:  rand.Uint64(),                                                                                                //nolint:gosec // it tells requests apart, and is no secret
+		base:    time.Now(),
 	}
+	l.now = l.base
 	var b [8]byte
 	for i := range b {
 		b[i] = byte(rand.Uint32()) //nolint:gosec // as above
@@ -81,17 +83,31 @@ func newLoop(s *Server, el gnet.EventLoop, shard uint32) *loop {
 	return l
 }
 
+// clock reads the clock, and only the one that does not go back: that is half of time.Now.
+func (l *loop) clock() time.Time {
+	l.now = l.base.Add(time.Since(l.base))
+	return l.now
+}
+
+// ticks is the clock of the rules when the loop's was read.
+func (l *loop) ticks() uint64 { return l.server.deps.Ticks(l.now) }
+
 // do has f run on the loop. Any goroutine.
 func (l *loop) do(f func()) {
 	// After the engine's end there is nothing to run it on.
 	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		l.clock()
 		f()
 		return nil
 	}))
 }
 
 // tick advances the timers.
-func (l *loop) tick() { l.wheel.Advance(func(e expirer) { e.expired() }) }
+func (l *loop) tick() {
+	l.base = time.Now() // the wall's clock may have been set
+	l.now = l.base
+	l.wheel.Advance(func(e expirer) { e.expired() })
+}
 
 // drain has nobody come any more, and ends what idles; the rest ends with its answer.
 func (l *loop) drain() {
@@ -177,6 +193,9 @@ func (l *loop) lookAtBlocked() {
 
 // unblock forgets that somebody waits.
 func (l *loop) unblock(from reader) {
+	if len(l.blocked) == 0 {
+		return
+	}
 	l.blocked = slices.DeleteFunc(l.blocked, func(b blocked) bool { return b.from == from })
 }
 
@@ -193,45 +212,68 @@ func (l *loop) unpause(gc gnet.Conn) {
 	}
 }
 
+// idle are the conns to a server that idle, the last used last; uses is how many there are, those that do not idle too.
+type idle struct {
+	conns []*origin
+	uses  int
+}
+
+// idleOf is where a new conn to a server will idle.
+func (l *loop) idleOf(s *upstream.Server) *idle {
+	in := l.idle[s]
+	if in == nil {
+		in = &idle{}
+		l.idle[s] = in
+	}
+	in.uses++
+	return in
+}
+
+// forget drops a conn that has ended.
+func (l *loop) forget(o *origin) {
+	in := o.idle
+	if in == nil {
+		return
+	}
+	o.idle = nil
+	if i := slices.Index(in.conns, o); i >= 0 {
+		in.conns = slices.Delete(in.conns, i, i+1)
+	}
+	if in.uses--; in.uses == 0 {
+		delete(l.idle, o.server)
+	}
+}
+
 // takeIdle is a conn to a server that idles, nil if there is none.
 func (l *loop) takeIdle(s *upstream.Server) *origin {
-	all := l.idle[s]
-	if len(all) == 0 {
+	in := l.idle[s]
+	if in == nil || len(in.conns) == 0 {
 		return nil
 	}
-	o := all[len(all)-1]
-	all[len(all)-1] = nil
-	l.idle[s] = all[:len(all)-1]
-	l.wheel.Disarm(o)
+	last := len(in.conns) - 1
+	o := in.conns[last]
+	in.conns[last] = nil
+	in.conns = in.conns[:last]
 	return o
 }
 
 // keep has a conn idle, if that may be.
 func (l *loop) keep(o *origin, cfg *way.UpstreamConfig) {
-	if o.gc.InboundBuffered() == 0 {
+	waits := o.gc.InboundBuffered() > 0
+	if !waits && len(l.waiting) > 0 {
 		if c := l.nextWaiting(o.server); c != nil {
 			c.take(o)
 			return
 		}
 	}
 	most := max(cfg.IdleConns/l.server.cfg.Loops, min(cfg.IdleConns, 1))
-	if len(l.idle[o.server]) >= most || l.server.draining.Load() || o.gc.InboundBuffered() > 0 {
+	if o.idle == nil || len(o.idle.conns) >= most || l.server.draining.Load() || waits {
 		o.abort()
 		return
 	}
 	o.client = nil
-	l.idle[o.server] = append(l.idle[o.server], o)
+	o.idle.conns = append(o.idle.conns, o)
 	l.wheel.Arm(o, cfg.IdleTimeout)
-}
-
-// dropIdle forgets a conn that idled.
-func (l *loop) dropIdle(o *origin) {
-	all := l.idle[o.server]
-	if i := slices.Index(all, o); i >= 0 {
-		if l.idle[o.server] = slices.Delete(all, i, i+1); len(all) == 1 {
-			delete(l.idle, o.server)
-		}
-	}
 }
 
 // peerOf is the address of a conn's other end.

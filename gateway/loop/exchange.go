@@ -41,7 +41,6 @@ type exchange struct {
 	skipping bool // what comes of the body is thrown away
 
 	requestID [128]byte
-	addresses [3][]byte // scratch: the client's, those before, the peer's
 }
 
 // fields are a request's, as the rules read them.
@@ -50,7 +49,7 @@ type fields http1.Request
 // At implements [policy.Fields].
 func (f *fields) At(name string, i int) (string, bool) {
 	for _, at := range f.Fields {
-		if len(at.Name) == len(name) && foldEqual(at.Name, name) {
+		if foldEqual(at.Name, name) {
 			if i == 0 {
 				return view(at.Value), true
 			}
@@ -60,8 +59,11 @@ func (f *fields) At(name string, i int) (string, bool) {
 	return "", false
 }
 
-// foldEqual compares a name with one of the same length in canonical form.
+// foldEqual compares names of fields without case.
 func foldEqual(b []byte, name string) bool {
+	if len(b) != len(name) {
+		return false
+	}
 	for i := range b {
 		if lower(b[i]) != lower(name[i]) {
 			return false
@@ -79,9 +81,8 @@ func lower(c byte) byte {
 
 // reset makes an exchange ready for a request.
 func (e *exchange) reset() {
-	policies, addresses := e.rec.Policies[:0], e.addresses
+	policies := e.rec.Policies[:0]
 	e.rec = access.Record{Policies: policies}
-	e.addresses = addresses
 	e.up, e.server, e.conn = nil, nil, nil
 	e.tried = upstream.Tried{}
 	e.status, e.framing, e.raw, e.close, e.skipping = 0, http1.FramingNone, false, false, false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"time"
 
 	"weir/edge/http1"
 	"weir/gateway/upstream"
@@ -20,6 +19,7 @@ type origin struct {
 	l      *loop
 	server *upstream.Server
 	client *client // nil while it idles
+	idle   *idle   // where it idles; nil once it has ended
 	timer  wheel.Timer[expirer]
 	ends   bool // it ends with the answer
 	paused bool
@@ -32,13 +32,13 @@ func (o *origin) Timer() *wheel.Timer[expirer] { return &o.timer }
 // forward gives the request to a server.
 func (c *client) forward() {
 	l, e := c.l, c.ex
-	server, err := e.up.Pool.Pick(time.Now(), way.HashKey(&e.x), &e.tried)
+	server, err := e.up.Pool.Pick(l.now, way.HashKey(&e.x), &e.tried)
 	if err != nil {
 		e.rec.Err = err
 		c.fail(http.StatusServiceUnavailable, "no upstream server has room for the request")
 		return
 	}
-	e.server, e.attempt = server, time.Now()
+	e.server, e.attempt = server, l.now
 	e.rec.Attempts++
 	e.rec.Server = server.Address()
 	if o := l.takeIdle(server); o != nil {
@@ -58,7 +58,7 @@ func (l *loop) dial(c *client, e *exchange, server *upstream.Server) {
 	l.dialing++
 	timeout := e.up.Config.ConnectTimeout
 	address := server.Address()
-	o := &origin{l: l, server: server, client: c}
+	o := &origin{l: l, server: server, client: c, idle: l.idleOf(server)}
 	e.conn = o
 	go func() {
 		conn, err := net.DialTimeout("tcp", address, timeout)
@@ -73,6 +73,7 @@ func (l *loop) dial(c *client, e *exchange, server *upstream.Server) {
 		l.do(func() {
 			l.dialing--
 			if err != nil {
+				l.forget(o)
 				o.unreachable(err)
 			}
 			l.dialNext(server)
@@ -98,9 +99,9 @@ func (o *origin) unreachable(err error) {
 	}
 	e := c.ex
 	e.conn = nil
-	e.answered = time.Now()
+	e.answered = o.l.now
 	e.rec.Err = err
-	e.give(upstream.ConnectFailed)
+	e.give(o.l, upstream.ConnectFailed)
 	if c.mayRetry() {
 		c.forward()
 		return
@@ -109,18 +110,17 @@ func (o *origin) unreachable(err error) {
 }
 
 // give gives a server's slot back.
-func (e *exchange) give(o upstream.Outcome) {
+func (e *exchange) give(l *loop, o upstream.Outcome) {
 	if s := e.server; s != nil {
 		e.server = nil
-		now := time.Now()
-		s.Done(now, o, now.Sub(e.attempt))
+		s.Done(l.now, o, l.now.Sub(e.attempt))
 	}
 }
 
 // mayRetry asks the budget for another attempt.
 func (c *client) mayRetry() bool {
 	e := c.ex
-	return e.rec.Attempts < e.up.Pool.Attempts() && e.up.Pool.MayRetry(time.Now())
+	return e.rec.Attempts < e.up.Pool.Attempts() && e.up.Pool.MayRetry(c.l.now)
 }
 
 // send sends the request on a conn, with what has come of its body.
@@ -155,7 +155,7 @@ func (c *client) send(o *origin) {
 // awaitBody arms the client's timer by what is to come next: the rest of its body, or the answer.
 func (c *client) awaitBody() {
 	e := c.ex
-	rest := e.x.Route.Timeout - time.Since(e.begun)
+	rest := e.x.Route.Timeout - c.l.now.Sub(e.begun)
 	if !e.body.Done() {
 		rest = min(rest, e.x.Route.IdleTimeout)
 	}
@@ -164,8 +164,7 @@ func (c *client) awaitBody() {
 
 // write sends to the server; false if that closed the conn.
 func (o *origin) write(b []byte) bool {
-	_, err := o.gc.Write(b)
-	return err == nil && !o.closed
+	return !o.closed && write(o.gc, b) && !o.closed // the write may close it
 }
 
 // onTraffic is called when bytes have come.
@@ -195,7 +194,7 @@ func (o *origin) answered() {
 	}
 	e.conn = nil
 	o.client = nil
-	e.give(upstream.OutcomeOf(e.status))
+	e.give(o.l, upstream.OutcomeOf(e.status))
 	if o.ends || o.closed || !e.body.Done() {
 		o.abort()
 	} else {
@@ -215,7 +214,7 @@ func (c *client) retries(status int) bool {
 		return false
 	}
 	o := e.conn
-	e.give(upstream.GatewayError)
+	e.give(c.l, upstream.GatewayError)
 	e.conn, o.client = nil, nil
 	o.abort()
 	c.forward()
@@ -226,9 +225,9 @@ func (c *client) retries(status int) bool {
 func (o *origin) broken() {
 	c := o.client
 	e := c.ex
-	e.answered = time.Now()
+	e.answered = o.l.now
 	e.rec.Err = errUpstream
-	e.give(upstream.Broken)
+	e.give(o.l, upstream.Broken)
 	e.conn, o.client = nil, nil
 	o.abort()
 	if !e.hasBody() && way.IsIdempotent(e.q.Method) && c.mayRetry() {
@@ -242,7 +241,7 @@ func (o *origin) broken() {
 func (o *origin) cut() {
 	c := o.client
 	c.ex.rec.Err = errCut
-	c.ex.give(upstream.Broken)
+	c.ex.give(o.l, upstream.Broken)
 	c.abort()
 }
 
@@ -259,8 +258,8 @@ func (o *origin) expired() {
 			return
 		}
 		c.ex.rec.Err = errAnswerLate
-		c.ex.answered = time.Now()
-		c.ex.give(upstream.TimedOut)
+		c.ex.answered = o.l.now
+		c.ex.give(o.l, upstream.TimedOut)
 		c.fail(http.StatusGatewayTimeout, "the upstream did not answer in time")
 	}
 }
@@ -279,9 +278,9 @@ func (o *origin) onClose() {
 	o.closed = true
 	o.l.wheel.Disarm(o)
 	o.l.unblock(o)
+	o.l.forget(o)
 	c := o.client
 	if c == nil {
-		o.l.dropIdle(o)
 		return
 	}
 	if c.ex == nil || c.ex.conn != o {
@@ -298,7 +297,7 @@ func (o *origin) onClose() {
 		}
 	case stateTunnel:
 		c.ex.conn = nil
-		c.ex.give(upstream.OK)
+		c.ex.give(o.l, upstream.OK)
 		c.linger()
 	}
 }
@@ -307,7 +306,7 @@ func (o *origin) onClose() {
 func (c *client) cancel(e *exchange) {
 	o := e.conn
 	e.conn = nil
-	e.give(upstream.Canceled)
+	e.give(c.l, upstream.Canceled)
 	if o != nil {
 		o.client = nil
 		o.abort()

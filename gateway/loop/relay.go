@@ -94,7 +94,7 @@ func (o *origin) sendBody(head []byte) {
 		}
 		e.sent += int64(len(part))
 		if e.answer.Done() { // whoever has the answer may come again at once
-			e.x.End(l.server.deps.Now(), e.received, e.sent)
+			e.x.End(l.ticks(), e.received, e.sent)
 		}
 		if len(out) > 0 && !c.write(out) {
 			return

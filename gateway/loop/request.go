@@ -11,12 +11,12 @@ import (
 func (c *client) appendRequest() bool {
 	l, e := c.l, c.ex
 	route := e.x.Route
-	l.extra = c.appendForwarded(l.extra[:0])
+	l.lines = c.appendForwarded(l.lines[:0])
 	c.hideFromUpstream()
-	l.onward = http1.Onward{Without: l.without, Extra: l.extra, Framing: e.req.Framing(), Length: e.req.ContentLength, Upgrade: e.req.Upgrade != nil}
+	l.onward = http1.Onward{Without: l.without, Lines: l.lines, Framing: e.req.Framing(), Length: e.req.ContentLength, Upgrade: e.req.Upgrade != nil}
 	if !route.KeepHost {
-		l.told = append(l.told[:0], e.server.Name()...)
-		l.onward.Host = l.told
+		l.host = append(l.host[:0], e.server.Name()...)
+		l.onward.Host = l.host
 	}
 	path := e.req.Path
 	if route.StripPath {
@@ -52,24 +52,16 @@ func (c *client) hideFromUpstream() {
 	}
 }
 
-var (
-	traceparent    = []byte("traceparent")
-	forwardedFor   = []byte("X-Forwarded-For")
-	forwardedProto = []byte("X-Forwarded-Proto")
-	forwardedHost  = []byte("X-Forwarded-Host")
-	realIP         = []byte("X-Real-Ip")
-	plain          = []byte("http")
-)
-
-// appendForwarded appends what tells the upstream who the client is.
-func (c *client) appendForwarded(to []http1.Field) []http1.Field {
+// appendForwarded appends the lines that tell the upstream who the client is. What of them is a client's own was parsed, so that it
+// has no line ends.
+func (c *client) appendForwarded(b []byte) []byte {
 	e := c.ex
+	b = append(b, "X-Forwarded-For: "...)
 	proto, host := plain, e.req.Host
-	before := e.addresses[0][:0]
 	if e.x.Trusted() {
-		for _, f := range e.req.Fields {
-			if len(f.Name) == len(forwardedFor) && foldEqual(f.Name, "X-Forwarded-For") && len(f.Value) > 0 {
-				before = append(append(before, f.Value...), ", "...)
+		for i := range e.req.Fields {
+			if f := &e.req.Fields[i]; len(f.Value) > 0 && foldEqual(f.Name, "X-Forwarded-For") {
+				b = append(append(b, f.Value...), ", "...)
 			}
 		}
 		if v, ok := e.req.Get("X-Forwarded-Proto"); ok && len(v) > 0 {
@@ -79,18 +71,26 @@ func (c *client) appendForwarded(to []http1.Field) []http1.Field {
 			host = v
 		}
 	}
-	e.addresses[0] = c.peer.Addr().AppendTo(before)
-	e.addresses[1] = e.x.Client.AppendTo(e.addresses[1][:0])
-	to = append(to,
-		http1.Field{Name: forwardedFor, Value: e.addresses[0]}, http1.Field{Name: forwardedProto, Value: proto},
-		http1.Field{Name: forwardedHost, Value: host}, http1.Field{Name: realIP, Value: e.addresses[1]},
-		http1.Field{Name: requestIDName, Value: e.id()})
+	start := len(b)
+	b = c.peer.Addr().AppendTo(b)
+	peer := b[start:]
+	b = append(append(b, "\r\nX-Forwarded-Proto: "...), proto...)
+	b = append(append(b, "\r\nX-Forwarded-Host: "...), host...)
+	b = append(b, "\r\nX-Real-Ip: "...)
+	if e.x.Client == c.peer.Addr() {
+		b = append(b, peer...)
+	} else {
+		b = e.x.Client.AppendTo(b)
+	}
+	b = append(append(b, "\r\nX-Request-Id: "...), e.id()...)
 	if e.rec.Trace.On() {
-		to = append(to, http1.Field{Name: traceparent, Value: e.rec.Trace.Parentage()})
+		b = append(append(b, "\r\ntraceparent: "...), e.rec.Trace.Parentage()...)
 	}
 	if e.x.Identity != "" {
-		e.addresses[2] = append(e.addresses[2][:0], policy.FieldSafe(e.x.Identity)...)
-		to = append(to, http1.Field{Name: c.l.identityName, Value: e.addresses[2]})
+		b = append(append(append(b, "\r\n"...), c.l.server.cfg.IdentityField...), ": "...)
+		b = append(b, policy.FieldSafe(e.x.Identity)...)
 	}
-	return to
+	return append(b, "\r\n"...)
 }
+
+var plain = []byte("http")

@@ -200,6 +200,7 @@ func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 			l.poller = 0 // not looked for again
 		}
 	}
+	l.clock()
 	switch from := gc.Context().(type) {
 	case *origin:
 		l.onConnected(gc, from)
@@ -214,8 +215,10 @@ func (h *handler) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch c := gc.Context().(type) {
 	case *client:
+		c.l.clock()
 		c.onTraffic()
 	case *origin:
+		c.l.clock()
 		c.onTraffic()
 	}
 	return gnet.None
@@ -225,8 +228,10 @@ func (h *handler) OnTraffic(gc gnet.Conn) gnet.Action {
 func (h *handler) OnClose(gc gnet.Conn, _ error) gnet.Action {
 	switch c := gc.Context().(type) {
 	case *client:
+		c.l.clock()
 		c.onClose()
 	case *origin:
+		c.l.clock()
 		c.onClose()
 	}
 	return gnet.None

@@ -247,8 +247,8 @@ func TestStrainRefusesItsShare(t *testing.T) {
 		for i, p := range []Priority{PriorityLow, PriorityNormal} {
 			refused := 0
 			for range 1024 {
-				if f.enter(p, 0) {
-					f.leave()
+				if f.enter(0, p, 0) {
+					f.leave(0)
 				} else {
 					refused++
 				}
@@ -257,7 +257,7 @@ func TestStrainRefusesItsShare(t *testing.T) {
 				t.Errorf("strain %d: %d of 1024 refused of %v, want %d", strain, refused, p, want[i])
 			}
 		}
-		if !f.enter(PriorityCritical, 0) {
+		if !f.enter(0, PriorityCritical, 0) {
 			t.Errorf("strain %d refuses what is critical", strain)
 		}
 	}

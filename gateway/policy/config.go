@@ -102,7 +102,14 @@ type Route struct {
 	Timeout time.Duration
 	// IdleTimeout bounds how long neither side of a body may move. 0: 60 s; 1 ms to 24 h.
 	IdleTimeout time.Duration
+
+	number int // among Rules.Routes
+	sets   map[*plan]*set
+	plain  *set // of no plan
 }
+
+// Number is the route's place in [Rules.Routes].
+func (r *Route) Number() int { return r.number }
 
 // Auth is who may come.
 type Auth uint8

@@ -43,6 +43,8 @@ type Exchange struct {
 	Err error
 	// Later has [Rules.Open] leave the check of a token that is not known to [Exchange.Ask]. It is for who must not wait, and stays.
 	Later bool
+	// Shard spreads what is counted, as the record's does. It stays.
+	Shard uint32
 	// Allow are the routes whose methods there are, after NoMethod.
 	Allow []*Route
 
@@ -124,7 +126,7 @@ func (x *Exchange) Checks() bool { return x.unchecked != "" }
 
 // Decide is the second half: whether there is room for the request, and its client has a quota for it.
 func (x *Exchange) Decide() Outcome {
-	if !x.rules.deps.Flight.enter(x.Route.Priority, x.rules.cfg.MaxInFlight) {
+	if !x.rules.deps.Flight.enter(x.Shard, x.Route.Priority, x.rules.cfg.MaxInFlight) {
 		return Shed
 	}
 	x.inFlight = true
@@ -215,7 +217,7 @@ func (x *Exchange) GiveUp() Outcome {
 func (x *Exchange) makeChecks() (ok bool) {
 	set := x.set
 	if set == nil {
-		set = x.rules.compiled[x.Route].sets[x.rules.planOf(x)]
+		set = x.Route.setOf(x.rules.planOf(x))
 		x.set = set
 	}
 	for _, p := range set.policies {
@@ -312,7 +314,7 @@ const chargePatience = time.Second
 func (x *Exchange) leave() {
 	if x.inFlight {
 		x.inFlight = false
-		x.rules.deps.Flight.leave()
+		x.rules.deps.Flight.leave(x.Shard)
 	}
 }
 

@@ -29,7 +29,7 @@ func (r *Rules) Explain(now uint64, client netip.Addr, identity string) (all []E
 	plan := r.planOf(x)
 	byName := map[string]int{}
 	for _, route := range r.routes {
-		set := r.compiled[route].sets[plan]
+		set := route.setOf(plan)
 		for _, p := range set.policies {
 			name := p.Quota.Name
 			at, known := byName[name]

@@ -174,7 +174,9 @@ func ofMethod(routes []*Route, method string) (all *Route) {
 
 // cleanHost is a host as it is matched: without a port or a dot at its end, in lower case.
 func cleanHost(host string, buf []byte) (string, []byte) {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && host[0] != '[' && strings.IndexByte(host, ':') == i {
+		host = host[:i]
+	} else if i >= 0 && !strings.HasSuffix(host, "]") {
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}

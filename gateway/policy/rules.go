@@ -41,7 +41,6 @@ type Rules struct {
 	tokens    Tokens
 	table     *table
 	routes    []*Route
-	compiled  map[*Route]*route
 	plans     map[string]*plan
 	anonymous *plan
 	standard  *plan
@@ -63,11 +62,6 @@ type compiled struct {
 type plan struct {
 	name     string
 	policies []*compiled
-}
-
-// route is what a route asks, by the plan of the client: nil for none.
-type route struct {
-	sets map[*plan]*set
 }
 
 // set are the policies that a request is charged to, those of this process first.
@@ -217,12 +211,11 @@ func (r *Rules) compileConsumers() error {
 
 func (r *Rules) compileRoutes() error {
 	var errs []error
-	r.compiled = map[*Route]*route{}
 	names := map[string]bool{}
 	if len(r.routes) > MaxRoutes {
 		errs = append(errs, fmt.Errorf("routes has %d: want at most %d", len(r.routes), MaxRoutes))
 	}
-	for _, at := range r.routes {
+	for i, at := range r.routes {
 		errs = append(errs, at.validate())
 		if names[at.Name] {
 			errs = append(errs, fmt.Errorf("routes.%s is there twice: keep one", at.Name))
@@ -232,12 +225,10 @@ func (r *Rules) compileRoutes() error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("routes.%s: %w", at.Name, err))
 		}
-		c := &route{sets: map[*plan]*set{}}
-		r.compiled[at] = c
-		c.sets[nil] = newSet(own, nil)
+		at.number, at.sets, at.plain = i, map[*plan]*set{}, newSet(own, nil)
 		for _, p := range r.plans {
-			if c.sets[p] = newSet(own, p.policies); len(c.sets[p].policies) > MaxChecks {
-				errs = append(errs, fmt.Errorf("routes.%s with plan %s has %d policies: want at most %d", at.Name, p.name, len(c.sets[p].policies), MaxChecks))
+			if at.sets[p] = newSet(own, p.policies); len(at.sets[p].policies) > MaxChecks {
+				errs = append(errs, fmt.Errorf("routes.%s with plan %s has %d policies: want at most %d", at.Name, p.name, len(at.sets[p].policies), MaxChecks))
 			}
 		}
 		if len(own) > MaxChecks {
@@ -247,6 +238,14 @@ func (r *Rules) compileRoutes() error {
 	var err error
 	r.table, err = newTable(r.routes)
 	return joined(append(errs, err))
+}
+
+// setOf are the policies of a route for who has a plan, or none.
+func (r *Route) setOf(p *plan) *set {
+	if p == nil {
+		return r.plain
+	}
+	return r.sets[p]
 }
 
 func newSet(own, plan []*compiled) *set {

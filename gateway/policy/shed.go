@@ -4,8 +4,13 @@ import "sync/atomic"
 
 // Flight counts the requests that are served at once, and refuses the least urgent first when there are too many. It
 // lives on when rules are replaced.
+//
+// What is counted is counted in shards, so that event loops do not wait for each other.
 type Flight struct {
-	n      atomic.Int64
+	cells [flightCells]struct {
+		n atomic.Int64
+		_ [56]byte // keeps them on cache lines of their own
+	}
 	strain atomic.Uint32 // shares of 1024 that are refused of what is not critical, see SetStrain
 	turn   atomic.Uint32
 }
@@ -13,8 +18,18 @@ type Flight struct {
 // shares are the parts of Config.MaxInFlight, in percent, that each priority may fill.
 var shares = [priorities]int64{PriorityNormal: 95, PriorityLow: 80, PriorityCritical: 100}
 
+// flightCells are the shards, a power of two.
+const flightCells = 16
+
 // InFlight is how many requests are being served.
-func (f *Flight) InFlight() int { return int(f.n.Load()) }
+func (f *Flight) InFlight() int { return int(f.sum()) }
+
+func (f *Flight) sum() (n int64) {
+	for i := range f.cells {
+		n += f.cells[i].n.Load()
+	}
+	return n
+}
 
 // maxStrain is all.
 const maxStrain = 1024
@@ -24,10 +39,10 @@ const maxStrain = 1024
 func (f *Flight) SetStrain(share uint32) { f.strain.Store(min(share, maxStrain)) }
 
 // enter reports whether one more may be served; leave then ends it.
-func (f *Flight) enter(p Priority, most int) bool {
-	n := f.n.Add(1)
-	if most > 0 && n > max(1, int64(most)*shares[p]/100) || f.refuses(p) {
-		f.n.Add(-1)
+func (f *Flight) enter(shard uint32, p Priority, most int) bool {
+	f.cells[shard%flightCells].n.Add(1)
+	if most > 0 && f.sum() > max(1, int64(most)*shares[p]/100) || f.refuses(p) {
+		f.leave(shard)
 		return false
 	}
 	return true
@@ -51,4 +66,4 @@ func (f *Flight) refuses(p Priority) bool {
 	return (t*s)%maxStrain < s
 }
 
-func (f *Flight) leave() { f.n.Add(-1) }
+func (f *Flight) leave(shard uint32) { f.cells[shard%flightCells].n.Add(-1) }

@@ -67,6 +67,7 @@ func newCall(h *Handler, in *http.Request) *call {
 	c, _ := calls.Get().(*call) //nolint:errcheck // there is nothing else in it
 	policies := c.record.Policies[:0]
 	c.handler, c.in, c.begun = h, in, h.wall()
+	c.exchange.Shard = c.shard
 	c.record = access.Record{Shard: c.shard, Begun: c.begun, Policies: policies}
 	c.up, c.cancel, c.headTimer, c.err, c.lingers = nil, nil, nil, nil, false
 	c.asked, c.answered = time.Time{}, time.Time{}

@@ -63,8 +63,11 @@ func New(cfg Config, g *way.Generation, hooks way.Hooks, log *slog.Logger) *Hand
 func (h *Handler) Replace(g *way.Generation) *way.Generation { return h.current.Swap(g) }
 
 // Now is the clock of the rules, ticks. It begins a day ahead, so that nobody owes anything at its begin.
-func (h *Handler) Now() uint64 {
-	return uint64(h.wall().Sub(h.epoch)+24*time.Hour) * ratelimit.TicksPerNano //nolint:gosec // not negative
+func (h *Handler) Now() uint64 { return h.Ticks(h.wall()) }
+
+// Ticks is that clock at a time.
+func (h *Handler) Ticks(at time.Time) uint64 {
+	return uint64(at.Sub(h.epoch)+24*time.Hour) * ratelimit.TicksPerNano //nolint:gosec // not negative
 }
 
 // ServeHTTP implements [http.Handler].
@@ -105,7 +108,7 @@ func (h *Handler) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		h.refuse(w, c, o)
 		return
 	}
-	c.up = g.Upstreams[x.Route.Upstream]
+	c.up = g.Upstream(x.Route)
 	h.forward(ctx, w, c)
 }
 

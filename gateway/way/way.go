@@ -12,9 +12,21 @@ import (
 // Generation is what is served by. A reload makes another one; requests end by the one that they began with.
 type Generation struct {
 	Rules *policy.Rules
-	// Upstreams are those that routes name.
-	Upstreams map[string]*Upstream
+
+	upstreams []*Upstream // by the number of a route
 }
+
+// NewGeneration returns one whose routes go to the upstreams that they name.
+func NewGeneration(rules *policy.Rules, upstreams map[string]*Upstream) *Generation {
+	g := &Generation{Rules: rules}
+	for _, r := range rules.Routes() {
+		g.upstreams = append(g.upstreams, upstreams[r.Upstream])
+	}
+	return g
+}
+
+// Upstream is where a route of the rules goes.
+func (g *Generation) Upstream(r *policy.Route) *Upstream { return g.upstreams[r.Number()] }
 
 // Hooks are who is told of requests. Any may be nil. On event loops they are called by the loops, and must not wait.
 type Hooks struct {

@@ -27,3 +27,6 @@ func Watch(int, int) error { return errors.ErrUnsupported }
 
 // ListenersOf fails.
 func ListenersOf(int) ([]int, error) { return nil, errors.ErrUnsupported }
+
+// Send sends nothing.
+func Send(int, []byte) int { return 0 }
