@@ -57,6 +57,11 @@ func (c peerConfig) nginx() string {
 			limit = fmt.Sprintf("limit_req zone=clients burst=%d nodelay; ", burst)
 		}
 	}
+	tells := ""
+	if c.peer == PeerNginxAlike {
+		tells = " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;" +
+			" proxy_set_header X-Real-Ip $remote_addr; proxy_set_header X-Request-Id $request_id; add_header X-Request-Id $request_id always;"
+	}
 	fmt.Fprintf(&b, `	upstream app {
 		server %s;
 		keepalive %d;
@@ -65,10 +70,10 @@ func (c peerConfig) nginx() string {
 	}
 	server {
 		listen %s backlog=4096 reuseport;
-		location / { %sproxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
+		location / { %sproxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";%s }
 	}
 }
-`, c.upstream, c.idle, c.listen, limit)
+`, c.upstream, c.idle, c.listen, limit, tells)
 	return b.String()
 }
 

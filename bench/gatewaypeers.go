@@ -47,7 +47,7 @@ type peerProcess struct{ *Process }
 
 // programs are the peers' that are none of ours.
 func programs() map[string]string {
-	return map[string]string{PeerNginx: "nginx", PeerHAProxy: "haproxy", PeerCaddy: "caddy"}
+	return map[string]string{PeerNginx: "nginx", PeerNginxAlike: "nginx", PeerHAProxy: "haproxy", PeerCaddy: "caddy"}
 }
 
 // lookProgram finds a program on the path, or where administrators' are.
@@ -135,7 +135,7 @@ func (c peerConfig) command() (program string, args, env []string, err error) {
 		}
 	}
 	switch c.peer {
-	case PeerNginx:
+	case PeerNginx, PeerNginxAlike:
 		at, err := c.write("nginx.conf", c.nginx())
 		return program, []string{"-c", at, "-p", c.dir, "-e", "stderr"}, nil, err
 	case PeerHAProxy:

@@ -15,8 +15,8 @@ import (
 type benchGatewayCmd struct {
 	Conns     []int         `help:"Numbers of connections to load with." default:"1,64,1000,5000,10000"`
 	Open      []int         `help:"Those of them that are measured at one rate too; 1, 64 and 5000 if none." placeholder:"N"`
-	Rate      float64       `help:"That rate, requests/s; 0: half of what the slowest of weir, nginx and haproxy takes." default:"0"`
-	Peers     []string      `help:"What to measure: direct, weir, weir-open, weir-net, nginx, haproxy, caddy; all if none." placeholder:"NAME"`
+	Rate      float64       `help:"That rate, requests/s; 0: a quarter of what the slowest of weir, nginx and haproxy takes." default:"0"`
+	Peers     []string      `help:"What to measure: direct, weir, weir-open, weir-net, nginx, nginx-alike, haproxy, caddy; all if none." placeholder:"NAME"`
 	Duration  time.Duration `help:"How long each turn is measured, whole seconds." default:"5s"`
 	Reps      int           `help:"Turns of each kind." default:"3"`
 	Workers   int           `help:"Processes or threads of each gateway." default:"2"`
@@ -42,8 +42,9 @@ func (*benchGatewayCmd) Help() string {
 
 Each gateway is started anew for each of its turns, on loopback, before an nginx that answers 200
 at once. weir is on event loops with a quota that no client meets, weir-open without one, weir-net
-on net/http; nginx has limit_req, haproxy a stick table; caddy forwards alone, as its Debian package
-has no limiter. None logs. The load is wrk, and ab at 64 connections; what is missing of Debian's
+on net/http; nginx has limit_req, and nginx-alike besides tells the upstream whom it forwards for, as
+weir does; haproxy has a stick table; caddy forwards alone, as its Debian package has no limiter. None
+logs. The load is wrk, and ab at 64 connections; what is missing of Debian's
 nginx, haproxy, caddy, wrk and apache2-utils is named, and left out but for nginx and wrk.
 
 As fast as it goes, latencies say how many requests wait, not how long one takes: compare those at

@@ -56,6 +56,7 @@ type Rules struct {
 type compiled struct {
 	Policy
 	limit *ratelimit.Limit
+	body  []byte // of a refusal by it alone
 }
 
 // plan is a plan's policies, and what each route adds to them.
@@ -135,6 +136,7 @@ func (r *Rules) compilePolicies() error {
 				continue
 			}
 		}
+		c.body = fields.AppendProblem(nil, fields.QuotaExceeded, Limited.Status(), []ratelimit.Check{{Limit: c.limit}}, []ratelimit.Decision{{}})
 		r.policies[name] = c
 	}
 	return errors.Join(errs...)

@@ -125,11 +125,28 @@ func (x *Exchange) methods() (all []string) {
 func (x *Exchange) AppendBody(b []byte, o Outcome) []byte {
 	switch o {
 	case Limited:
+		if by, alone := x.refusedBy(); alone {
+			return append(b, by.body...)
+		}
 		return fields.AppendProblem(b, fields.QuotaExceeded, o.Status(), x.checks[:x.decided], x.decisions[:x.decided])
 	case Shed, Unavailable:
 		return fields.AppendProblem(b, fields.TemporaryReducedCapacity, o.Status(), nil, nil)
 	}
 	return AppendProblem(b, o.Status(), x.detail(o))
+}
+
+// refusedBy is a policy that refused, and whether no other one did.
+func (x *Exchange) refusedBy() (by *compiled, alone bool) {
+	for i := range x.decided {
+		if x.decisions[i].Allowed || x.checks[i].Shadow {
+			continue
+		}
+		if by != nil {
+			return by, false
+		}
+		by = x.of[i]
+	}
+	return by, by != nil
 }
 
 // detail says what is wrong, and what to do. Of a token it says no more than which of its package's errors it is.
