@@ -17,6 +17,7 @@ import (
 const (
 	codeInternal     = 100
 	codeUnauthorized = 101
+	codeDenied       = 103
 	codeNotFound     = 104
 	codeBadRequest   = 107
 	codeNotAvailable = 108
@@ -26,6 +27,7 @@ const (
 var statusOf = map[int]int{
 	codeInternal:     http.StatusInternalServerError,
 	codeUnauthorized: http.StatusUnauthorized,
+	codeDenied:       http.StatusForbidden,
 	codeNotFound:     http.StatusNotFound,
 	codeBadRequest:   http.StatusBadRequest,
 	codeNotAvailable: http.StatusServiceUnavailable,
@@ -94,6 +96,9 @@ func (s *Server) publishOne(ctx context.Context, channel string, req *publishReq
 	}
 	if err != nil {
 		return nil, &apiError{codeBadRequest, "bad request: " + err.Error()}
+	}
+	if !mayPublish(ctx, topic) {
+		return nil, &apiError{codeDenied, "permission denied: the token's topics.publish does not have " + string(topic)}
 	}
 	data, err := req.payload()
 	if err != nil {

@@ -58,6 +58,8 @@ type Deps struct {
 	// Quotas is nil when XDP is off; QuotasOff then says why.
 	Quotas    Quotas
 	QuotasOff string
+	// Publishers is nil where no tokens are checked.
+	Publishers Publishers
 	// Why says what became of a client's conns; JSON-able. An error is the caller's mistake.
 	Why func(ctx context.Context, client string) (any, error)
 	// Numbers is the JSON-able state for /api/info and the page.
@@ -149,8 +151,8 @@ func (s *Server) Handler() http.Handler {
 	}
 	handle("/healthz", "healthz", true, s.health)
 	handle("/readyz", "readyz", true, s.readiness)
-	handle("POST /api/publish", "publish", false, s.publish)
-	handle("POST /api/broadcast", "broadcast", false, s.broadcast)
+	handle("POST /api/publish", "publish", true, s.guardPublisher(s.publish))
+	handle("POST /api/broadcast", "broadcast", true, s.guardPublisher(s.broadcast))
 	handle("/api/info", "info", false, s.info)
 	handle("GET /api/why", "why", false, s.why)
 	handle("GET /api/quota", "quota", false, s.quota)

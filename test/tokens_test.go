@@ -247,3 +247,23 @@ func TestE2EWorkersCheckTokens(t *testing.T) {
 		t.Errorf("why says %s", out)
 	}
 }
+
+// TestE2EPublishersComeByTheirTokens: a token publishes to what its topics.publish has, the API key to all; it is asked for all the same.
+func TestE2EPublishersComeByTheirTokens(t *testing.T) {
+	key := testtoken.New(t, "first")
+	p := serve(t, "--config", tokenConfig(t, newIssuer(t, key).URL+"/set", "admin:\n  api_key: operators\n"))
+	token := key.Sign(t, map[string]any{"sub": "alice", "exp": inAnHour().Unix(), "topics": map[string]any{"publish": []string{"chat.alice.>"}}})
+	for _, tt := range []struct{ flag, credential, topic, want string }{
+		{"--token", token, "chat.alice.room", ""},
+		{"--token", token, "news", "topics.publish does not have news"},
+		{"--token", testtoken.New(t, "first").For(t, "alice", inAnHour()), "chat.alice.room", "not signed by a key that is known"},
+		{"--token", hs256("alice", time.Now().Add(-time.Minute)), "chat.alice.room", "the token has expired"},
+		{"--api-key", "operators", "news", ""},
+		{"--api-key", "others", "news", "API key is missing or wrong"},
+	} {
+		out, errs, code := weir(t, "publish", "--admin", "http://"+p.admin, tt.flag, tt.credential, tt.topic, "hi")
+		if tt.want == "" && (code != 0 || !strings.HasSuffix(out, ":1\n")) || tt.want != "" && (code != 1 || !strings.Contains(errs, tt.want)) {
+			t.Errorf("%s to %s: exit code %d, %s%s", tt.flag, tt.topic, code, out, errs)
+		}
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"weir/edge"
 	"weir/edge/workers"
 	"weir/ratelimit/kernel"
+	"weir/token"
 	"weir/token/jwks"
 )
 
@@ -34,12 +35,13 @@ type node struct {
 	environ []string
 	started time.Time
 	bus     *bus.Bus
-	link    *bus.Link    // nil without an edge in this process, as are
-	region  *region.Node // this
-	source  *source      // and this
-	edge    *edge.Server // and this
-	binder  *binder      // nil without an edge in this process
-	keys    *jwks.Set    // nil without a JWK set, or an edge in this process
+	link    *bus.Link       // nil without an edge in this process, as are
+	region  *region.Node    // this
+	source  *source         // and this
+	edge    *edge.Server    // and this
+	binder  *binder         // nil without an edge in this process
+	tokens  *token.Verifier // nil without keys
+	keys    *jwks.Set       // nil without a JWK set
 	workers *workers.Group
 	front   front // edge or workers, nil without either
 	stderr  io.Writer
@@ -99,6 +101,9 @@ func makeRoom(loops int, environ []string) {
 }
 
 func (n *node) build(ctx context.Context) (err error) {
+	if n.tokens, n.keys, err = newTokens(&n.cfg.Auth, n.log); err != nil {
+		return err
+	}
 	switch {
 	case n.role.hasEdge() && n.cfg.Workers.Workers > 0:
 		if n.workers, err = n.newWorkers(); err != nil {
@@ -109,9 +114,7 @@ func (n *node) build(ctx context.Context) (err error) {
 		n.source = &source{}
 		n.cfg.Edge.Loops = n.cfg.Edge.Defaults().Loops // one a CPU, not one a thread
 		makeRoom(n.cfg.Edge.Loops, n.environ)
-		if n.cfg.Edge.Tokens, n.keys, err = newTokens(&n.cfg.Auth, n.log); err != nil {
-			return err
-		}
+		n.cfg.Edge.Tokens = n.tokens
 		n.binder = &binder{}
 		n.cfg.Edge.Binder = n.binder
 		if n.edge, err = edge.New(n.cfg.Edge, n.source, n.log); err != nil {
@@ -231,8 +234,10 @@ func (n *node) ready() error {
 			return err
 		}
 	}
-	if err := n.keys.Ready(); err != nil {
-		return err
+	if n.edge != nil { // else they are for publishers alone
+		if err := n.keys.Ready(); err != nil {
+			return err
+		}
 	}
 	return n.bus.Up()
 }

@@ -17,6 +17,8 @@ import (
 type adminFlags struct {
 	Admin  string `help:"Admin address of the running weir." default:"http://127.0.0.1:8001" env:"WEIR_ADMIN_URL" placeholder:"URL"`
 	APIKey string `help:"Its API key." name:"api-key" env:"WEIR_ADMIN_API_KEY" placeholder:"KEY"`
+
+	bearer string // a token, of the commands that go by one
 }
 
 // call sends a request to the admin API and decodes its result.
@@ -45,6 +47,9 @@ func (f *adminFlags) send(ctx context.Context, method, path string, body []byte)
 		return nil, &usageError{fmt.Errorf("--admin %s: %w", f.Admin, err)}
 	}
 	req.Header.Set("X-API-Key", f.APIKey)
+	if f.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+f.bearer)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("no weir answers at %s: start one with weir serve, or name its address with --admin: %w", f.Admin, err)
@@ -75,6 +80,7 @@ func (f *adminFlags) reply(res *http.Response, result any) error {
 
 type publishCmd struct {
 	adminFlags
+	Token string `help:"Token of who may publish to it, in place of the API key." env:"WEIR_TOKEN" placeholder:"JWT"`
 	Topic string `arg:"" help:"Topic to publish to."`
 	Data  string `arg:"" optional:"" default:"-" help:"Payload; - publishes each line of the standard input."`
 	Key   string `help:"What the event is about: of a topic in mode latest slow subscribers are sent the newest of each key."`
@@ -86,11 +92,13 @@ func (*publishCmd) Help() string {
 	return `Examples:
   weir publish news hello
   weir publish ticks 1.0917 --key EURUSD
-  tail -f prices.log | weir publish ticks.EURUSD -`
+  tail -f prices.log | weir publish ticks.EURUSD -
+  WEIR_TOKEN=$(cat token) weir publish news hello    as its topics.publish allows`
 }
 
 // Run publishes.
 func (c *publishCmd) Run(ctx context.Context, a *app) error {
+	c.bearer = c.Token
 	if c.Data != "-" {
 		return c.one(ctx, a, []byte(c.Data))
 	}

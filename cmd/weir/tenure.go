@@ -98,14 +98,17 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	case n.workers != nil:
 		t.registry.MustRegister(n.workers)
 		gatherer = n.workers.Gatherer(t.registry)
+	default:
+		t.registry.MustRegister(n.keys)
 	}
 	deps := admin.Deps{
-		Publisher: publisher{n.bus},
-		QuotasOff: t.guard.off,
-		Why:       n.why,
-		Numbers:   func() admin.Numbers { return n.numbers.now(t.guard) },
-		Ready:     n.ready,
-		Gatherer:  gatherer,
+		Publisher:  publisher{n.bus},
+		Publishers: publishers(n.tokens),
+		QuotasOff:  t.guard.off,
+		Why:        n.why,
+		Numbers:    func() admin.Numbers { return n.numbers.now(t.guard) },
+		Ready:      n.ready,
+		Gatherer:   gatherer,
 	}
 	if t.guard.on() {
 		deps.Quotas = t.guard

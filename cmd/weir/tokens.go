@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 
+	"weir/admin"
+	"weir/broker"
 	"weir/cmd/weir/config"
 	"weir/token"
 	"weir/token/jwks"
@@ -19,6 +22,29 @@ func newTokens(a *config.Auth, log *slog.Logger) (v *token.Verifier, set *jwks.S
 	v, err = newVerifier(a, set, nil)
 	return v, set, err
 }
+
+// publishers lets who has a token publish to what its topics.publish has; nil without tokens.
+func publishers(v *token.Verifier) admin.Publishers {
+	if v == nil {
+		return nil
+	}
+	return func(text string) (func(broker.Topic) bool, error) {
+		claims, err := v.Verify(text)
+		switch {
+		case err == nil:
+			return claims.MayPublish, nil
+		case errors.Is(err, token.ErrNoKeys):
+			return nil, token.ErrNoKeys
+		}
+		if public := token.Public(err); public != nil {
+			return nil, public
+		}
+		return nil, errNoToken
+	}
+}
+
+// errNoToken is said of what nothing is to be told about.
+var errNoToken = errors.New("it cannot be checked")
 
 // newKeySet is the JWK set of a configuration, nil without one.
 func newKeySet(a *config.Auth, log *slog.Logger) (*jwks.Set, error) {
