@@ -103,7 +103,7 @@ func New(cfg Config, plan Plan, deps Deps, log *slog.Logger) (*Server, error) {
 	s.handler = proxy.New(proxy.Config{IdentityField: s.cfg.IdentityField}, s.now.way(), s.hooks, log)
 	s.http = s.newHTTP()
 	if s.cfg.RLSListen != "" {
-		s.rls = rls.NewServer(rls.ServerConfig{Listen: s.cfg.RLSListen, DrainTimeout: s.cfg.DrainTimeout}, s.now.rls, s.handler.Now)
+		s.rls = rls.NewServer(rls.ServerConfig{Listen: s.cfg.RLSListen, DrainTimeout: s.cfg.DrainTimeout, Decided: s.decided}, s.now.rls, s.handler.Now)
 	}
 	return s, nil
 }
@@ -128,6 +128,11 @@ func (s *Server) withHooks() way.Hooks {
 		hooks.Trace = s.deps.Trace.Start
 	}
 	return hooks
+}
+
+// decided counts what a policy said of a client of Envoy's.
+func (s *Server) decided(shard uint32, name string, shadow, allowed bool) {
+	s.metrics.Count(shard, access.Asked{Name: name, Shadow: shadow, Allowed: allowed})
 }
 
 // markRequests has the metrics know what became of requests lately.

@@ -15,7 +15,7 @@ var (
 	descRequests  = desc("requests_total", "Requests by route and by what became of them.", "route", "outcome")
 	descResponses = desc("responses_total", "Answers by route and class of status; aborted: not whole.", "route", "class")
 	descFailures  = desc("failures_total", "Requests that were admitted and answered with 500 or above, not at all, or not whole; but for those whose client went.", "route")
-	descDecisions = desc("decisions_total", "Decisions by policy; shadow: would be limited.", "policy", "result")
+	descDecisions = desc("decisions_total", "Decisions by policy, of requests and of Envoy's calls; shadow: would be limited.", "policy", "result")
 	descBytes     = desc("body_bytes_total", "Bytes of bodies, received from clients and sent to them.", "route", "direction")
 	descRetries   = desc("retries_total", "Requests that were tried again at another server.", "route")
 	descTotal     = desc("request_seconds", "Time from a request's head to the end of its answer.", "route")

@@ -19,7 +19,7 @@ var classes = [...]string{"aborted", "1xx", "2xx", "3xx", "4xx", "5xx"}
 var results = [...]string{"allowed", "limited", "shadow"} // the last is let through, as the policy is in shadow
 
 // resultOf is what a policy said, as an index of results.
-func resultOf(a Asked) int {
+func resultOf(a *Asked) int {
 	switch {
 	case a.Allowed:
 		return 0
@@ -166,10 +166,18 @@ func (m *Metrics) Observe(r *Record) {
 	}
 	c.total.Record(int64(r.Total))
 	c.added.Record(int64(r.Added))
-	for _, p := range r.Policies {
-		if s := e.policies[p.Name]; s != nil {
-			s.cells[int(r.Shard)%len(s.cells)].results[resultOf(p)].Add(1)
-		}
+	for i := range r.Policies {
+		e.count(r.Shard, &r.Policies[i])
+	}
+}
+
+// Count counts a decision of a policy that was made of no request here. One that is not known does not count. Nothing is
+// allocated.
+func (m *Metrics) Count(shard uint32, a Asked) { m.now.Load().count(shard, &a) }
+
+func (e *expected) count(shard uint32, a *Asked) {
+	if s := e.policies[a.Name]; s != nil {
+		s.cells[int(shard)%len(s.cells)].results[resultOf(a)].Add(1)
 	}
 }
 

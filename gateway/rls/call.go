@@ -24,6 +24,7 @@ var (
 
 // call is the state of one call, used for one after another, on one goroutine at a time.
 type call struct {
+	shard   uint32 // of what is counted; sync.Pool keeps calls by CPU
 	rules   *Rules
 	entries [MaxEntries]*entry
 	n       int // descriptors
@@ -249,10 +250,23 @@ func (x *call) chargeLate(ctx context.Context, now uint64) {
 	}
 }
 
-// said reports whether the i-th check has a decision that is told.
-func (x *call) said(i int) bool {
-	return x.of[i] != nil && !x.of[i].shadow && (i < x.local || x.asked)
+// tell tells what the policies said that were asked: those of the shared store are not if one of this process has refused.
+func (x *call) tell(decided func(shard uint32, policy string, shadow, allowed bool)) {
+	if decided == nil {
+		return
+	}
+	for i := range MaxChecks {
+		if x.decided(i) {
+			decided(x.shard, x.of[i].quota.Name, x.of[i].shadow, x.decisions[i].Allowed)
+		}
+	}
 }
+
+// decided reports whether the i-th check has a decision.
+func (x *call) decided(i int) bool { return x.of[i] != nil && (i < x.local || x.asked) }
+
+// said reports whether the i-th check has a decision that is told to clients.
+func (x *call) said(i int) bool { return x.decided(i) && !x.of[i].shadow }
 
 // tightest is the check of some that says the most: one that refuses, with the longest wait, else the one of which the least part is
 // left; -1 for none.

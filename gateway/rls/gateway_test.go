@@ -21,6 +21,7 @@ import (
 
 	common "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	pb "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -114,6 +115,38 @@ func TestRequestsAndCallsHaveOneBudget(t *testing.T) {
 	if code := get(); code != http.StatusTooManyRequests {
 		t.Errorf("the gateway answers %d: want 429", code)
 	}
+	// Two of the allowed ones and one of the refused were Envoy's.
+	for result, want := range map[string]float64{"allowed": 3, "limited": 2, "shadow": 0} {
+		for deadline := time.Now().Add(patience); ; <-time.After(time.Millisecond) { // a request is counted behind its answer
+			n := decisions(t, s, "q", result)
+			if n == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%v decisions are %s, want %v", n, result, want)
+			}
+		}
+	}
+}
+
+// decisions is weir_gateway_decisions_total of a policy and a result.
+func decisions(t *testing.T, s *gateway.Server, name, result string) float64 {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(s)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if l := m.GetLabel(); f.GetName() == "weir_gateway_decisions_total" && l[0].GetValue() == name && l[1].GetValue() == result {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no series of %s, %s", name, result)
+	return 0
 }
 
 // TestAReloadDropsNoCall has rules replaced while calls come, which are decided by one of them each, and clients keep

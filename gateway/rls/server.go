@@ -36,6 +36,9 @@ type ServerConfig struct {
 	MaxConns int
 	// DrainTimeout bounds how long calls, and watches of health, may go on at shutdown. 0 for none.
 	DrainTimeout time.Duration
+	// Decided is told what a policy said of a client, of each call that was decided; shard spreads what is counted. It must not wait.
+	// Nil for nobody.
+	Decided func(shard uint32, policy string, shadow, allowed bool)
 }
 
 // Server serves the rate limit service, and gRPC's own of health (grpc.health.v1), without TLS.
@@ -45,6 +48,7 @@ type Server struct {
 	now      func() uint64
 	rules    atomic.Pointer[Rules]
 	calls    sync.Pool
+	made     atomic.Uint32 // calls
 	metrics  *metrics
 	listener net.Listener
 	addr     atomic.Pointer[net.TCPAddr]
@@ -59,7 +63,7 @@ func NewServer(cfg ServerConfig, rules *Rules, now func() uint64) *Server {
 		cfg.MaxConns = 1024
 	}
 	s := &Server{cfg: cfg, now: now, metrics: newMetrics()}
-	s.calls.New = func() any { return &call{} }
+	s.calls.New = func() any { return &call{shard: s.made.Add(1)} }
 	s.rules.Store(rules)
 	return s
 }
@@ -135,6 +139,7 @@ func (s *Server) ShouldRateLimit(ctx context.Context, req *pb.RateLimitRequest) 
 		s.metrics.count(x, codeInvalid, time.Since(begun))
 		return nil, err
 	}
+	x.tell(s.cfg.Decided)
 	out := x.answer(allowed)
 	c := codeOK
 	switch {

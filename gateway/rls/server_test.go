@@ -3,6 +3,7 @@ package rls
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,44 @@ func series(t *testing.T, s *Server) map[string]float64 {
 		}
 	}
 	return all
+}
+
+// TestWhatPoliciesSayIsTold has a call that policies of this process and of the shared store decide, one of them in shadow: who was
+// not asked said nothing.
+func TestWhatPoliciesSayIsTold(t *testing.T) {
+	deps := newDeps(t)
+	deps.Shared = newShared(t, quota("theirs", 9))
+	r := rules(t, deps, []policy.Policy{{Quota: quota("two", 2)}, {Quota: quota("dark", 1), Shadow: true}, {Quota: quota("theirs", 9), Shared: true}},
+		Rule{Match: match("remote_address", ""), Policies: []string{"two", "dark", "theirs"}}, Rule{Match: match("a", ""), Policies: []string{"two"}})
+	var mu sync.Mutex
+	got := map[string]int{}
+	s, _ := serve(t, ServerConfig{Decided: func(shard uint32, name string, shadow, allowed bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if shard == 0 {
+			t.Error("a call has no shard")
+		}
+		got[fmt.Sprint(name, " ", shadow, " ", allowed)]++
+	}}, r)
+	c := pb.NewRateLimitServiceClient(dial(t, s))
+	ask := func(d ...*common.RateLimitDescriptor) {
+		if _, err := c.ShouldRateLimit(within(t), request(d...)); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		ask(one("remote_address", "1.1.1.1"))
+	}
+	ask(one("a", "x"), one("a", "y"), one("unknown", "z")) // two clients of one policy
+	if _, err := c.ShouldRateLimit(within(t), &pb.RateLimitRequest{}); err == nil {
+		t.Error("a call without a domain is decided")
+	}
+	want := map[string]int{"two false true": 4, "two false false": 1, "dark true true": 1, "dark true false": 2, "theirs false true": 2}
+	mu.Lock()
+	defer mu.Unlock()
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }
 
 func TestAnEnvoyIsServedAndItsCallsCounted(t *testing.T) {
