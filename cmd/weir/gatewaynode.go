@@ -16,6 +16,7 @@ import (
 	"weir/gateway"
 	"weir/gateway/trace"
 	"weir/gateway/way"
+	"weir/ratelimit/redis"
 	"weir/token/jwks"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,7 @@ type gatewayNode struct {
 
 	accessLog *accessLog
 	tracer    *trace.Tracer
+	redis     redis.Metrics
 
 	reloading sync.Mutex
 }
@@ -94,7 +96,7 @@ func (n *gatewayNode) plan() (*gateway.Plan, error) {
 	if tokens != nil { // a nil one in an interface is none
 		p.Tokens = tokens
 	}
-	withStore(n.cfg.Gateway.Redis, p)
+	withStore(n.cfg.Gateway.Redis, p, &n.redis)
 	return &p.Plan, nil
 }
 
@@ -181,7 +183,7 @@ func (n *gatewayNode) newAdmin() (err error) {
 	if n.keys != nil {
 		n.registry.MustRegister(n.keys)
 	}
-	n.registry.MustRegister(n.server, n.guard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.registry.MustRegister(n.server, &n.redis, n.guard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	deps := admin.Deps{
 		QuotasOff: n.guard.off,
 		Why: func(context.Context, string) (any, error) {

@@ -156,8 +156,8 @@ func boundOf(store *redis.Store, name string) bound {
 	return bound{b.Lease, b.Late, b.Failover, b.Fallback, most, b.Open}
 }
 
-// withStore has a plan keep its shared policies in Redis, if it has any.
-func withStore(cfg redis.Config, p *config.Plan) {
+// withStore has a plan keep its shared policies in Redis, if it has any, and counted.
+func withStore(cfg redis.Config, p *config.Plan, metrics *redis.Metrics) {
 	if len(p.SharedPolicies) == 0 {
 		return
 	}
@@ -167,7 +167,9 @@ func withStore(cfg redis.Config, p *config.Plan) {
 		if made, err = share(cfg, p.SharedPolicies); err != nil {
 			return nil, nil, err
 		}
-		return made.store, made.close, nil
+		s := made
+		metrics.Add(s.store)
+		return s.store, func() { s.close(); metrics.Remove(s.store) }, nil
 	}
 	p.Bound = func(name string) any { return boundOf(made.store, name) }
 }

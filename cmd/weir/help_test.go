@@ -79,7 +79,7 @@ func gatewayFamilies(t *testing.T, cfg *config.Config, known []*dto.MetricFamily
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(n.server)
+	registry.MustRegister(n.server, &n.redis)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- n.server.Run(ctx) }() // it has pools then

@@ -38,4 +38,7 @@ func (b *breaker) note(now time.Duration, ok bool) {
 // shut reports whether no request may ask at now, for who would rather not begin.
 func (b *breaker) shut(now time.Duration) bool { return b.open() && int64(now) < b.next.Load() }
 
+// failing reports whether the last that was asked failed.
+func (b *breaker) failing() bool { return b.row.Load() > 0 }
+
 func (b *breaker) open() bool { return b.row.Load() >= int64(b.failures) }

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -64,12 +65,19 @@ func (l *link) get(ctx context.Context) (rueidis.Client, error) {
 	select {
 	case <-t.done:
 		if t.err != nil {
-			return nil, t.err
+			return nil, fmt.Errorf("%w: %w", errNoLink, t.err)
 		}
 		return l.get(ctx)
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, fmt.Errorf("%w: %w", errNoLink, ctx.Err())
 	}
+}
+
+// made reports whether there was a connection, and it was not closed here.
+func (l *link) made() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client != nil
 }
 
 func (l *link) connect(t *try) {

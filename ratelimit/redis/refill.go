@@ -192,7 +192,9 @@ func (s *Store) lend(loans []loan) (replies []reply, err error) {
 	ctx := context.Background()
 	answer, err := s.guarded(ctx, func() ([]int64, error) { return s.exec(ctx, s.lending, keys, args) })
 	if err == nil {
-		replies, err = read(loans, answer)
+		if replies, err = read(loans, answer); err != nil {
+			s.counts.fail(err)
+		}
 	}
 	for i := range loans {
 		a := loans[i].ask

@@ -71,6 +71,9 @@ func freeAddress(tb testing.TB) string {
 	return l.Addr().String()
 }
 
+// hangsUp is the reply of an impostor that closes the connection instead.
+const hangsUp = "hang up"
+
 // impostor answers every command but those that open a connection with one reply, or with none.
 type impostor struct {
 	address string
@@ -120,6 +123,10 @@ func (im *impostor) serve(c net.Conn, reply string) {
 			im.mu.Lock()
 			im.asked++
 			im.mu.Unlock()
+			if reply == hangsUp {
+				_ = c.Close()
+				return
+			}
 			answer = reply
 		}
 		if _, err := io.WriteString(c, answer); err != nil {

@@ -175,6 +175,9 @@ func (s *Store) guarded(ctx context.Context, ask func() ([]int64, error)) ([]int
 	answer, err := ask()
 	if ctx.Err() == nil {
 		s.breaker.note(s.clock(), err == nil)
+		if err != nil {
+			s.counts.fail(err)
+		}
 	}
 	return answer, err
 }
@@ -290,6 +293,7 @@ func (s *Store) decide(checks []ratelimit.Check, answer []int64, out []ratelimit
 		allowed = allowed && (said || c.Shadow)
 	}
 	if w.err != nil || len(w.left) > 0 {
+		s.counts.fail(errAnswer)
 		return s.without(checks, out, errAnswer)
 	}
 	return allowed, nil
