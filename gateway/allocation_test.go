@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/gateway/policy"
+	"weir/gateway/trace"
 	"weir/ratelimit"
 )
 
@@ -57,7 +58,17 @@ func TestARequestOnALoopAllocatesNothing(t *testing.T) {
 		{Name: "all", Upstream: "u", Policies: []string{"q"}, Auth: policy.AuthOptional}, {Name: "few", Path: "/few", Upstream: "u", Policies: []string{"few"}, Auth: policy.AuthOptional},
 	}
 	plan.Rules.Consumers = []policy.Consumer{{Name: "shop", Keys: [][32]byte{policy.SumKey("secret")}}}
-	r := serve(t, Config{}, plan, Deps{})
+	unsampled, err := trace.New(trace.Config{Endpoint: "http://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, deps := range map[string]Deps{"not traced": {}, "not sampled": {Trace: unsampled}} {
+		t.Run(name, func(t *testing.T) { allocatesNothing(t, serve(t, Config{}, plan, deps)) })
+	}
+}
+
+func allocatesNothing(t *testing.T, r *rig) {
+	t.Helper()
 	for name, request := range map[string]string{
 		"sent on": "GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nX-Api-Key: secret\r\nUser-Agent: wrk\r\nAccept: */*\r\n\r\n",
 		"refused": "GET /few HTTP/1.1\r\nHost: example.com\r\nUser-Agent: wrk\r\n\r\n",

@@ -22,7 +22,7 @@ var (
 	descEjected  = desc("upstream_ejections_total", "Servers ejected by what requests met.", "upstream")
 	descPanic    = desc("upstream_panic_picks_total", "Picks while more servers looked bad than can be believed.", "upstream")
 	descLines    = desc("access_log_lines_total", "Lines of the access log; dropped: the file is too slow, or cannot be written.", "result")
-	descSpans    = desc("trace_spans_total", "Spans of requests; dropped: too many waited; failed: no collector took them.", "result")
+	descSpans    = desc("trace_spans_total", "Spans of requests and of their attempts at servers; dropped: too many waited; failed: no collector took them.", "result")
 	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans}
 )
 

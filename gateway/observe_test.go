@@ -7,9 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,11 +58,11 @@ func TestARequestIsTracedFromTheClientToTheUpstream(t *testing.T) {
 		continued bool
 		spans     int
 	}{
-		"a new trace":           {trace.Config{Sample: 1}, false, "", false, 1},
+		"a new trace":           {trace.Config{Sample: 1}, false, "", false, 2},
 		"one not sampled":       {trace.Config{}, false, "", false, 0},
-		"a client's, forgotten": {trace.Config{Sample: 1}, false, clientsTrace, false, 1},
-		"a trusted proxy's":     {trace.Config{}, true, clientsTrace, true, 1},
-		"everybody's":           {trace.Config{From: trace.FromAll}, false, clientsTrace, true, 1},
+		"a client's, forgotten": {trace.Config{Sample: 1}, false, clientsTrace, false, 2},
+		"a trusted proxy's":     {trace.Config{}, true, clientsTrace, true, 2},
+		"everybody's":           {trace.Config{From: trace.FromAll}, false, clientsTrace, true, 2},
 		"unsampled, goes on":    {trace.Config{Sample: 1}, true, clientsTrace[:53] + "00", true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,14 +103,121 @@ func TestARequestIsTracedFromTheClientToTheUpstream(t *testing.T) {
 			if c.spans == 0 {
 				return
 			}
-			s := spans[0]
-			if s.TraceID != parent[3:35] || s.SpanID != parent[36:52] || (s.ParentID == clientsTrace[36:52]) != c.continued || s.Name != "GET /" || s.Attributes["url.path"] != "/x" || s.Attributes["weir.outcome"] != "admitted" {
+			s, attempt := spans[0], spans[1]
+			if attempt.TraceID != parent[3:35] || attempt.SpanID != parent[36:52] || attempt.ParentID != s.SpanID || !attempt.Client {
+				t.Errorf("the upstream is told %q of %+v", parent, attempt)
+			}
+			if !s.Server || s.TraceID != parent[3:35] || (s.ParentID == clientsTrace[36:52]) != c.continued || s.Name != "GET /" || s.Attributes["url.path"] != "/x" || s.Attributes["weir.outcome"] != "admitted" {
 				t.Errorf("%+v", s)
 			}
 			if s.End.Sub(s.Begin) <= 0 || time.Since(s.Begin) > time.Minute || strings.Contains(fmt.Sprint(s.Attributes), "secret") {
 				t.Errorf("%+v", s)
 			}
 		})
+	}
+}
+
+// TestEachAttemptHasASpan has servers answer, or not: of each attempt there is a client span below that of the request, which the
+// server was sent as what it comes from.
+func TestEachAttemptHasASpan(t *testing.T) {
+	answers := func(status ...int) func(t *testing.T, told chan<- string) string {
+		return func(t *testing.T, told chan<- string) string {
+			t.Helper()
+			var n atomic.Int32
+			return origin(t, func(w http.ResponseWriter, r *http.Request) {
+				told <- r.Header.Get("Traceparent")
+				w.WriteHeader(status[min(int(n.Add(1)), len(status))-1])
+			}).URL
+		}
+	}
+	for name, c := range map[string]struct {
+		server func(t *testing.T, told chan<- string) string
+		status int
+		want   []string // of each attempt its status and error
+	}{
+		"one that answers":  {answers(200), 200, []string{"200 <nil>"}},
+		"a second attempt":  {answers(503, 200), 200, []string{"503 503", "200 <nil>"}},
+		"three that failed": {answers(502, 503, 504, 200), 504, []string{"502 502", "503 503", "504 504"}},
+		"a 404":             {answers(404), 404, []string{"404 404"}},
+		"no connection": {func(t *testing.T, _ chan<- string) string {
+			t.Helper()
+			s := httptest.NewServer(http.NotFoundHandler())
+			s.Close()
+			return s.URL
+		}, 502, []string{"<nil> connect_failed", "<nil> connect_failed", "<nil> connect_failed"}},
+		"no answer": {func(t *testing.T, _ chan<- string) string {
+			t.Helper()
+			return rawOrigin(t, func(net.Conn) {})
+		}, 502, []string{"<nil> broken", "<nil> broken", "<nil> broken"}},
+		"half of one": {func(t *testing.T, _ chan<- string) string {
+			t.Helper()
+			return rawOrigin(t, func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab") })
+		}, 200, []string{"200 broken"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			into := tracetest.New(t)
+			tracer, err := trace.New(trace.Config{Endpoint: into.URL, Sample: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := make(chan string, 8)
+			server := c.server(t, told)
+			plan := plain(server)
+			plan.Upstreams[0].Pool.Retries.Attempts = 3
+			records := &seen{}
+			r := serve(t, Config{}, plan, Deps{Trace: tracer, Hooks: way.Hooks{Observe: records.observe}})
+			res, err := client(t).Get("http://" + r.addr + "/a?secret=1")
+			switch {
+			case err == nil && res.StatusCode == c.status:
+				_, _ = io.Copy(io.Discard, res.Body) // it may be cut
+				_ = res.Body.Close()
+			case err == nil || c.want[0] != "200 broken": // of which there may be nothing
+				t.Fatalf("%v, %v", res, err)
+			}
+			records.one(t)
+			r.stop() // which sends what waits
+			spans := into.Spans()
+			if len(spans) != 1+len(c.want) || !spans[0].Server || tracer.Stats().Sent != uint64(len(spans)) {
+				t.Fatalf("%+v, %+v", spans, tracer.Stats())
+			}
+			close(told)
+			for i, s := range spans[1:] {
+				if text, ok := <-told; ok && text != "00-"+s.TraceID+"-"+s.SpanID+"-01" {
+					t.Errorf("attempt %d, %s, told its server %q", i, s.SpanID, text)
+				}
+				if got := fmt.Sprint(s.Attributes["http.response.status_code"], " ", s.Attributes["error.type"]); got != c.want[i] || s.Failed != (s.Attributes["error.type"] != nil) {
+					t.Errorf("attempt %d: %q, failed %v, want %q", i, got, s.Failed, c.want[i])
+				}
+				if !s.Client || s.Name != "GET" || s.TraceID != spans[0].TraceID || s.ParentID != spans[0].SpanID || s.Begin.Before(spans[0].Begin) || s.End.Before(s.Begin) || s.End.After(spans[0].End) {
+					t.Errorf("attempt %d, %+v, of %+v", i, s, spans[0])
+				}
+				at := fmt.Sprint(s.Attributes["server.address"], ":", s.Attributes["server.port"])
+				again, _ := s.Attributes["http.request.resend_count"].(int64) //nolint:errcheck // without one it is 0
+				if at != strings.TrimPrefix(server, "http://") || s.Attributes["weir.upstream.attempt"] != int64(i+1) || again != int64(i) || strings.Contains(fmt.Sprint(s.Attributes), "secret") {
+					t.Errorf("attempt %d: %v", i, s.Attributes)
+				}
+			}
+		})
+	}
+}
+
+func TestARequestThatIsRefusedHasNoAttempt(t *testing.T) {
+	into := tracetest.New(t)
+	tracer, err := trace.New(trace.Config{Endpoint: into.URL, Sample: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := origin(t, func(http.ResponseWriter, *http.Request) {})
+	records := &seen{}
+	r := serve(t, Config{}, limited(1, time.Hour, up.URL), Deps{Trace: tracer, Hooks: way.Hooks{Observe: records.observe}})
+	c := client(t)
+	for i := range 2 { // on one conn: what is used again is to be clean
+		ask(t, c, "http://"+r.addr+"/")
+		eventually(t, "a request has ended", func() bool { records.mu.Lock(); defer records.mu.Unlock(); return len(records.all) > i })
+	}
+	r.stop()
+	if spans := into.Spans(); len(spans) != 3 || !spans[0].Server || !spans[1].Client || !spans[2].Server || spans[2].Attributes["weir.outcome"] != "limited" {
+		t.Errorf("%+v", spans)
 	}
 }
 

@@ -39,6 +39,8 @@ type Record struct {
 	// Server is the address of the one that answered, after so many attempts.
 	Server   string
 	Attempts int
+	// Tries are those attempts, of a request that is sampled.
+	Tries []Try
 	// Err says what went wrong on the way to the upstream.
 	Err error
 	// Policies are those that were asked.

@@ -143,6 +143,7 @@ func (o *origin) onHead(b []byte) {
 		return
 	}
 	e.answered = l.now
+	e.rec.Answered(r.Status)
 	framing, err := r.Framing(e.req.Method)
 	if err != nil || r.Status == http.StatusSwitchingProtocols && (r.Upgrade == nil || e.req.Upgrade == nil) {
 		o.broken()

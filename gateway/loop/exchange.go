@@ -81,8 +81,8 @@ func lower(c byte) byte {
 
 // reset makes an exchange ready for a request.
 func (e *exchange) reset() {
-	policies := e.rec.Policies[:0]
-	e.rec = access.Record{Policies: policies}
+	policies, tries := e.rec.Policies[:0], e.rec.Tries[:0]
+	e.rec = access.Record{Policies: policies, Tries: tries}
 	e.up, e.server, e.conn = nil, nil, nil
 	e.tried = upstream.Tried{}
 	e.status, e.framing, e.raw, e.close, e.skipping = 0, http1.FramingNone, false, false, false

@@ -41,6 +41,7 @@ func (c *client) forward() {
 	e.server, e.attempt = server, l.now
 	e.rec.Attempts++
 	e.rec.Server = server.Address()
+	e.rec.Try(l.now, e.rec.Server)
 	if o := l.takeIdle(server); o != nil {
 		c.take(o)
 		return
@@ -114,6 +115,7 @@ func (e *exchange) give(l *loop, o upstream.Outcome) {
 	if s := e.server; s != nil {
 		e.server = nil
 		s.Done(l.now, o, l.now.Sub(e.attempt))
+		e.rec.Tried(l.now, o.Failure())
 	}
 }
 

@@ -39,6 +39,9 @@ type call struct {
 	err error
 	// lingers says that goroutines may still have it when it has ended, so that it is not used again.
 	lingers bool
+	// trying is of the record's tries, once there is an answer, and of ended: that they are told of.
+	trying  sync.Mutex
+	ended   bool
 	scratch []byte
 	shard   uint32 // of what is counted; sync.Pool keeps calls by CPU
 }
@@ -65,11 +68,11 @@ var (
 // newCall is a call without a trace of the one before.
 func newCall(h *Handler, in *http.Request) *call {
 	c, _ := calls.Get().(*call) //nolint:errcheck // there is nothing else in it
-	policies := c.record.Policies[:0]
+	policies, tries := c.record.Policies[:0], c.record.Tries[:0]
 	c.handler, c.in, c.begun = h, in, h.wall()
 	c.exchange.Shard = c.shard
-	c.record = access.Record{Shard: c.shard, Begun: c.begun, Policies: policies}
-	c.up, c.cancel, c.headTimer, c.err, c.lingers = nil, nil, nil, nil, false
+	c.record = access.Record{Shard: c.shard, Begun: c.begun, Policies: policies, Tries: tries}
+	c.up, c.cancel, c.headTimer, c.err, c.lingers, c.ended = nil, nil, nil, nil, false, false
 	c.asked, c.answered = time.Time{}, time.Time{}
 	c.received.Store(0)
 	c.sent.Store(0)
@@ -87,11 +90,24 @@ func (c *call) free() {
 	calls.Put(c)
 }
 
+// tried notes that an attempt has ended, unless the call has before: goroutines of an upgrade may be behind.
+func (c *call) tried(now time.Time, o upstream.Outcome) {
+	if !c.record.Trace.Sampled() {
+		return
+	}
+	c.trying.Lock()
+	defer c.trying.Unlock()
+	if !c.ended {
+		c.record.Tried(now, o.Failure())
+	}
+}
+
 // hasBody reports whether a request has a body, which is gone once it was sent.
 func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 
 // attempt is one request to one server.
 type attempt struct {
+	call   *call
 	server *upstream.Server
 	begun  time.Time
 	done   atomic.Bool
@@ -101,5 +117,6 @@ type attempt struct {
 func (a *attempt) end(now time.Time, o upstream.Outcome) {
 	if a.done.CompareAndSwap(false, true) {
 		a.server.Done(now, o, now.Sub(a.begun))
+		a.call.tried(now, o)
 	}
 }

@@ -151,6 +151,9 @@ func (h *Handler) end(ctx context.Context, c *call, w *writer) {
 	if r.Outcome == policy.Admitted {
 		c.exchange.End(h.Now(), r.Received, r.Sent)
 	}
+	c.trying.Lock()
+	c.ended = true
+	c.trying.Unlock()
 	if h.hooks.Observe != nil {
 		h.hooks.Observe(r)
 	}

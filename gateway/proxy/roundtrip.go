@@ -32,10 +32,14 @@ func (h *Handler) RoundTrip(out *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		a := &attempt{server: server, begun: h.wall()}
+		a := &attempt{call: c, server: server, begun: h.wall()}
 		c.record.Server = server.Address()
+		c.record.Try(a.begun, c.record.Server)
 		res, err := c.up.Transport.RoundTrip(c.to(out, server))
 		c.answered = h.wall()
+		if res != nil {
+			c.record.Answered(res.StatusCode)
+		}
 		o := outcomeOf(out.Context(), res, err)
 		if err != nil && c.broken.Load() {
 			o = upstream.Canceled // the transport tells of what follows from that
@@ -73,6 +77,10 @@ func (c *call) to(out *http.Request, server *upstream.Server) *http.Request {
 	}
 	if r.Body != nil {
 		r.Body = keptOpen{r.Body}
+	}
+	if t := &c.record.Trace; t.Sampled() {
+		r.Header = out.Header.Clone() // the transport may have that of an attempt before
+		r.Header.Set("Traceparent", string(t.Parentage()))
 	}
 	return &r
 }

@@ -2,8 +2,9 @@
 // knows OpenTelemetry.
 //
 // While a request is served there is no span: [Tracer.Start] says by 55 bytes what it is traced as (W3C Trace Context), which goes to the
-// upstream and allocates nothing; [Tracer.Observe] makes a copy of what a request that is sampled has become, and [Tracer.Run], a goroutine,
-// makes its span of that. So both ways of the gateway are traced alike, and none waits for a collector.
+// upstream and allocates nothing; of a request that is sampled both ways note each attempt at a server (access.Try); [Tracer.Observe] makes a copy
+// of what a request that is sampled has become, and [Tracer.Run], a goroutine, makes its spans of that: a server span, and a client span of
+// each attempt. So both ways of the gateway are traced alike, and none waits for a collector.
 //
 // # What is sampled
 //

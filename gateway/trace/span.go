@@ -38,7 +38,7 @@ func newMaker(service, version string) *maker {
 	return m
 }
 
-// make is a span of each record, lent until the next call.
+// make is the spans of each record, lent until the next call.
 func (m *maker) make(some []*access.Record) []sdk.ReadOnlySpan {
 	m.made = m.made[:0]
 	for _, r := range some {
@@ -47,7 +47,7 @@ func (m *maker) make(some []*access.Record) []sdk.ReadOnlySpan {
 	return m.made
 }
 
-// span makes the server span of a request.
+// span makes the server span of a request, and the client spans of its attempts.
 func (m *maker) span(r *access.Record) {
 	id, span := r.Trace.IDs()
 	ctx := context.WithValue(context.Background(), givenKey{}, ids{id, span})
@@ -57,11 +57,48 @@ func (m *maker) span(r *access.Record) {
 			TraceID: id, SpanID: r.Trace.Parent, TraceFlags: otel.FlagsSampled, TraceState: state, Remote: true,
 		}))
 	}
-	_, s := m.tracer.Start(ctx, nameOf(r), otel.WithSpanKind(otel.SpanKindServer), otel.WithTimestamp(r.Begun), otel.WithAttributes(attributes(r)...))
+	ctx, s := m.tracer.Start(ctx, nameOf(r), otel.WithSpanKind(otel.SpanKindServer), otel.WithTimestamp(r.Begun), otel.WithAttributes(attributes(r)...))
 	if r.Failed() {
 		s.SetStatus(codes.Error, "")
 	}
 	s.End(otel.WithTimestamp(r.Begun.Add(r.Total)))
+	for i := range r.Tries {
+		m.try(ctx, r, i)
+	}
+}
+
+// try makes the client span of the i-th attempt of a request, whose span ctx has. One whose end is not known ends with the request.
+func (m *maker) try(ctx context.Context, r *access.Record, i int) {
+	t := &r.Tries[i]
+	id, _ := r.Trace.IDs()
+	end := t.Begun.Add(t.Took)
+	if !t.Ended {
+		end = r.Begun.Add(r.Total)
+	}
+	method := methodOf(r, "_OTHER")
+	all := append([]attribute.KeyValue{semconv.HTTPRequestMethodKey.String(method), attribute.Int("weir.upstream.attempt", i+1)}, serverOf(t.Server)...)
+	if method != r.Method {
+		all = append(all, semconv.HTTPRequestMethodOriginal(utf8(r.Method)))
+	}
+	if i > 0 {
+		all = append(all, semconv.HTTPRequestResendCount(i))
+	}
+	if t.Status != 0 {
+		all = append(all, semconv.HTTPResponseStatusCode(t.Status))
+	}
+	failure := t.Failure
+	if failure == "" && t.Status >= 400 { // of a client's span, 4xx too
+		failure = strconv.Itoa(t.Status)
+	}
+	if failure != "" {
+		all = append(all, semconv.ErrorTypeKey.String(failure))
+	}
+	ctx = context.WithValue(ctx, givenKey{}, ids{id, t.Span})
+	_, s := m.tracer.Start(ctx, methodOf(r, "HTTP"), otel.WithSpanKind(otel.SpanKindClient), otel.WithTimestamp(t.Begun), otel.WithAttributes(all...))
+	if failure != "" {
+		s.SetStatus(codes.Error, "")
+	}
+	s.End(otel.WithTimestamp(end))
 }
 
 // methodOf is a method as attributes have it: other is what comes in place of one that nobody knows.

@@ -22,7 +22,7 @@ import (
 const (
 	// maxQueued bounds the requests whose spans wait to be made, about a KiB each.
 	maxQueued = 4096
-	// batch is how many spans are sent at once, after batchTime at the latest.
+	// batch is how many requests' spans are sent at once, after batchTime at the latest.
 	batch     = 512
 	batchTime = time.Second
 	// patience bounds how long a batch is tried to be sent, lastPatience that of each as weir ends.
@@ -129,15 +129,18 @@ func (t *Tracer) Observe(r *access.Record) {
 		return
 	}
 	if len(t.ended) == cap(t.ended) {
-		t.dropped.Add(1)
+		t.dropped.Add(spansOf(r))
 		return
 	}
 	select {
 	case t.ended <- kept(r):
 	default:
-		t.dropped.Add(1)
+		t.dropped.Add(spansOf(r))
 	}
 }
+
+// spansOf is how many a request has.
+func spansOf(r *access.Record) uint64 { return 1 + uint64(len(r.Tries)) }
 
 // kept is a copy of a record that lives on.
 func kept(r *access.Record) *access.Record {
@@ -146,7 +149,7 @@ func kept(r *access.Record) *access.Record {
 		*s = strings.Clone((*s)[:min(len(*s), maxText)])
 	}
 	c.TraceID, c.Identity = "", ""
-	c.Policies = slices.Clone(r.Policies)
+	c.Policies, c.Tries = slices.Clone(r.Policies), slices.Clone(r.Tries)
 	return &c
 }
 
@@ -190,7 +193,9 @@ func (t *Tracer) finish(ctx context.Context, gathered []*access.Record) {
 		}
 		failed := t.failed.Load()
 		if gathered = t.send(ctx, gathered, lastPatience); t.failed.Load() > failed {
-			t.failed.Add(uint64(len(t.ended)))
+			for len(t.ended) > 0 {
+				t.failed.Add(spansOf(<-t.ended))
+			}
 			break
 		}
 	}
@@ -206,12 +211,14 @@ func (t *Tracer) send(ctx context.Context, some []*access.Record, patience time.
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := t.exporter.ExportSpans(ctx, t.spans.make(some)); err != nil {
-		t.failed.Add(uint64(len(some)))
+	made := t.spans.make(some)
+	n := uint64(len(made))
+	if err := t.exporter.ExportSpans(ctx, made); err != nil {
+		t.failed.Add(n)
 		text := err.Error()
 		t.last.Store(&text)
 	} else {
-		t.sent.Add(uint64(len(some)))
+		t.sent.Add(n)
 	}
 	clear(some)
 	return some[:0]

@@ -31,6 +31,14 @@ func (o Outcome) String() string {
 	return [...]string{"ok", "5xx", "gateway_error", "connect_failed", "timed_out", "broken", "canceled"}[o]
 }
 
+// Failure is the name of an outcome without a whole answer, empty with one.
+func (o Outcome) Failure() string {
+	if o <= GatewayError {
+		return ""
+	}
+	return o.String()
+}
+
 // Outcomes are all of them, for metrics.
 func Outcomes() []Outcome {
 	return []Outcome{OK, Status5xx, GatewayError, ConnectFailed, TimedOut, Broken, Canceled}

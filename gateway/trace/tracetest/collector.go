@@ -21,7 +21,7 @@ import (
 type Span struct {
 	TraceID, SpanID, ParentID string // hexadecimal
 	Name, TraceState, Service string
-	Server, Failed            bool
+	Server, Client, Failed    bool
 	Begin, End                time.Time
 	// Attributes are texts, int64s, float64s, bools and lists of texts.
 	Attributes map[string]any
@@ -144,7 +144,7 @@ func spanOf(s *tracepb.Span, service string) Span {
 	return Span{
 		TraceID: hex.EncodeToString(s.GetTraceId()), SpanID: hex.EncodeToString(s.GetSpanId()), ParentID: hex.EncodeToString(s.GetParentSpanId()),
 		Name: s.GetName(), TraceState: s.GetTraceState(), Service: service,
-		Server: s.GetKind() == tracepb.Span_SPAN_KIND_SERVER, Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
+		Server: s.GetKind() == tracepb.Span_SPAN_KIND_SERVER, Client: s.GetKind() == tracepb.Span_SPAN_KIND_CLIENT, Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
 		Begin: at(s.GetStartTimeUnixNano()), End: at(s.GetEndTimeUnixNano()), Attributes: attributes(s.GetAttributes()),
 	}
 }
