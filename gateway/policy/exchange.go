@@ -179,7 +179,7 @@ func (x *Exchange) peekLocal() (allowed bool) {
 // allowed is charged last: if it is gone by then, the shared ones have charged a request that is refused.
 func (x *Exchange) Ask(ctx context.Context) Outcome {
 	if x.unchecked != "" {
-		claims, err := x.rules.claims.check(x.rules.tokens, x.unchecked)
+		claims, err := x.rules.claims.check(x.rules.deps.Tokens, x.unchecked)
 		x.unchecked = ""
 		if x.Err = err; err == nil {
 			x.claim(claims)

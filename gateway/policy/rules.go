@@ -38,7 +38,6 @@ type Deps struct {
 type Rules struct {
 	cfg       Config
 	deps      Deps
-	tokens    Tokens
 	table     *table
 	routes    []*Route
 	plans     map[string]*plan
@@ -74,7 +73,7 @@ type set struct {
 
 // New compiles a configuration. The error is all that is wrong with it, joined.
 func New(cfg Config, deps Deps) (*Rules, error) {
-	r := &Rules{cfg: cfg.withDefaults(), deps: deps, tokens: deps.Tokens}
+	r := &Rules{cfg: cfg.withDefaults(), deps: deps}
 	if deps.Tokens != nil {
 		r.claims = newClaimCache()
 	}
@@ -86,22 +85,10 @@ func New(cfg Config, deps Deps) (*Rules, error) {
 		r.routes = append(r.routes, &route)
 	}
 	errs = append(errs, r.compileRoutes())
-	if err := joined(errs); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return r, nil
-}
-
-func joined(errs []error) error {
-	var flat []error
-	for _, err := range errs {
-		if many, ok := err.(interface{ Unwrap() []error }); ok {
-			flat = append(flat, many.Unwrap()...)
-		} else if err != nil {
-			flat = append(flat, err)
-		}
-	}
-	return errors.Join(flat...)
 }
 
 func (r *Rules) compilePolicies() error {
@@ -239,7 +226,7 @@ func (r *Rules) compileRoutes() error {
 	}
 	var err error
 	r.table, err = newTable(r.routes)
-	return joined(append(errs, err))
+	return errors.Join(append(errs, err)...)
 }
 
 // setOf are the policies of a route for who has a plan, or none.

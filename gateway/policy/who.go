@@ -30,7 +30,7 @@ type Tokens interface {
 func (r *Rules) identify(q *Request, x *Exchange) error {
 	key, hasKey := q.Fields.At(r.cfg.KeyField, 0)
 	bearer, hasBearer := bearerOf(q.Fields)
-	if _, second := q.Fields.At(r.cfg.KeyField, 1); second || hasKey && len(r.consumers.byKey) > 0 && hasBearer && r.tokens != nil {
+	if _, second := q.Fields.At(r.cfg.KeyField, 1); second || hasKey && len(r.consumers.byKey) > 0 && hasBearer && r.deps.Tokens != nil {
 		return ErrTwoKeys
 	}
 	if _, second := q.Fields.At("Authorization", 1); second {
@@ -46,7 +46,7 @@ func (r *Rules) identify(q *Request, x *Exchange) error {
 			return ErrUnknownKey
 		}
 		x.Consumer, x.Identity = c, c.Name
-	case hasBearer && r.tokens != nil:
+	case hasBearer && r.deps.Tokens != nil:
 		if len(bearer) > token.MaxTokenBytes {
 			return token.ErrMalformed
 		}
@@ -57,7 +57,7 @@ func (r *Rules) identify(q *Request, x *Exchange) error {
 		}
 		if claims == nil {
 			var err error
-			if claims, err = r.claims.check(r.tokens, bearer); err != nil {
+			if claims, err = r.claims.check(r.deps.Tokens, bearer); err != nil {
 				return err
 			}
 		}
@@ -161,14 +161,4 @@ func (c *claimCache) check(by Tokens, text string) (*token.Claims, error) {
 
 func (c *claimCache) setOf(sum *[32]byte) *claimSet {
 	return &c.sets[maphash.Bytes(c.seed, sum[:])%claimSets]
-}
-
-// forget empties the cache: other keys are trusted now.
-func (c *claimCache) forget() {
-	for i := range c.sets {
-		set := &c.sets[i]
-		set.mu.Lock()
-		set.at = [claimWays]claimEntry{}
-		set.mu.Unlock()
-	}
 }
