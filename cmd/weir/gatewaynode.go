@@ -250,12 +250,14 @@ func (n *gatewayNode) watch(ctx context.Context) {
 			if err := n.accessLog.reopen(); err != nil {
 				n.log.Error("the access log is written where it was", "err", err)
 			}
+			seen = statOf(n.cfg.Gateway.Routes)
 		case <-t.C:
-			if now := statOf(n.cfg.Gateway.Routes); now == seen || now == (fileState{}) {
+			now := statOf(n.cfg.Gateway.Routes)
+			if now == seen || now == (fileState{}) {
 				continue
 			}
+			seen = now
 		}
-		seen = statOf(n.cfg.Gateway.Routes)
 		_ = n.Reload(ctx) // it is logged
 	}
 }
