@@ -273,3 +273,29 @@ func TestAtItsEndItAnswersWhatItHas(t *testing.T) {
 	}
 	<-stopped
 }
+
+// TestInterimAnswersAreTheHops has an upstream send many, all at once and with the begin of its answer.
+func TestInterimAnswersAreTheHops(t *testing.T) {
+	const many = 2000
+	up := rawOrigin(t, func(c net.Conn) {
+		fmt.Fprint(c, strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", many)+"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+	})
+	r := serve(t, Config{}, plain(up), Deps{})
+	c, in := r.dial(t)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	for range many + 1 {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode == 103 { // net/http sends them on
+			continue
+		}
+		body, err := io.ReadAll(res.Body)
+		if res.StatusCode != 200 || string(body) != "hello" || err != nil {
+			t.Errorf("%d %q, %v", res.StatusCode, body, err)
+		}
+		return
+	}
+	t.Error("there is no answer")
+}

@@ -60,7 +60,8 @@ func (c *client) respond(status int, lines, body []byte) {
 	if e.badBody() {
 		e.close = true
 	}
-	l.response = http1.Response{Status: status, Reason: reason(status), Fields: l.response.Fields[:0], ContentLength: -1}
+	l.reason = append(l.reason[:0], http.StatusText(status)...)
+	l.response = http1.Response{Status: status, Reason: l.reason, Fields: l.response.Fields[:0], ContentLength: -1}
 	l.onward = http1.Onward{Lines: lines, Framing: http1.FramingLength, Length: int64(len(body)), Close: e.close, KeepAlive: e.req.HTTP10}
 	out, err := http1.AppendResponseHead(l.out[:0], &l.response, &l.onward)
 	if err != nil { // all of it is ours
@@ -101,15 +102,6 @@ func write(gc gnet.Conn, b []byte) bool {
 	return err == nil
 }
 
-var reasons = func() (all [600][]byte) {
-	for s := range all {
-		all[s] = []byte(http.StatusText(s))
-	}
-	return all
-}()
-
-func reason(status int) []byte { return reasons[status] }
-
 // appendOurs appends what the head of each answer of ours says besides: what the body is, and the request's id.
 func (e *exchange) appendOurs(b []byte) []byte {
 	b = append(b, "Content-Type: "+policy.ContentType+"\r\n"...)
@@ -124,22 +116,12 @@ func (e *exchange) appendID(b []byte) []byte {
 }
 
 // onHead sends on the head of an answer, with what has come of its body.
-func (o *origin) onHead(b []byte) {
+func (o *origin) onHead() {
 	c := o.client
 	l, e := c.l, c.ex
 	r := &l.response
-	n, err := r.Parse(b, l.answers)
-	switch {
-	case errors.Is(err, http1.ErrShort):
-		return
-	case err != nil:
-		o.broken()
-		return
-	case r.Status < 200 && r.Status != http.StatusSwitchingProtocols: // interim ones are the hop's
-		_, _ = o.gc.Discard(n)
-		if rest, _ := o.gc.Peek(-1); len(rest) > 0 {
-			o.onHead(rest)
-		}
+	n, ok := o.parseHead(r)
+	if !ok {
 		return
 	}
 	e.answered = l.now
@@ -187,6 +169,24 @@ func (o *origin) onHead(b []byte) {
 	}
 	c.state = stateBody
 	o.sendBody(l.out)
+}
+
+// parseHead is the head of the answer, of n bytes, behind interim ones, which are the hop's; not ok if it has not come, or is none.
+func (o *origin) parseHead(r *http1.Response) (n int, ok bool) {
+	for {
+		b, _ := o.gc.Peek(-1)
+		n, err := r.Parse(b, o.l.answers)
+		switch {
+		case errors.Is(err, http1.ErrShort):
+			return 0, false
+		case err != nil:
+			o.broken()
+			return 0, false
+		case r.Status >= 200 || r.Status == http.StatusSwitchingProtocols:
+			return n, true
+		}
+		_, _ = o.gc.Discard(n)
+	}
 }
 
 // replaced are fields of an answer that are ours to say; the first is always.

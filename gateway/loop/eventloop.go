@@ -45,6 +45,7 @@ type loop struct {
 	onward   http1.Onward
 	lines    []byte // of a head: what we say
 	host     []byte
+	reason   []byte
 	out      []byte
 	without  []string
 	part     int // of the client's buffer, see client.bodyPart

@@ -178,8 +178,7 @@ func (o *origin) onTraffic() {
 	}
 	switch c.state {
 	case stateAnswer:
-		b, _ := o.gc.Peek(-1)
-		o.onHead(b)
+		o.onHead()
 	case stateBody:
 		o.sendBody(nil)
 	case stateTunnel:
