@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"weir/bpf/bpftest"
+	"weir/internal/testlog"
 )
 
 const floodNamespaces = "weir-flood"
 
 // startFlood starts a run and waits until it is beyond its baseline.
-func startFlood(t *testing.T) (cmd *exec.Cmd, errs *output) {
+func startFlood(t *testing.T) (cmd *exec.Cmd, errs *testlog.Buffer) {
 	t.Helper()
-	errs = &output{}
+	errs = &testlog.Buffer{}
 	cmd = exec.Command(binary(t), "bench", "flood", "--conns", "20", "--rate", "1000", "--duration", "1s")
 	cmd.Stderr = errs
 	if err := cmd.Start(); err != nil {

@@ -12,12 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"weir/bench"
+	"weir/internal/testlog"
 )
 
 // patience bounds every wait.
@@ -47,29 +47,11 @@ func weir(tb testing.TB, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// output collects what a process writes, and can be read meanwhile.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // process is a weir that runs.
 type process struct {
 	tb          testing.TB
 	cmd         *exec.Cmd
-	out         output
+	out         testlog.Buffer
 	edge, admin string // host:port
 }
 
@@ -217,9 +199,9 @@ func (p *process) subscriptions() int {
 }
 
 // client starts a program of ours or others that prints what it receives.
-func client(tb testing.TB, name string, args ...string) *output {
+func client(tb testing.TB, name string, args ...string) *testlog.Buffer {
 	tb.Helper()
-	out := &output{}
+	out := &testlog.Buffer{}
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/internal/testlog"
 )
 
 // TestE2EClientsNobodyHereWrote has Chromium, the npm package ws, curl and weir's own client
@@ -70,7 +72,7 @@ es.onmessage = e => add("sse", e.data + "#" + e.lastEventId.split(":")[1]);
 	}
 	for _, c := range []struct {
 		name string
-		out  *output
+		out  *testlog.Buffer
 		want string
 	}{
 		{"ws", node, fmt.Sprintf(`{"data":%q,"binary":false}`, event)},

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/internal/testlog"
 	"weir/internal/testtoken"
 )
 
@@ -66,7 +67,7 @@ func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 func soon() time.Time { return time.Now().Add(-2 * time.Second) }
 
 // shows waits until a client has printed a text.
-func (p *process) shows(c *output, want string) {
+func (p *process) shows(c *testlog.Buffer, want string) {
 	p.tb.Helper()
 	p.until(want, func() error {
 		if !strings.Contains(c.String(), want) {
@@ -91,10 +92,10 @@ func (p *process) tried(token, topic string) (errs string) {
 }
 
 // subscribed runs clients with a token: ours, curl and the npm package ws, which brings it as a browser does.
-func (p *process) subscribed(token, topic string) []*output {
+func (p *process) subscribed(token, topic string) []*testlog.Buffer {
 	p.tb.Helper()
 	before := p.subscriptions()
-	all := []*output{
+	all := []*testlog.Buffer{
 		client(p.tb, "env", "WEIR_TOKEN="+token, binary(p.tb), "subscribe", "--url", "ws://"+p.edge, topic),
 		client(p.tb, "curl", "-sSN", "-H", "Authorization: Bearer "+token, "http://"+p.edge+"/sse/"+topic),
 		client(p.tb, "curl", "-sSN", "http://"+p.edge+"/sse/"+topic+"?token="+token),

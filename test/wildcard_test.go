@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"weir/internal/testlog"
 )
 
 // TestE2EPatternHasTopicsThatDidNotExist has clients at each door subscribed to patterns before any of
@@ -45,7 +47,7 @@ func TestE2EPatternHasTopicsThatDidNotExist(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		out  *output
+		out  *testlog.Buffer
 		want string
 	}{
 		{"json", envelopes, strings.Join(wantJSON, "\n") + "\n"},

@@ -21,6 +21,7 @@ import (
 
 	"weir/bpf/bpftest"
 	"weir/internal/testcert"
+	"weir/internal/testlog"
 
 	"golang.org/x/sys/unix"
 )
@@ -468,7 +469,7 @@ func TestE2EWorkersServeTLS(t *testing.T) {
 	t.Setenv("WEIR_EDGE_TLS_LISTEN", at)
 	t.Setenv("WEIR_EDGE_TLS_CERTIFICATES", cert.Pair())
 	p := serve(t, "--workers", "2")
-	var outs []*output
+	var outs []*testlog.Buffer
 	for range 8 {
 		outs = append(outs, client(t, binary(t), "subscribe", "--url", "wss://"+at, "--insecure", "news"))
 	}

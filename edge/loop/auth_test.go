@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"bytes"
 	"crypto/tls"
 	"log/slog"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"weir/broker"
 	"weir/edge/hub"
+	"weir/internal/testlog"
 	"weir/internal/testtoken"
 	"weir/token"
 )
@@ -375,7 +375,7 @@ func TestWhyFindsConnsByTheirSubject(t *testing.T) {
 // TestNoTokenIsLogged: whatever comes of it, and however much is logged.
 func TestNoTokenIsLogged(t *testing.T) {
 	k := testtoken.New(t, "a")
-	var log lockedBuffer
+	var log testlog.Buffer
 	r := &rig{t: t, src: &source{}}
 	cfg := Config{Tokens: tokens(t, k)}
 	r.prepare(cfg, hub.Config{})
@@ -409,23 +409,6 @@ func TestNoTokenIsLogged(t *testing.T) {
 			}
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestWhoMayConnectIsValidated(t *testing.T) {

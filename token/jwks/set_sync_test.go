@@ -1,7 +1,6 @@
 package jwks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir/internal/testlog"
 	"weir/internal/testtoken"
 	"weir/token"
 
@@ -23,7 +23,7 @@ type bubble struct {
 	*Set
 	t       *testing.T
 	v       *token.Verifier
-	log     lockedBuffer
+	log     testlog.Buffer
 	start   func()
 	mu      sync.Mutex // of what follows; a test holds it but in sleep
 	fetches []time.Time
@@ -31,23 +31,6 @@ type bubble struct {
 	err     error
 	maxAge  time.Duration
 	takes   time.Duration
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func inBubble(t *testing.T, cfg Config, f func(b *bubble)) {
