@@ -13,35 +13,19 @@ import (
 )
 
 // fixed is an upstream that answers each read with the same bytes, and allocates nothing for it.
-func fixed(t *testing.T, answer string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
+func fixed(tb testing.TB, answer string) string {
+	tb.Helper()
+	return accept(tb, func(c net.Conn) {
+		b, out := make([]byte, 4096), []byte(answer)
 		for {
-			c, err := ln.Accept()
-			if err != nil {
+			if _, err := c.Read(b); err != nil {
 				return
 			}
-			go func() {
-				b, out := make([]byte, 4096), []byte(answer)
-				for {
-					if _, err := c.Read(b); err != nil {
-						_ = c.Close()
-						return
-					}
-					if _, err := c.Write(out); err != nil {
-						_ = c.Close()
-						return
-					}
-				}
-			}()
+			if _, err := c.Write(out); err != nil {
+				return
+			}
 		}
-	}()
-	return ln.Addr().String()
+	})
 }
 
 // TestARequestOnALoopAllocatesNothing counts what the whole process allocates, which is the client, the upstream, and gnet as well.

@@ -17,28 +17,13 @@ import (
 // rawOrigin is an upstream that answers each conn by hand; it is given the head of the first request.
 func rawOrigin(t *testing.T, answer func(c net.Conn)) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				_ = c.SetDeadline(time.Now().Add(patience))
-				if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-					_, _ = io.Copy(io.Discard, r.Body) // or it ends by a reset
-					answer(c)
-				}
-			}()
+	return accept(t, func(c net.Conn) {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body) // or it ends by a reset
+			answer(c)
 		}
-	}()
-	return ln.Addr().String()
+	})
 }
 
 // nobody is an address at which nobody listens.

@@ -68,7 +68,7 @@ func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = time.Second
 	}
-	s, err := New(cfg, plan, deps, slog.New(slog.NewTextHandler(testWriter{t}, nil)))
+	s, err := New(cfg, plan, deps, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,11 +104,27 @@ func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
 	return r
 }
 
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Logf("%s", b)
-	return len(b), nil
+// accept is the address of an upstream that serves each of its conns by a goroutine, and then closes it.
+func accept(tb testing.TB, serve func(c net.Conn)) string {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				serve(c)
+			}()
+		}
+	}()
+	return ln.Addr().String()
 }
 
 // origin is an upstream of one server.
