@@ -315,14 +315,26 @@ func (l *loader) readSecret() {
 		l.fail(l.lines[key], key, "is set, and so is bus.secret: keep one")
 		return
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		l.fail(l.lines[key], key, "cannot be read: %s", err)
+	text, ok := l.readNamed(key, path)
+	if !ok {
 		return
 	}
-	if l.config.Bus.Secret = strings.TrimSpace(string(text)); l.config.Bus.Secret == "" {
+	if l.config.Bus.Secret = strings.TrimSpace(text); l.config.Bus.Secret == "" {
 		l.fail(l.lines[key], key, "is %q: that file is empty: openssl rand -hex 24 >%s", path, path)
 	}
+}
+
+// readNamed reads the file that a key names; not ok if there is none, or it cannot be read, which is a mistake at the key.
+func (l *loader) readNamed(key, path string) (text string, ok bool) {
+	if path == "" {
+		return "", false
+	}
+	l.source = sourceOr(l.source)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		l.fail(l.lines[key], key, "cannot be read: %s", err)
+	}
+	return string(b), err == nil
 }
 
 // check asks each package about its part, and puts its answer in terms of the file.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,33 +53,21 @@ func (g Gateway) validate() error {
 // readRedisPassword reads the file of redis.password_file, if there is one.
 func (l *loader) readRedisPassword() {
 	g := &l.config.Gateway
-	if g.RedisPasswordFile == "" {
-		return
+	if text, ok := l.readNamed("redis.password_file", g.RedisPasswordFile); ok {
+		g.Redis.Password = strings.TrimSpace(text)
 	}
-	const key = "redis.password_file"
-	text, err := os.ReadFile(g.RedisPasswordFile)
-	if err != nil {
-		l.source = sourceOr(l.source)
-		l.fail(l.lines[key], key, "cannot be read: %s", err)
-		return
-	}
-	g.Redis.Password = strings.TrimSpace(string(text))
 }
 
 // readTraceHeaders reads the file of gateway.trace_headers_file, if there is one.
 func (l *loader) readTraceHeaders() {
-	g := &l.config.Gateway
-	if g.TraceHeadersFile == "" {
-		return
-	}
 	const key = "gateway.trace_headers_file"
-	l.source = sourceOr(l.source)
-	text, err := readFile(g.TraceHeadersFile)
-	if err != nil {
-		l.fail(l.lines[key], key, "%s", err)
+	g := &l.config.Gateway
+	text, ok := l.readNamed(key, g.TraceHeadersFile)
+	if !ok {
 		return
 	}
-	if g.Trace.Header, err = trace.ParseHeader(string(text)); err != nil {
+	var err error
+	if g.Trace.Header, err = trace.ParseHeader(text); err != nil {
 		l.fail(l.lines[key], key, "is %q: %s", g.TraceHeadersFile, err)
 	}
 }

@@ -32,7 +32,7 @@ func TestWhereTracesGoIsReadAndChecked(t *testing.T) {
 		"gateway.trace_endpoint is no such URL: want http://HOST:4318 or https://HOST/PATH":         {"WEIR_GATEWAY_TRACE_ENDPOINT=a:4318"},
 		"gateway.trace_headers_file is set, and spans go nowhere: set gateway.trace_endpoint":       {"WEIR_GATEWAY_TRACE_HEADERS_FILE=" + good},
 		"gateway.trace_headers_file is \"" + bad + "\": line 2 of the headers is none: want NAME: ": {"WEIR_GATEWAY_TRACE_ENDPOINT=http://a", "WEIR_GATEWAY_TRACE_HEADERS_FILE=" + bad},
-		"gateway.trace_headers_file cannot be read: stat " + good + ".none":                         {"WEIR_GATEWAY_TRACE_ENDPOINT=http://a", "WEIR_GATEWAY_TRACE_HEADERS_FILE=" + good + ".none"},
+		"gateway.trace_headers_file cannot be read: open " + good + ".none":                         {"WEIR_GATEWAY_TRACE_ENDPOINT=http://a", "WEIR_GATEWAY_TRACE_HEADERS_FILE=" + good + ".none"},
 	} {
 		if _, err := Load("", env); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3kr1t") {
 			t.Errorf("got %v, want %s", err, want)
