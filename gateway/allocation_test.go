@@ -42,13 +42,19 @@ func TestARequestOnALoopAllocatesNothing(t *testing.T) {
 		{Name: "all", Upstream: "u", Policies: []string{"q"}, Auth: policy.AuthOptional}, {Name: "few", Path: "/few", Upstream: "u", Policies: []string{"few"}, Auth: policy.AuthOptional},
 	}
 	plan.Rules.Consumers = []policy.Consumer{{Name: "shop", Keys: [][32]byte{policy.SumKey("secret")}}}
-	unsampled, err := trace.New(trace.Config{Endpoint: "http://127.0.0.1:1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, deps := range map[string]Deps{"not traced": {}, "not sampled": {Trace: unsampled}} {
+	for name, deps := range tracings(t) {
 		t.Run(name, func(t *testing.T) { allocatesNothing(t, serve(t, Config{}, plan, deps)) })
 	}
+}
+
+// tracings are what a request may be joined to of which it has no span.
+func tracings(tb testing.TB) map[string]Deps {
+	tb.Helper()
+	unsampled, err := trace.New(trace.Config{Endpoint: "http://127.0.0.1:1"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return map[string]Deps{"not traced": {}, "not sampled": {Trace: unsampled}}
 }
 
 func allocatesNothing(t *testing.T, r *rig) {

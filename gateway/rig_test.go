@@ -54,8 +54,8 @@ func TestMain(m *testing.M) {
 const patience = 10 * time.Second
 
 // serve starts a gateway on a free port.
-func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
-	t.Helper()
+func serve(tb testing.TB, cfg Config, plan Plan, deps Deps) *rig {
+	tb.Helper()
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
@@ -68,9 +68,9 @@ func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = time.Second
 	}
-	s, err := New(cfg, plan, deps, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	s, err := New(cfg, plan, deps, slog.New(slog.NewTextHandler(tb.Output(), nil)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -78,7 +78,7 @@ func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
 	select {
 	case <-s.Ready():
 	case err := <-done:
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	stopped := false
 	stop := func() {
@@ -90,13 +90,13 @@ func serve(t *testing.T, cfg Config, plan Plan, deps Deps) *rig {
 		select {
 		case err := <-done:
 			if err != nil {
-				t.Errorf("run: %v", err)
+				tb.Errorf("run: %v", err)
 			}
 		case <-time.After(patience):
-			t.Error("the gateway does not end")
+			tb.Error("the gateway does not end")
 		}
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	r := &rig{Server: s, stop: stop}
 	if a := s.Addr(); a != nil {
 		r.addr = a.String()
@@ -193,15 +193,15 @@ func do(t *testing.T, c *http.Client, req *http.Request) (*http.Response, string
 }
 
 // dial is a bare conn to the gateway.
-func (r *rig) dial(t *testing.T) (net.Conn, *bufio.Reader) {
-	t.Helper()
+func (r *rig) dial(tb testing.TB) (net.Conn, *bufio.Reader) {
+	tb.Helper()
 	c, err := net.Dial("tcp", r.addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c, bufio.NewReader(c)
 }
