@@ -55,7 +55,7 @@ func Rules() []Rule {
 		{"weir/gateway/proxy", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
 		{"weir/gateway/loop", []string{"weir/gateway/access", "weir/gateway/policy", "weir/gateway/upstream", "weir/gateway/way", "weir/edge/http1", "weir/ratelimit", "weir/internal/..."}, "it is one way to an upstream; the other must not need it"},
 		{"weir/gateway/rls", []string{"weir/gateway/policy", "weir/ratelimit", "weir/ratelimit/fields"}, "it asks the gateway's policies, and knows none of its ways"},
-		{"weir/gateway", []string{"weir/gateway/...", "weir/ratelimit/...", "weir/token/...", "weir/edge/admit", "weir/edge/proxyproto", "weir/internal/...", "weir/ratelimit", "weir/token"}, "the facade of the gateway: it runs and is tested without a bus, an edge or a kernel program"},
+		{"weir/gateway", []string{"weir/gateway/...", "weir/ratelimit/...", "weir/token/...", "weir/edge/admit", "weir/edge/http1", "weir/edge/proxyproto", "weir/internal/...", "weir/ratelimit", "weir/token"}, "the facade of the gateway: it runs and is tested without a bus, an edge or a kernel program"},
 		{"weir/token/jwks", []string{"weir/token"}, "it fetches keys, and does not check tokens"},
 		{"weir/admin", []string{"weir/broker", "weir/internal/..."}, "what it shows comes through its own interfaces"},
 		{"weir/tuning/...", []string{"weir/tuning/...", "weir/internal/..."}, "it looks at hosts, not at weir"},
