@@ -95,7 +95,7 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 	if n := <-sent; n == 0 {
 		t.Error("nothing was sent")
 	}
-	if n := denied(); n != 0 {
+	if n := denied(0); n != 0 {
 		t.Errorf("%d denied packets passed", n)
 	}
 	s, err := p.Stats()
@@ -109,7 +109,7 @@ func TestNetnsPinnedStateOutlivesItsProcess(t *testing.T) {
 	}
 	eventually(t, "it is not detached", func() bool {
 		send(t, other, "198.18.0.3:0", "198.18.0.1:9", 5)
-		return denied() == 5
+		return denied(0) == 5
 	})
 }
 
@@ -221,7 +221,7 @@ func TestNetnsLinkOfAnotherAttachTypeIsAdopted(t *testing.T) {
 	setPolicy(t, p, Policy{Entries: []Entry{{Prefix: prefixes("198.18.0.0/16")[0], Deny: true}}}, ModeEnforce)
 	count := receiver(t, guarded, "198.18.0.1:9")
 	send(t, other, "198.18.0.2:0", "198.18.0.1:9", 5)
-	if n := count(); n != 0 {
+	if n := count(0); n != 0 {
 		t.Errorf("%d denied packets passed", n)
 	}
 }
@@ -280,7 +280,7 @@ func TestNetnsFiftySwapsUnderAFloodPassNothingUnfiltered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := count(); n != 0 {
+	if n := count(0); n != 0 {
 		t.Errorf("%d denied packets passed", n)
 	}
 	s, err := p.Stats()
