@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"weir/broker"
 
@@ -47,7 +48,10 @@ func (c *counts) init() {
 	for _, r := range []string{reasonTooLarge, reasonUnavailable, reasonBadTopic} {
 		c.errors.WithLabelValues(r)
 	}
-	c.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_bus_publish_seconds", Help: "Time from publish to acknowledgment.", Buckets: prometheus.ExponentialBuckets(25e-6, 2, 16)})
+	c.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "weir_bus_publish_seconds", Help: "Time from publish to acknowledgment.", Buckets: prometheus.ExponentialBuckets(25e-6, 2, 16),
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+	})
 	c.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_link_losses_total", Help: "Times a link fell behind or reconnected, so that events may be missing from it."})
 	c.reconnects = prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_broker_link_reconnects_total", Help: "Times a link to the bus was connected anew."})
 }

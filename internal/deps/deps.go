@@ -59,6 +59,7 @@ func Rules() []Rule {
 		{"weir/token/jwks", []string{"weir/token"}, "it fetches keys, and does not check tokens"},
 		{"weir/admin", []string{"weir/broker", "weir/internal/..."}, "what it shows comes through its own interfaces"},
 		{"weir/tuning/...", []string{"weir/tuning/...", "weir/internal/..."}, "it looks at hosts, not at weir"},
+		{"weir/dashboards/...", []string{"weir/dashboards"}, "texts for operators, which no program needs"},
 		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
 		{"weir/bench/...", []string{"weir/..."}, "it measures all"},
 		{"weir/cmd/...", []string{"weir/..."}, "it wires all"},
