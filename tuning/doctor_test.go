@@ -37,12 +37,12 @@ func tree(t *testing.T, changed map[string]string) string {
 	return root
 }
 
-func host(root string) Host {
+func wellHost(root string) Host {
 	return Host{Root: root, MaxConns: 1000, Descriptors: 2000, Privileged: true, Interface: "eth0", Storage: "always"}
 }
 
 func TestWellHostHasNothingToMend(t *testing.T) {
-	for _, f := range host(tree(t, nil)).Examine() {
+	for _, f := range wellHost(tree(t, nil)).Examine() {
 		if f.Level != OK || f.Why != "" || f.Mend != "" {
 			t.Errorf("%+v", f)
 		}
@@ -71,7 +71,7 @@ func TestEachTroubleIsFoundWithItsRemedy(t *testing.T) {
 		{"storage", nil, func(h *Host) { h.Storage = "interval" }, OK, "always"},
 		{"storage", nil, func(h *Host) { h.Storage = "memory" }, OK, "--data"},
 	} {
-		h := host(tree(t, tt.changed))
+		h := wellHost(tree(t, tt.changed))
 		if tt.with != nil {
 			tt.with(&h)
 		}

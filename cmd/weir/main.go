@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"weir/bpf/xdp"
+	"weir/tuning/journal"
 
 	"github.com/alecthomas/kong"
 )
@@ -34,6 +35,7 @@ type cli struct {
 	Why       whyCmd         `cmd:"" help:"Say what became of a client's connections."`
 	Quota     quotaCmd       `cmd:"" help:"Show and change the quotas in XDP."`
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
+	Tune      tuneCmd        `cmd:"" help:"Plan, apply, verify and roll back the host's settings."`
 	Version   versionCmd     `cmd:"" help:"Print the version."`
 	Bench     benchCmd       `cmd:"" help:"Measure weir on this host."`
 	Demo      demoCmd        `cmd:"" help:"Show a flood held off, in two network namespaces (root)."`
@@ -70,7 +72,7 @@ func run(args []string, a *app) int {
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Vars{"pin_dir": xdp.DefaultPinDir},
+		kong.Vars{"pin_dir": xdp.DefaultPinDir, "tune_journal": journal.DefaultPath},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(a),
 	)

@@ -1,0 +1,237 @@
+package ethtool
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"testing"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/genetlink/genltest"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is a device as the kernel's ethtool family has it.
+type kernel struct {
+	t *testing.T
+	// numbers are by group and attribute.
+	numbers map[string]map[uint16]uint32
+	// features are active or not; fixed ones never change.
+	features map[string]bool
+	fixed    string
+	// sets counts orders.
+	sets int
+}
+
+func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Message, error) {
+	ad, err := netlink.NewAttributeDecoder(m.Data)
+	if err != nil {
+		return nil, err
+	}
+	device := ""
+	numbers := map[uint16]uint32{}
+	for first := true; ad.Next(); first = false {
+		if first { // all messages begin with their header, which has number 1
+			ad.Nested(func(h *netlink.AttributeDecoder) error {
+				for h.Next() {
+					if h.Type() == unix.ETHTOOL_A_HEADER_DEV_NAME {
+						device = h.String()
+					}
+				}
+				return nil
+			})
+			continue
+		}
+		switch {
+		case m.Header.Command == unix.ETHTOOL_MSG_FEATURES_SET:
+			ad.Nested(k.setFeatures)
+		case len(ad.Bytes()) == 1:
+			numbers[ad.Type()] = uint32(ad.Uint8())
+		default:
+			numbers[ad.Type()] = ad.Uint32()
+		}
+	}
+	if err := ad.Err(); err != nil {
+		return nil, err
+	}
+	if device != "eth0" {
+		return nil, genltest.Error(int(unix.ENODEV))
+	}
+	get := req.Header.Flags&netlink.Acknowledge == 0
+	for _, g := range groups() {
+		if m.Header.Command != g.get && m.Header.Command != g.set {
+			continue
+		}
+		if k.numbers[g.name] == nil {
+			return nil, genltest.Error(int(unix.EOPNOTSUPP))
+		}
+		if get != (m.Header.Command == g.get) {
+			k.t.Errorf("%s: a get with an acknowledgment, or a set without", g.name)
+		}
+		if !get {
+			k.sets++
+			maps.Copy(k.numbers[g.name], numbers)
+			return nil, genltest.Error(0)
+		}
+		return k.answer(g)
+	}
+	if m.Header.Command == unix.ETHTOOL_MSG_FEATURES_GET {
+		return k.answerFeatures()
+	}
+	return nil, genltest.Error(0)
+}
+
+func (k *kernel) setFeatures(set *netlink.AttributeDecoder) error {
+	k.sets++
+	for set.Next() {
+		set.Nested(func(bits *netlink.AttributeDecoder) error {
+			for bits.Next() {
+				bits.Nested(func(bit *netlink.AttributeDecoder) error {
+					name, on := "", false
+					for bit.Next() {
+						if bit.Type() == unix.ETHTOOL_A_BITSET_BIT_NAME {
+							name = bit.String()
+						} else {
+							on = true
+						}
+					}
+					k.features[name] = on
+					return nil
+				})
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+func (k *kernel) answer(g group) ([]genetlink.Message, error) {
+	ae := netlink.NewAttributeEncoder()
+	for attr, n := range k.numbers[g.name] {
+		one := false
+		for _, f := range g.fields {
+			one = one || f.attr == attr && f.byte
+		}
+		if one {
+			ae.Uint8(attr, uint8(n))
+		} else {
+			ae.Uint32(attr, n)
+		}
+	}
+	data, err := ae.Encode()
+	return []genetlink.Message{{Data: data}}, err
+}
+
+func (k *kernel) answerFeatures() ([]genetlink.Message, error) {
+	names := func(all map[string]bool) func(*netlink.AttributeEncoder) error {
+		return func(set *netlink.AttributeEncoder) error {
+			set.Flag(unix.ETHTOOL_A_BITSET_NOMASK, true)
+			set.Nested(unix.ETHTOOL_A_BITSET_BITS, func(bits *netlink.AttributeEncoder) error {
+				for name, on := range all {
+					if !on {
+						continue
+					}
+					bits.Nested(unix.ETHTOOL_A_BITSET_BITS_BIT, func(bit *netlink.AttributeEncoder) error {
+						bit.Uint32(unix.ETHTOOL_A_BITSET_BIT_INDEX, 7)
+						bit.String(unix.ETHTOOL_A_BITSET_BIT_NAME, name)
+						return nil
+					})
+				}
+				return nil
+			})
+			return nil
+		}
+	}
+	hardware := map[string]bool{}
+	for name := range k.features {
+		hardware[name] = true
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.Nested(unix.ETHTOOL_A_FEATURES_HW, names(hardware))
+	ae.Nested(unix.ETHTOOL_A_FEATURES_ACTIVE, names(k.features))
+	ae.Nested(unix.ETHTOOL_A_FEATURES_NOCHANGE, names(map[string]bool{k.fixed: true}))
+	data, err := ae.Encode()
+	return []genetlink.Message{{Data: data}}, err
+}
+
+// device is a client of a kernel with one device, eth0.
+func device(t *testing.T) (*Client, *kernel) {
+	t.Helper()
+	k := &kernel{
+		t: t, fixed: "highdma",
+		numbers: map[string]map[uint16]uint32{
+			"rings":    {unix.ETHTOOL_A_RINGS_RX: 256, unix.ETHTOOL_A_RINGS_RX_MAX: 4096, unix.ETHTOOL_A_RINGS_TX: 128, unix.ETHTOOL_A_RINGS_TX_MAX: 4096},
+			"coalesce": {unix.ETHTOOL_A_COALESCE_RX_USECS: 50, unix.ETHTOOL_A_COALESCE_USE_ADAPTIVE_RX: 0},
+		},
+		features: map[string]bool{"rx-gro": true, "rx-lro": false, "highdma": true},
+	}
+	conn := genltest.Dial(genltest.ServeFamily(genetlink.Family{ID: 20, Name: unix.ETHTOOL_GENL_NAME, Version: 1}, k.serve))
+	c, err := newClient(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, k
+}
+
+func TestSettingsOfADevice(t *testing.T) {
+	c, k := device(t)
+	want := map[string]string{
+		"rings/rx": "256", "rings/rx-max": "4096", "rings/tx": "128", "rings/tx-max": "4096",
+		"coalesce/rx-usecs": "50", "coalesce/adaptive-rx": "0", "features/rx-gro": "on", "features/rx-lro": "off",
+	}
+	all, err := c.All("eth0")
+	if err != nil || !maps.Equal(all, want) {
+		t.Fatalf("%v, %v", all, err)
+	}
+	for name, value := range map[string]string{"rings/rx": "1024\n", "coalesce/adaptive-rx": "1", "features/rx-gro": "off", "features/rx-lro": "on"} {
+		if err := c.Set("eth0", name, value); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	want["rings/rx"], want["coalesce/adaptive-rx"], want["features/rx-gro"], want["features/rx-lro"] = "1024", "1", "off", "on"
+	if all, err = c.All("eth0"); err != nil || !maps.Equal(all, want) || k.sets != 4 {
+		t.Errorf("%v, %d sets, %v", all, k.sets, err)
+	}
+}
+
+func TestWhatADeviceRefuses(t *testing.T) {
+	c, k := device(t)
+	if _, err := c.All("eth1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no device: %v", err)
+	}
+	for name, value := range map[string]string{
+		"rings/rx-max": "1", "rings/none": "1", "none/rx": "1", "rings/rx": "many", "coalesce/adaptive-rx": "256", "features/rx-gro": "1", "channels/combined": "2",
+	} {
+		if err := c.Set("eth0", name, value); err == nil {
+			t.Errorf("%s was set to %s", name, value)
+		}
+	}
+	if k.sets != 0 {
+		t.Errorf("%d were set", k.sets)
+	}
+	if err := c.Set("eth1", "rings/rx", "1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no device: %v", err)
+	}
+}
+
+func TestAKernelWithoutTheFamilyHasNoSettings(t *testing.T) {
+	conn := genltest.Dial(func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
+		return nil, genltest.Error(int(unix.ENOENT))
+	})
+	if _, err := newClient(conn); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	c := &Client{}
+	if all, err := c.All("eth0"); err != nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := c.Set("eth0", "rings/rx", "1"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+}
