@@ -142,7 +142,7 @@ func (t *Tuner) write(changes []change) (written []change, done []Outcome, err e
 	for _, c := range changes {
 		form := c.Knob.Form
 		if why := t.cannotRestore(c); why != nil {
-			done = append(done, Outcome{Knob: c.Knob.Name, From: form.Show(c.is), To: form.Show(c.is), Note: "left as it is: " + why.Error()})
+			done = append(done, leftAlone(c, why))
 			if raw, err := t.System.Read(c.Knob); err != nil || raw != c.is {
 				written = append(written, c) // even so it changed: that is to be undone
 				return written, nil, fmt.Errorf("%s was to be left as it is: %w", c.Knob.Name, why)
@@ -152,6 +152,11 @@ func (t *Tuner) write(changes []change) (written []change, done []Outcome, err e
 		written = append(written, c)
 		failed := t.System.Write(c.Knob, c.Wanted)
 		raw, err := t.System.Read(c.Knob)
+		if errors.Is(failed, errors.ErrUnsupported) && err == nil && raw == c.is {
+			done = append(done, leftAlone(c, failed)) // there is no other way to ask a device
+			written = written[:len(written)-1]
+			continue
+		}
 		if err := errors.Join(failed, err); err != nil {
 			return written, nil, err
 		}
@@ -161,6 +166,12 @@ func (t *Tuner) write(changes []change) (written []change, done []Outcome, err e
 		done = append(done, Outcome{Knob: c.Knob.Name, From: form.Show(c.is), To: form.Show(raw)})
 	}
 	return written, done, nil
+}
+
+// leftAlone is the outcome of a knob that was not changed.
+func leftAlone(c change, why error) Outcome {
+	is := c.Knob.Form.Show(c.is)
+	return Outcome{Knob: c.Knob.Name, From: is, To: is, Note: "left as it is: " + why.Error()}
 }
 
 // cannotRestore writes back what a knob says, which changes nothing and shows whether it will be taken when it

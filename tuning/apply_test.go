@@ -314,6 +314,26 @@ func TestWhatCannotBeWrittenBackIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestWhatADeviceDoesNotSupportIsLeftAlone(t *testing.T) {
+	const rings = "/ethtool/eth0/rings/rx"
+	root := plant(t, shapes()["small"])
+	before := snapshot(t, root)
+	tn := oddly(t, root, func(_ host.Files, path string, text []byte) (bool, error) {
+		return path == rings && string(text) == "1024", fmt.Errorf("%w by this device", errors.ErrUnsupported)
+	})
+	done, err := tn.Apply(byShape()["small"], quiet)
+	if text := fmt.Sprintf("%+v", done); err != nil || !strings.Contains(text, "unsupported operation by this device") {
+		t.Errorf("%s, %v", text, err)
+	}
+	if v, err := tn.Verify(); err != nil || len(v.Drift) > 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if _, err := tn.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	same(t, before, snapshot(t, root))
+}
+
 func TestWhatCannotBeRestoredIsSaidAndTriedAgain(t *testing.T) {
 	root := plant(t, shapes()["small"])
 	before := snapshot(t, root)

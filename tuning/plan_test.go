@@ -187,3 +187,33 @@ func TestTuningIsDocumented(t *testing.T) {
 	}
 	golden.Check(t, "../docs/TUNING.md", before+begin+Markdown()+end+after)
 }
+
+// TestThePlanOfTheDocumentationIsReal holds what the page shows of a plan to one: its lines, in order.
+func TestThePlanOfTheDocumentationIsReal(t *testing.T) {
+	_, shown, ok := strings.Cut(documentation(t), "    $ weir tune plan --conns 100000\n")
+	if !ok {
+		t.Fatal("it shows none")
+	}
+	var b bytes.Buffer
+	if err := planOf(t, "small").Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	lines, n := strings.Split(b.String(), "\n"), 0
+	for line := range strings.Lines(shown) {
+		line = strings.TrimRight(strings.TrimPrefix(line, "    "), "\n")
+		if strings.HasPrefix(line, "`--json`") {
+			break
+		}
+		if line == "" || line == "..." {
+			continue
+		}
+		i := slices.Index(lines, line)
+		if i < 0 {
+			t.Fatalf("no line %q, or not behind the one before", line)
+		}
+		lines, n = lines[i+1:], n+1
+	}
+	if n < 20 {
+		t.Errorf("only %d lines", n)
+	}
+}

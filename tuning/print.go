@@ -52,7 +52,10 @@ func (p *Plan) network() string {
 }
 
 func (p *Plan) container() string {
-	if p.Host.Container == "" {
+	switch {
+	case p.Host.Container == "" && p.Host.ContainerWhy != "":
+		return "no container (" + p.Host.ContainerWhy + ")"
+	case p.Host.Container == "":
 		return "no container"
 	}
 	return "in a container: " + p.Host.Container + " (" + p.Host.ContainerWhy + ")"

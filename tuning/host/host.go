@@ -26,7 +26,8 @@ type Host struct {
 	PageBytes   int64 `json:"page_bytes"`
 	// MemoryLimitBytes is the cgroup's, 0 if there is none.
 	MemoryLimitBytes int64 `json:"memory_limit_bytes,omitempty"`
-	// Container is what kind of container this is, "" for none; ContainerWhy is why that is believed.
+	// Container is what kind of container this is, "" for none; ContainerWhy is why that is believed, or why a
+	// mark of one is not.
 	Container    string `json:"container,omitempty"`
 	ContainerWhy string `json:"container_why,omitempty"`
 	// InitialNetwork says that this is the network namespace that the host booted with; NetworkWhy is why
@@ -58,8 +59,8 @@ func Read(files Files) (*Host, error) {
 	h.cpus()
 	h.memory()
 	h.mounts()
-	h.container()
 	h.network()
+	h.container()
 	h.Balancer = h.runs("irqbalance")
 	return h, h.nics()
 }
@@ -160,32 +161,40 @@ func (h *Host) ReadOnly(path string) bool {
 	return longest(h.readOnly) > longest(h.writable)
 }
 
-// container looks for what container engines leave in their containers.
+// container looks for what container engines leave in their containers. A virtual machine that was made of a
+// container's image has some of it too: who sees the kernel's own threads and is in the first network namespace is
+// in no container that matters here.
 func (h *Host) container() {
-	if kind, ok := h.Text("/run/systemd/container"); ok && kind != "" {
-		h.Container, h.ContainerWhy = kind, "/run/systemd/container says so"
-		return
+	h.Container, h.ContainerWhy = h.engine()
+	if comm, _ := h.Text("/proc/2/comm"); h.Container != "" && comm == "kthreadd" && h.InitialNetwork {
+		h.Container, h.ContainerWhy = "", h.ContainerWhy+", but process 2 is kthreadd, and the network namespace the initial one"
+	}
+}
+
+// engine is the kind of container by the first mark that is found, and which that is.
+func (h *Host) engine() (kind, why string) {
+	const nspawn = "/run/systemd/container"
+	if kind, ok := h.Text(nspawn); ok && kind != "" {
+		return kind, nspawn + " says so"
 	}
 	for _, mark := range []struct{ path, kind string }{{"/.dockerenv", "docker"}, {"/run/.containerenv", "podman"}} {
 		if h.Exists(mark.path) {
-			h.Container, h.ContainerWhy = mark.kind, mark.path+" is there"
-			return
+			return mark.kind, mark.path + " is there"
 		}
 	}
 	environ, _ := h.Text("/proc/1/environ")
 	for entry := range strings.SplitSeq(environ, "\x00") {
 		if kind, ok := strings.CutPrefix(entry, "container="); ok && kind != "" {
-			h.Container, h.ContainerWhy = kind, "the environment of process 1 has container="+kind
-			return
+			return kind, "the environment of process 1 has container=" + kind
 		}
 	}
 	groups, _ := h.Text("/proc/1/cgroup")
 	for _, kind := range []string{"docker", "kubepods", "lxc", "libpod"} {
 		if strings.Contains(groups, "/"+kind) {
-			h.Container, h.ContainerWhy = kind, "process 1 is in a cgroup of "+kind
-			return
+			return kind, "process 1 is in a cgroup of " + kind
 		}
 	}
+	return "", ""
 }
 
 // network asks by a sysctl that the kernel has in the first network namespace alone. The number of the

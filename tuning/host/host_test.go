@@ -80,6 +80,17 @@ func TestAContainerIsKnownByWhatItHas(t *testing.T) {
 	}
 }
 
+func TestAMachineMadeOfAnImageIsNoContainer(t *testing.T) {
+	marks := map[string]string{".dockerenv": "x", "proc/2/comm": "kthreadd\n"}
+	if h := read(t, marks); h.Container != "" || !strings.Contains(h.ContainerWhy, "kthreadd") {
+		t.Errorf("%q, %q", h.Container, h.ContainerWhy)
+	}
+	marks["proc/sys/net/core/netdev_max_backlog"] = ""
+	if h := read(t, marks); h.Container != "docker" {
+		t.Errorf("in a network namespace of its own: %q, %q", h.Container, h.ContainerWhy)
+	}
+}
+
 func TestReadOnlyIsTheLongestMount(t *testing.T) {
 	h := read(t, map[string]string{"proc/self/mountinfo": "1 0 0:1 / / ro - ext4 x ro\n22 27 0:21 / /proc rw - proc proc rw\n" +
 		"40 22 0:21 /sys /proc/sys ro,nosuid - proc proc rw\n41 40 0:21 /sys/net /proc/sys/net rw - proc proc rw\n"})

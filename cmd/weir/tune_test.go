@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// dryHost is a directory with a few settings of a host.
+func dryHost(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/machine-id": "m\n", "proc/meminfo": "MemTotal: 8388608 kB\n", "proc/sys/kernel/osrelease": "6.12.0\n",
+		"proc/sys/net/core/netdev_max_backlog": "1000\n", "proc/sys/net/core/somaxconn": "128\n", "proc/sys/vm/swappiness": "60\n",
+	} {
+		full := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestTuneFromPlanToRollback(t *testing.T) {
+	root, journal := dryHost(t), filepath.Join(t.TempDir(), "journal")
+	swappiness := filepath.Join(root, "proc/sys/vm/swappiness")
+	for _, step := range []struct {
+		name, command string
+		before        func() error
+		code          int
+		says          string
+	}{
+		{"nothing is applied", "verify", nil, exitFailed, "there is no journal"},
+		{"a plan", "plan", nil, exitOK, "128 -> 4096"},
+		{"a plan for sysctl.d", "plan --sysctl", nil, exitOK, "\nvm.swappiness = 10\n"},
+		{"a plan for tuned", "plan --tuned", nil, exitOK, "\nvm.swappiness=10\n"},
+		{"what is no profile", "plan --profile web", nil, exitUsage, "must be one of"},
+		{"what are no conns", "plan --conns 0", nil, exitFailed, "want 1 to 100,000,000"},
+		{"two forms", "plan --json --tuned", nil, exitUsage, "can't be used together"},
+		{"it is applied", "apply", nil, exitOK, "  vm.swappiness: 60 -> 10\n"},
+		{"it is applied again", "apply", nil, exitOK, "Nothing is to be changed."},
+		{"it is as applied", "verify", nil, exitOK, "2 settings, of which 0 have drifted"},
+		{"it has drifted", "verify", func() error { return os.WriteFile(swappiness, []byte("30\n"), 0o600) }, exitFailed, "applied 10, is 30"},
+		{"drift for programs", "verify --json", nil, exitFailed, `"is": "30"`},
+		{"it is rolled back", "rollback", nil, exitOK, "  vm.swappiness: 30 -> 60 (somebody else had changed it meanwhile)\n"},
+		{"it is rolled back again", "rollback", nil, exitOK, "Nothing is to be put back."},
+		{"no host", "plan --root /nonexistent", nil, exitFailed, "open the tree of a host"},
+	} {
+		if step.before != nil {
+			if err := step.before(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		args := strings.Fields("tune " + step.command + " --journal " + journal)
+		if !strings.Contains(step.command, "--root") {
+			args = append(args, "--root", root)
+		}
+		var out bytes.Buffer
+		if code := run(args, &app{stdout: &out, stderr: &out}); code != step.code || !strings.Contains(out.String(), step.says) {
+			t.Errorf("%s: exit code %d, %s", step.name, code, &out)
+		}
+	}
+	for name, want := range map[string]string{"vm/swappiness": "60\n", "net/core/somaxconn": "128\n"} {
+		if b, err := os.ReadFile(filepath.Join(root, "proc/sys", name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+}
+
+func TestTunePlanIsJSON(t *testing.T) {
+	var out bytes.Buffer
+	code := run([]string{"tune", "plan", "--json", "--root", dryHost(t)}, &app{stdout: &out, stderr: &out})
+	var plan struct {
+		Profile string
+		Conns   int
+		Items   []struct{ Setting, Status, Is, Want string }
+	}
+	if err := json.Unmarshal(out.Bytes(), &plan); err != nil || code != exitOK || plan.Profile != "edge" || plan.Conns != 100_000 || len(plan.Items) < 30 {
+		t.Errorf("exit code %d, %v, %+v", code, err, plan)
+	}
+}
