@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -311,6 +312,50 @@ func TestWhatCannotBeWrittenBackIsLeftAlone(t *testing.T) {
 	}
 	if v, err := tn.Verify(); err != nil || len(v.Drift) > 0 {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestTheLastOneIsPutBackFirst compares the order of what is changed with that of what is put back, by rolling back
+// and by an apply that fails.
+func TestTheLastOneIsPutBackFirst(t *testing.T) {
+	var changed, back []string
+	fail := ""
+	first := map[string]string{}
+	tn := oddly(t, plant(t, shapes()["small"]), func(files host.Files, path string, text []byte) (bool, error) {
+		is, err := files.Read(path)
+		if err != nil {
+			return false, err
+		}
+		if _, known := first[path]; !known {
+			first[path] = string(is)
+		}
+		switch {
+		case string(is) == string(text) || strings.Contains(string(is), "["+string(text)+"]"): // what it says already
+		case string(is) != first[path]:
+			back = append(back, path)
+		default:
+			changed = append(changed, path)
+			return path == fail, fs.ErrInvalid
+		}
+		return false, nil
+	})
+	if _, err := tn.Apply(byShape()["small"], quiet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tn.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(back)
+	if len(changed) < 20 || !slices.Equal(changed, back) {
+		t.Errorf("changed %q, put back in reverse %q", changed, back)
+	}
+	fail, changed, back = changed[10], nil, nil
+	if _, err := tn.Apply(byShape()["small"], quiet); !errors.Is(err, ErrUndone) {
+		t.Fatal(err)
+	}
+	slices.Reverse(back)
+	if len(changed) != 11 || !slices.Equal(changed[:10], back) {
+		t.Errorf("changed %q, put back in reverse %q", changed, back)
 	}
 }
 

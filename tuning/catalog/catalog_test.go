@@ -60,6 +60,9 @@ func TestFormulas(t *testing.T) {
 	}{
 		{"descriptors", "fs.nr_open", in(1_000_000, 1024, 24<<30), "1048576", "1054096", false},
 		{"descriptors that suffice", "fs.nr_open", in(100_000, 1024, 24<<30), "1048576", "109096", true},
+		{"a limit that suffices", "nofile", in(100_000, 1024, 24<<30), "Max open files   200000   524288   files", "109096", true},
+		{"no limit", "nofile", in(100_000, 1024, 24<<30), "Max open files   unlimited   unlimited   files", "109096", true},
+		{"a soft limit below the hard one", "nofile", in(100_000, 1024, 24<<30), "Max open files   1024   524288   files", "109096", false},
 		{"pages of tcp_mem: one a conn", "net.ipv4.tcp_mem", in(1_000_000, 1024, 24<<30), "280000 370000 575000", "650000 975000 1300000", false},
 		{"what suffices stays", "net.ipv4.tcp_mem", in(400_000, 1024, 24<<30), "280000 370000 575000", "294912 442368 589824", true},
 		{"half of the memory at most", "net.ipv4.tcp_mem", in(100_000_000, 65536, 1<<30), "1 2 3", "65536 98304 131072", false},

@@ -55,9 +55,13 @@ func limits() []Setting {
 func nofile(in Input) []Target {
 	want := Descriptors(in.Conns)
 	return one(Target{
-		Knob:   knob.Knob{Name: "max open files of this process", Path: "/proc/self/limits", Form: knob.Limit},
-		Want:   number(want),
-		Accept: func(is string) bool { n, ok := integer(knob.Limit.Show(is)); return ok && n >= want },
+		Knob: knob.Knob{Name: "max open files of this process", Path: "/proc/self/limits", Form: knob.Limit},
+		Want: number(want),
+		Accept: func(is string) bool {
+			limit := knob.Limit.Show(is)
+			n, ok := integer(limit)
+			return limit == "unlimited" || ok && n >= want
+		},
 		Advice: fmt.Sprintf("LimitNOFILE=%d in the unit, or ulimit -n %d; a hard limit below it has to be raised by root", want, want),
 	})
 }

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -197,5 +199,49 @@ func TestALinkDoesNotLeadOutOfATree(t *testing.T) {
 	}
 	if err := tree.Write("/swappiness", []byte("1")); err == nil {
 		t.Error("it was written")
+	}
+}
+
+// TestFilesAreWrittenAndNotMade holds both kinds of files to the same.
+func TestFilesAreWrittenAndNotMade(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("long before\n"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a", filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := OpenTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close() //nolint:errcheck // its files are closed
+	for prefix, files := range map[string]Files{dir: Live{}, "": tree} {
+		if names, err := files.List(prefix + "/"); err != nil || !slices.Equal(names, []string{"a", "b"}) {
+			t.Errorf("%q, %v", names, err)
+		}
+		if mode, err := files.Mode(prefix + "/b"); err != nil || mode.Perm() != 0o400 {
+			t.Errorf("%v, %v", mode, err)
+		}
+		if target, err := files.Link(prefix + "/b"); err != nil || target != "a" {
+			t.Errorf("%q, %v", target, err)
+		}
+		if err := files.Write(prefix+"/c", []byte("x")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what is not there was written: %v", err)
+		}
+		if os.Geteuid() == 0 { // the mode holds for others
+			if err := files.Write(prefix+"/a", []byte("short\n")); err != nil {
+				t.Error(err)
+			}
+			if text, err := files.Read(prefix + "/b"); err != nil || string(text) != "short\n" {
+				t.Errorf("%q, %v", text, err)
+			}
+		}
+		if _, err := files.Read(prefix + "/c"); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	if _, err := OpenTree(filepath.Join(dir, "none")); err == nil {
+		t.Error("a directory that is not there was opened")
 	}
 }
