@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is traced, and what tracers read of the kernel's structures. */
+#ifndef WEIR_TRACED_H
+#define WEIR_TRACED_H
+
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_TGIDS 64
+#define MAX_PORTS 16
+
+/* Set before load: processes and local ports. With a count of 0 there is no such filter, and the
+ * verifier removes it.
+ */
+const volatile __u32 tgids[MAX_TGIDS] = {};
+const volatile __u32 tgid_count = 0;
+const volatile __u16 ports[MAX_PORTS] = {};
+const volatile __u32 port_count = 0;
+
+static __always_inline int is_traced(__u32 tgid)
+{
+	if (tgid_count == 0)
+		return 1;
+	for (__u32 i = 0; i < MAX_TGIDS && i < tgid_count; i++)
+		if (tgids[i] == tgid)
+			return 1;
+	return 0;
+}
+
+static __always_inline int is_current_traced(void)
+{
+	return tgid_count == 0 || is_traced(bpf_get_current_pid_tgid() >> 32);
+}
+
+static __always_inline int is_port(__u16 port)
+{
+	if (port_count == 0)
+		return 1;
+	for (__u32 i = 0; i < MAX_PORTS && i < port_count; i++)
+		if (ports[i] == port)
+			return 1;
+	return 0;
+}
+
+#define AF_INET 2
+#define AF_INET6 10
+
+/* Relocated at load: include/net/sock.h, include/linux/sched.h. */
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	struct {
+		union {
+			__be32 u6_addr32[4];
+		} in6_u;
+	} skc_v6_daddr;
+	struct {
+		union {
+			__be32 u6_addr32[4];
+		} in6_u;
+	} skc_v6_rcv_saddr;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
+} __attribute__((preserve_access_index));
+
+struct files_struct;
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct files_struct *files;
+} __attribute__((preserve_access_index));
+
+/* Contexts of the tracepoints of a syscall. */
+struct syscall_enter {
+	__u64 common;
+	__u64 number;
+	__u64 args[6];
+};
+
+struct syscall_exit {
+	__u64 common;
+	__u64 number;
+	__s64 ret;
+};
+
+#endif

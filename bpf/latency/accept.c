@@ -1,0 +1,107 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How long a connection that is established waits for accept(2). */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+
+#define HISTS 1
+
+#include "../include/hist.h"
+#include "../include/traced.h"
+
+struct fdtable {
+	unsigned int max_fds;
+	void **fd;
+} __attribute__((preserve_access_index));
+
+struct files_struct {
+	struct fdtable *fdt;
+} __attribute__((preserve_access_index));
+
+struct file {
+	void *private_data;
+} __attribute__((preserve_access_index));
+
+struct socket {
+	struct sock *sk;
+} __attribute__((preserve_access_index));
+
+/* When each socket that is not accepted yet was established, ns, by its address. Writer: the
+ * programs. Gone once it is accepted or closed. Full: the oldest are forgotten, and not counted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, __u64);
+} queued SEC(".maps");
+
+SEC("tp_btf/inet_sock_set_state")
+int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	int before = (int)ctx[1], after = (int)ctx[2];
+	__u64 key = (__u64)sk, now;
+
+	if (after == BPF_TCP_CLOSE) {
+		bpf_map_delete_elem(&queued, &key);
+		return 0;
+	}
+	if (before != BPF_TCP_SYN_RECV || after != BPF_TCP_ESTABLISHED)
+		return 0;
+	if (!is_port(sk->__sk_common.skc_num))
+		return 0;
+	now = bpf_ktime_get_ns();
+	bpf_map_update_elem(&queued, &key, &now, BPF_ANY);
+	return 0;
+}
+
+/* socket_of is the address of the socket behind a descriptor of the current task, 0 if that is not
+ * a socket's: then what is read is garbage that no key is like.
+ */
+static __always_inline __u64 socket_of(__s64 descriptor)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	unsigned int size = BPF_CORE_READ(table, max_fds);
+	void **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+	struct socket *socket;
+
+	if (descriptor < 0 || descriptor >= size)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
+	socket = BPF_CORE_READ(file, private_data);
+	return (__u64)BPF_CORE_READ(socket, sk);
+}
+
+static __always_inline int accepted(struct syscall_exit *ctx)
+{
+	__u64 key, *since;
+
+	if (ctx->ret < 0)
+		return 0;
+	key = socket_of(ctx->ret);
+	since = bpf_map_lookup_elem(&queued, &key);
+	if (!since)
+		return 0;
+	if (is_current_traced())
+		hist_add(0, *since, bpf_ktime_get_ns());
+	bpf_map_delete_elem(&queued, &key);
+	return 0;
+}
+
+SEC("tp/syscalls/sys_exit_accept")
+int sys_exit_accept(struct syscall_exit *ctx)
+{
+	return accepted(ctx);
+}
+
+SEC("tp/syscalls/sys_exit_accept4")
+int sys_exit_accept4(struct syscall_exit *ctx)
+{
+	return accepted(ctx);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

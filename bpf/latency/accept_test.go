@@ -1,0 +1,85 @@
+//go:build linux
+
+package latency
+
+import (
+	"testing"
+)
+
+func TestBPFAcceptMeasuresTheQueue(t *testing.T) {
+	l, port := listen(t)
+	tracer := trace(t, Accept, Config{PIDs: us(), Ports: []uint16{port}})
+	took := late(func() { dial(t, l) }, func() { accept(t, l) })
+	took.holds(t, &snapshot(t, tracer).Histograms[0], 0)
+}
+
+func TestBPFAcceptOfOthersIsNotCounted(t *testing.T) {
+	for name, cfg := range map[string]Config{"another process": {PIDs: []int{nobody}}, "another port": {Ports: []uint16{1}}} {
+		l, _ := listen(t)
+		tracer, all := trace(t, Accept, cfg), trace(t, Accept, Config{PIDs: us()})
+		dial(t, l)
+		accept(t, l)
+		if h := snapshot(t, all).Histograms[0]; h.Count != 1 {
+			t.Errorf("%s: %d of all are counted", name, h.Count)
+		}
+		if h := snapshot(t, tracer).Histograms[0]; h.Count != 0 {
+			t.Errorf("%s: %d are counted", name, h.Count)
+		}
+	}
+}
+
+// A socket that was closed before anybody accepted it must not be found again at its address.
+func TestBPFAcceptForgetsWhatIsClosed(t *testing.T) {
+	l, port := listen(t)
+	tracer := trace(t, Accept, Config{Ports: []uint16{port}})
+	c := dial(t, l)
+	if queuedSockets(t, tracer) != 1 {
+		t.Error("the connection is not queued")
+	}
+	_ = c.SetLinger(0)
+	_ = c.Close() // by a reset
+	until(t, "the queue is empty", func() bool { return queuedSockets(t, tracer) == 0 })
+}
+
+func queuedSockets(t *testing.T, tracer *Tracer) (n int) {
+	t.Helper()
+	var key, since uint64
+	all := tracer.coll.Maps[acceptMapQueued].Iterate()
+	for all.Next(&key, &since) {
+		n++
+	}
+	if err := all.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func BenchmarkAccept(b *testing.B) {
+	l, port := listen(b)
+	tracer := trace(b, Accept, Config{PIDs: us(), Ports: []uint16{port}, Cost: true})
+	for b.Loop() {
+		c := dial(b, l)
+		_ = accept(b, l).Close()
+		_ = c.SetLinger(0) // or all ports would be waiting
+		_ = c.Close()
+	}
+	perEvent(b, tracer)
+}
+
+// perEvent reports what the tracer's programs took for each duration that they counted.
+func perEvent(b *testing.B, tracer *Tracer) {
+	b.Helper()
+	cost, err := tracer.Cost()
+	if err != nil {
+		b.Fatal(err)
+	}
+	events := uint64(0)
+	for _, h := range snapshot(b, tracer).Histograms {
+		events += h.Count
+	}
+	if events == 0 {
+		b.Fatal("nothing was counted")
+	}
+	b.ReportMetric(float64(cost.Time)/float64(events), "trace-ns/event")
+	b.ReportMetric(float64(cost.PerRun()), "trace-ns/run")
+}

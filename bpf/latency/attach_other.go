@@ -1,0 +1,12 @@
+//go:build !linux
+
+package latency
+
+import (
+	"errors"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+func attachSockOps(*ebpf.Program) (link.Link, error) { return nil, errors.ErrUnsupported }

@@ -1,0 +1,70 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How long what a TCP socket has received waits to be read: from the first that nobody has read,
+ * until the next read.
+ */
+#include <linux/bpf.h>
+
+#define HISTS 1
+
+#include "../include/hist.h"
+#include "../include/traced.h"
+
+#define IPPROTO_TCP 6
+#define MSG_PEEK 2
+
+/* Since when each socket has something to be read, ns; 0: it has not. The kernel frees it with the
+ * socket.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} readable SEC(".maps");
+
+static __always_inline int is_conn(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == BPF_TCP_LISTEN)
+		return 0;
+	return is_port(sk->__sk_common.skc_num);
+}
+
+SEC("tp_btf/sk_data_ready")
+int sk_data_ready(__u64 *ctx) /* sk */
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	__u64 *since;
+
+	if (!is_conn(sk))
+		return 0;
+	since = bpf_sk_storage_get(&readable, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (since && !*since)
+		*since = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int sock_recv_length(__u64 *ctx) /* sk, bytes or error, flags */
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	int bytes = (int)ctx[1];
+	__u64 *since;
+
+	if (bytes < 0 || ((int)ctx[2] & MSG_PEEK) || !is_conn(sk))
+		return 0;
+	since = bpf_sk_storage_get(&readable, sk, 0, 0);
+	if (!since || !*since)
+		return 0;
+	if (bytes > 0 && is_current_traced())
+		hist_add(0, *since, bpf_ktime_get_ns());
+	*since = 0;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,300 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How long an event loop does not ask for events: from a poll that brought some to the next poll of
+ * the same epoll descriptor, whichever thread that is by. Of those that take long it is told which
+ * code the thread was in.
+ */
+#include <linux/bpf.h>
+
+#define HISTS 1
+
+#include "../include/hist.h"
+#include "../include/traced.h"
+
+/* Set before load: who is busy as long, ns, is told with its code. 0: nobody. */
+const volatile __u64 threshold = 0;
+
+#define KERNEL_FRAMES 16
+#define USER_FRAMES 32
+#define COMM_BYTES 16
+
+/* Where the thread was when its code was looked at. */
+enum place {
+	PLACE_POLL = 0, /* in the next poll: it was in no other place for long */
+	PLACE_OFF_CPU = 1, /* where it left the CPU, for half of the threshold or more if at all */
+	PLACE_ON_CPU = 2, /* where the clock's tick found it */
+};
+
+struct code {
+	__s32 kernel_bytes; /* below 0: why there is none, negated */
+	__s32 user_bytes;
+	__u64 kernel[KERNEL_FRAMES];
+	__u64 user[USER_FRAMES];
+};
+
+struct stall {
+	__u64 ended; /* CLOCK_MONOTONIC, ns */
+	__u64 busy; /* ns */
+	__u32 tgid;
+	__u32 tid;
+	__u32 descriptor;
+	__u32 place;
+	char comm[COMM_BYTES];
+	struct code code;
+};
+
+const struct stall *unused_stall __attribute__((unused));
+const enum place *unused_place __attribute__((unused));
+
+struct loop {
+	__u32 tgid;
+	__u32 descriptor;
+};
+
+/* Loops that have events, and since when, ns. Writer: the programs. Gone with the next poll. Full:
+ * the oldest are forgotten, and not counted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct loop);
+	__type(value, __u64);
+} loops SEC(".maps");
+
+const struct loop *unused_loop __attribute__((unused));
+
+/* Each loop's own histogram. Writer: the programs, atomically. Full: the least used is forgotten,
+ * and begins anew.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct loop);
+	__type(value, struct hist);
+} busy SEC(".maps");
+
+const struct hist none = {};
+
+struct thread {
+	__u64 since; /* ns: its poll brought events; 0: it polls, or did not yet */
+	__u64 off; /* ns: it left the CPU; 0: it is on one */
+	__u32 descriptor;
+	__u32 place;
+	__u32 padding;
+	__u64 kept; /* the code was looked at in a place that explains it */
+	struct code code;
+};
+
+/* Threads that poll. Writer: themselves. The kernel frees it with the thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+/* Reader: user space, when it wants to. Full: what comes then is counted, and not told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} stalls SEC(".maps");
+
+#define COUNTS 2
+#define COUNT_STALLS 0
+#define COUNT_UNTOLD 1
+
+/* Writer: the programs, each CPU its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+static __always_inline void count(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&counts, &what);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline void look(void *ctx, struct thread *t, enum place place)
+{
+	struct code *code = &t->code;
+
+	t->place = place;
+	code->kernel_bytes = bpf_get_stack(ctx, code->kernel, sizeof(code->kernel), 0);
+	code->user_bytes = bpf_get_stack(ctx, code->user, sizeof(code->user), BPF_F_USER_STACK);
+}
+
+/* tell is called by the thread that polls. */
+static __always_inline void tell(void *ctx, struct thread *t, __u64 took, __u64 now)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct stall *s;
+
+	count(COUNT_STALLS);
+	if (t->code.user_bytes == 0 && t->code.kernel_bytes == 0)
+		look(ctx, t, PLACE_POLL);
+	s = bpf_ringbuf_reserve(&stalls, sizeof(*s), 0);
+	if (!s) {
+		count(COUNT_UNTOLD);
+		return;
+	}
+	s->ended = now;
+	s->busy = took;
+	s->tgid = id >> 32;
+	s->tid = id;
+	s->descriptor = t->descriptor;
+	s->place = t->place;
+	bpf_get_current_comm(s->comm, sizeof(s->comm));
+	__builtin_memcpy(&s->code, &t->code, sizeof(s->code));
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void count_busy(const struct loop *loop, __u64 since, __u64 now)
+{
+	struct hist *h = bpf_map_lookup_elem(&busy, loop);
+
+	if (!h) {
+		bpf_map_update_elem(&busy, loop, &none, BPF_NOEXIST);
+		h = bpf_map_lookup_elem(&busy, loop);
+	}
+	hist_count(h, since, now);
+	hist_add(0, since, now);
+}
+
+static __always_inline int polls(struct syscall_enter *ctx)
+{
+	__u64 now, *since, tgid = bpf_get_current_pid_tgid() >> 32;
+	struct loop loop = {.tgid = tgid, .descriptor = ctx->args[0]};
+	struct thread *t;
+
+	if (!is_traced(tgid))
+		return 0;
+	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0,
+				 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t)
+		return 0;
+	t->descriptor = loop.descriptor;
+	since = bpf_map_lookup_elem(&loops, &loop);
+	if (since) {
+		now = bpf_ktime_get_ns();
+		count_busy(&loop, *since, now);
+		if (threshold && now - *since >= threshold)
+			tell(ctx, t, now - *since, now);
+		bpf_map_delete_elem(&loops, &loop);
+	}
+	t->since = 0;
+	return 0;
+}
+
+static __always_inline int polled(struct syscall_exit *ctx)
+{
+	__u64 now, tgid = bpf_get_current_pid_tgid() >> 32;
+	struct loop loop = {.tgid = tgid};
+	struct thread *t;
+
+	if (ctx->ret <= 0 || !is_traced(tgid))
+		return 0;
+	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+	if (!t)
+		return 0;
+	now = bpf_ktime_get_ns();
+	loop.descriptor = t->descriptor;
+	t->since = now;
+	t->off = 0;
+	t->kept = 0;
+	t->code.kernel_bytes = 0;
+	t->code.user_bytes = 0;
+	bpf_map_update_elem(&loops, &loop, &now, BPF_ANY);
+	return 0;
+}
+
+SEC("tp/syscalls/sys_enter_epoll_wait")
+int sys_enter_epoll_wait(struct syscall_enter *ctx)
+{
+	return polls(ctx);
+}
+
+SEC("tp/syscalls/sys_enter_epoll_pwait")
+int sys_enter_epoll_pwait(struct syscall_enter *ctx)
+{
+	return polls(ctx);
+}
+
+SEC("tp/syscalls/sys_enter_epoll_pwait2")
+int sys_enter_epoll_pwait2(struct syscall_enter *ctx)
+{
+	return polls(ctx);
+}
+
+SEC("tp/syscalls/sys_exit_epoll_wait")
+int sys_exit_epoll_wait(struct syscall_exit *ctx)
+{
+	return polled(ctx);
+}
+
+SEC("tp/syscalls/sys_exit_epoll_pwait")
+int sys_exit_epoll_pwait(struct syscall_exit *ctx)
+{
+	return polled(ctx);
+}
+
+SEC("tp/syscalls/sys_exit_epoll_pwait2")
+int sys_exit_epoll_pwait2(struct syscall_exit *ctx)
+{
+	return polled(ctx);
+}
+
+/* busy_thread is what is known of a task that has events, NULL of any other. */
+static __always_inline struct thread *busy_thread(struct task_struct *task)
+{
+	struct thread *t;
+
+	if (!threshold || task->pid == 0 || !is_traced(task->tgid))
+		return NULL;
+	t = bpf_task_storage_get(&threads, task, 0, 0);
+	return t && t->since ? t : NULL;
+}
+
+/* The code is looked at where the thread leaves the CPU; what it was away for half of the
+ * threshold is kept.
+ */
+SEC("tp_btf/sched_switch")
+int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, state of that before */
+{
+	struct thread *before = busy_thread((struct task_struct *)ctx[1]);
+	struct thread *after = busy_thread((struct task_struct *)ctx[2]);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (before && !before->kept) {
+		before->off = now;
+		look(ctx, before, PLACE_OFF_CPU);
+	}
+	if (after && after->off && now - after->off >= threshold / 2)
+		after->kept = 1;
+	if (after)
+		after->off = 0;
+	return 0;
+}
+
+/* The kernel sums up the time of the task that runs at each tick. */
+SEC("tp_btf/sched_stat_runtime")
+int sched_stat_runtime(__u64 *ctx) /* task, ns */
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	struct thread *t = busy_thread(task);
+
+	if (!t || t->kept || bpf_ktime_get_ns() - t->since < threshold / 2)
+		return 0;
+	if ((int)bpf_get_current_pid_tgid() != task->pid)
+		return 0;
+	look(ctx, t, PLACE_ON_CPU);
+	t->kept = 1;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,175 @@
+//go:build linux
+
+package latency
+
+import (
+	"encoding/binary"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventLoop polls one descriptor on a thread of its own. Its methods are called on that thread.
+type eventLoop struct {
+	poller, event int
+	err           error
+}
+
+// onLoop runs f on the thread of a loop.
+func onLoop(tb testing.TB, f func(*eventLoop)) {
+	tb.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var l eventLoop
+		if l.poller, l.err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); l.err == nil {
+			l.event, l.err = unix.Eventfd(0, unix.EFD_CLOEXEC)
+		}
+		if l.err == nil {
+			l.err = unix.EpollCtl(l.poller, unix.EPOLL_CTL_ADD, l.event, &unix.EpollEvent{Events: unix.EPOLLIN})
+		}
+		if l.err == nil {
+			f(&l)
+			_ = unix.Close(l.event)
+			_ = unix.Close(l.poller)
+		}
+		done <- l.err
+	}()
+	if err := <-done; err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// poll makes an event, and waits for it.
+func (l *eventLoop) poll() {
+	one := binary.NativeEndian.AppendUint64(nil, 1)
+	if _, err := unix.Write(l.event, one); err != nil {
+		l.err = err
+	}
+	events := make([]unix.EpollEvent, 1)
+	for {
+		n, err := unix.EpollWait(l.poller, events, 1000)
+		if n == 1 {
+			break
+		}
+		if err != unix.EINTR { //nolint:errorlint // a number
+			l.err = err
+			return
+		}
+	}
+	if _, err := unix.Read(l.event, one); err != nil {
+		l.err = err
+	}
+}
+
+// busyOf is the histogram of a loop of this process, empty if there is none.
+func busyOf(s *Snapshot, poller int) *Histogram {
+	for i, l := range s.Loops {
+		if int(l.Poller) == poller && int(l.PID) == os.Getpid() {
+			return &s.Loops[i].Busy
+		}
+	}
+	return &Histogram{Name: "of no such loop"}
+}
+
+//go:noinline
+func sleepInCallback(d time.Duration) error {
+	ts := unix.NsecToTimespec(int64(d))
+	return unix.Nanosleep(&ts, nil)
+}
+
+//go:noinline
+func spinInCallback(d time.Duration) { spin(d) }
+
+func TestBPFStallMeasuresTheTimeBetweenPolls(t *testing.T) {
+	tracer := trace(t, Stall, Config{PIDs: us()})
+	others := trace(t, Stall, Config{PIDs: []int{nobody}})
+	var took span
+	poller := 0
+	onLoop(t, func(l *eventLoop) {
+		poller = l.poller
+		begun := time.Now()
+		l.poll()
+		polled := time.Now()
+		if err := sleepInCallback(made); err != nil {
+			l.err = err
+		}
+		took.least = time.Since(polled)
+		l.poll()
+		took.most = time.Since(begun)
+	})
+	s := snapshot(t, tracer)
+	took.holds(t, busyOf(s, poller), 0)
+	if took.among(&s.Histograms[0]) == 0 {
+		t.Errorf("it is not among all: %v", s.Histograms[0].Buckets)
+	}
+	if err := tracer.Stalls(func(s StallOf) { t.Errorf("a stall is told though nobody asked: %+v", s) }); err != nil {
+		t.Error(err)
+	}
+	if s := snapshot(t, others); s.Histograms[0].Count != 0 || len(s.Loops) != 0 {
+		t.Errorf("%d of another process are counted", s.Histograms[0].Count)
+	}
+}
+
+func TestBPFStallTellsTheCode(t *testing.T) {
+	for name, tt := range map[string]struct {
+		callback func(time.Duration) error
+		function string
+	}{
+		"which sleeps": {sleepInCallback, "latency.sleepInCallback"},
+		"which spins":  {func(d time.Duration) error { spinInCallback(d); return nil }, "latency.spinInCallback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const long = 16 * time.Millisecond // beyond it Go's runtime may put another goroutine first
+			tracer := trace(t, Stall, Config{PIDs: us(), Threshold: long / 2})
+			poller := 0
+			onLoop(t, func(l *eventLoop) {
+				poller = l.poller
+				l.poll()
+				if err := tt.callback(long); err != nil {
+					l.err = err
+				}
+				l.poll()
+			})
+			var stalls []StallOf
+			if err := tracer.Stalls(func(s StallOf) { stalls = append(stalls, s) }); err != nil {
+				t.Fatal(err)
+			}
+			stalls = slices.DeleteFunc(stalls, func(s StallOf) bool { return int(s.Poller) != poller })
+			if len(stalls) != 1 || stalls[0].Busy < long {
+				t.Fatalf("stalls are %+v: want one of %v or more", stalls, long)
+			}
+			var code []string
+			symbols := NewSymbols()
+			for i, address := range stalls[0].User {
+				code = append(code, symbols.User(stalls[0].PID, address, i > 0))
+			}
+			if stalls[0].Place == InPoll || !strings.Contains(strings.Join(code, "\n"), tt.function) {
+				t.Errorf("the code, %v, is\n%s\nwant %s in it", stalls[0].Place, strings.Join(code, "\n"), tt.function)
+			}
+			if c := snapshot(t, tracer).Counters; c[0].Count < 1 || c[1].Count != 0 {
+				t.Errorf("counters are %+v", c)
+			}
+		})
+	}
+}
+
+func BenchmarkStall(b *testing.B) {
+	for name, threshold := range map[string]time.Duration{"without code": 0, "with code": time.Second} {
+		b.Run(name, func(b *testing.B) {
+			tracer := trace(b, Stall, Config{PIDs: us(), Threshold: threshold, Cost: true})
+			onLoop(b, func(l *eventLoop) {
+				for b.Loop() {
+					l.poll()
+				}
+			})
+			perEvent(b, tracer)
+		})
+	}
+}

@@ -1,0 +1,79 @@
+package latency
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// Names of tracers.
+const (
+	Accept  = "accept"
+	Read    = "read"
+	Write   = "write"
+	RTT     = "rtt"
+	Runq    = "runq"
+	Softirq = "softirq"
+	Stall   = "stall"
+	XDP     = "xdp"
+)
+
+// About is a tracer, in words.
+type About struct {
+	Name string
+	// Question is what it answers.
+	Question string
+	// Histograms and Counters are the names of what its snapshots have, in order.
+	Histograms, Counters []string
+	// PIDs, Ports and Stalls say which fields of [Config] it takes.
+	PIDs, Ports, Stalls bool
+	// Since is the release of Linux that has all of its hooks.
+	Since string
+
+	spec func() (*ebpf.CollectionSpec, error)
+}
+
+// Tracers are all, in the order of a request's way.
+func Tracers() []About {
+	return []About{
+		{
+			Name: Accept, Question: "how long do connections wait for accept(2)?",
+			Histograms: []string{"queued"}, PIDs: true, Ports: true, Since: "5.15", spec: loadAccept,
+		},
+		{
+			Name: Read, Question: "how long does what a socket has received wait to be read?",
+			Histograms: []string{"unread"}, PIDs: true, Ports: true, Since: "6.3", spec: loadRead,
+		},
+		{
+			Name: Write, Question: "how long is what is written on its way?",
+			Histograms: []string{"to_device_queue", "to_driver", "to_ack"}, PIDs: true, Ports: true, Since: "6.15", spec: loadWrite,
+		},
+		{Name: RTT, Question: "how far away are the peers, and which are behind?", Ports: true, Since: "5.15", spec: loadRtt},
+		{
+			Name: Runq, Question: "how long do threads that could run wait for a CPU?",
+			Histograms: []string{"runnable"}, PIDs: true, Since: "5.18", spec: loadRunq,
+		},
+		{
+			Name: Softirq, Question: "how long do received packets wait for the kernel, and how long does it work on them?",
+			Histograms: []string{"raised", "running"}, Counters: []string{"polls", "full_polls"}, Since: "5.15", spec: loadSoftirq,
+		},
+		{
+			Name: Stall, Question: "how long do event loops not ask for events, and what do they do meanwhile?",
+			Histograms: []string{"busy"}, Counters: []string{"stalls", "untold"}, PIDs: true, Stalls: true, Since: "5.15", spec: loadStall,
+		},
+		{Name: XDP, Question: "what does a packet cost in XDP?", Since: "5.8"},
+	}
+}
+
+// find is the tracer of a name.
+func find(name string) (About, error) {
+	var names []string
+	for _, a := range Tracers() {
+		if a.Name == name {
+			return a, nil
+		}
+		names = append(names, a.Name)
+	}
+	return About{}, fmt.Errorf("trace %s: %w: there are %s", name, ErrUnknown, strings.Join(names, ", "))
+}
