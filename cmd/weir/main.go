@@ -34,6 +34,7 @@ type cli struct {
 	Gateway   gatewayCmd     `cmd:"" help:"Run an API gateway with a quota for each client, in front of upstreams."`
 	Why       whyCmd         `cmd:"" help:"Say what became of a client's connections."`
 	Quota     quotaCmd       `cmd:"" help:"Show and change the quotas in XDP."`
+	Trace     traceCmd       `cmd:"" help:"Measure where the microseconds between network and server go (root)."`
 	Doctor    doctorCmd      `cmd:"" help:"Look at this host and say what to mend."`
 	Tune      tuneCmd        `cmd:"" help:"Plan, apply, verify and roll back the host's settings."`
 	Version   versionCmd     `cmd:"" help:"Print the version."`

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Limits of what is printed.
+const (
+	traceBarColumns = 40
+	traceMostStalls = 10
+	traceMostClass  = 20
+)
+
+// clearScreen has a terminal forget what it shows, and begin at its top.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// repaint prints a report in place of the one before, in one write.
+func repaint(out io.Writer, r *traceReport) error {
+	b := bytes.NewBufferString(clearScreen)
+	if err := r.print(b); err != nil {
+		return err
+	}
+	_, err := out.Write(b.Bytes())
+	return err
+}
+
+func (r *traceReport) print(out io.Writer) error {
+	fmt.Fprintf(out, "%s: %s\n%s, %.1f s to %s\n", r.Tracer, r.question, r.Of, r.Seconds, r.At.Format(time.TimeOnly))
+	for i := range r.Histograms {
+		r.Histograms[i].print(out)
+	}
+	for _, name := range sortedKeys(r.Counters) {
+		fmt.Fprintf(out, "%s: %d\n", name, r.Counters[name])
+	}
+	if err := printClasses(out, r.Classes); err != nil {
+		return err
+	}
+	if err := printLoops(out, r.Loops); err != nil {
+		return err
+	}
+	if err := printPrograms(out, r.Programs); err != nil {
+		return err
+	}
+	printStalls(out, r.Stalls)
+	if r.Cost != nil {
+		fmt.Fprintf(out, "cost of tracing: %d runs of its programs, %.0f ns each, %.2f %% of a CPU\n", r.Cost.Runs, r.Cost.PerRun, 100*r.Cost.Share)
+	}
+	_, err := fmt.Fprintln(out)
+	return err
+}
+
+func sortedKeys(m map[string]uint64) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (h *traceHistogram) print(out io.Writer) {
+	if h.Count == 0 {
+		fmt.Fprintf(out, "%s: none\n", h.Name)
+		return
+	}
+	fmt.Fprintf(out, "%s: %d, p50 <= %s, p90 <= %s, p99 <= %s, max <= %s\n", h.Name, h.Count, short(h.P50), short(h.P90), short(h.P99), short(h.Most))
+	highest := uint64(0)
+	for _, b := range h.Buckets {
+		highest = max(highest, b.Count)
+	}
+	at := h.Buckets[0].AtMost
+	for i := 0; i < len(h.Buckets); at *= 2 { // empty ones between are shown too
+		n := uint64(0)
+		if h.Buckets[i].AtMost <= at {
+			n = h.Buckets[i].Count
+			i++
+		}
+		bar := int(n * traceBarColumns / highest) //nolint:gosec // at most traceBarColumns
+		if n > 0 && bar == 0 {
+			bar = 1
+		}
+		fmt.Fprintf(out, "  %8s .. %-8s %9d %s\n", short(at/2), short(at), n, strings.Repeat("#", bar))
+	}
+}
+
+// short is a duration in seconds with three digits that count.
+func short(seconds float64) string {
+	units := []struct {
+		name string
+		of   float64
+	}{{"s", 1}, {"ms", 1e-3}, {"µs", 1e-6}, {"ns", 1e-9}}
+	for _, u := range units {
+		if v := seconds / u.of; v >= 0.9995 || u.of == 1e-9 {
+			return fmt.Sprintf("%.3g %s", v, u.name)
+		}
+	}
+	return ""
+}
+
+func printClasses(out io.Writer, classes []traceClass) error {
+	if len(classes) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PORT\tCONNS\tRTT P50\tP99\tMAX\tRETRANSMITS\tNOW\tZERO WINDOW\tLEAST CWND\tUNSENT\tUNACKED\tUNREAD\tBACKLOG")
+	for _, c := range classes[:min(len(classes), traceMostClass)] {
+		backlog := ""
+		if c.Direction == "in" {
+			backlog = fmt.Sprintf("%d of %d", c.Backlog, c.MostBacklog)
+		}
+		rtt := "-\t-\t-"
+		if c.RTT.Count > 0 {
+			rtt = fmt.Sprintf("<= %s\t<= %s\t<= %s", short(c.RTT.P50), short(c.RTT.P99), short(c.RTT.Most))
+		}
+		fmt.Fprintf(w, "%s %d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", c.Direction, c.Port, c.Conns, rtt,
+			c.Retransmits, c.Retransmitting, c.Closed, c.LeastWindow, c.Unsent, c.Unacked, c.Unread, backlog)
+	}
+	if more := len(classes) - traceMostClass; more > 0 {
+		fmt.Fprintf(w, "and %d ports with fewer\n", more)
+	}
+	return w.Flush()
+}
+
+func printLoops(out io.Writer, loops []traceLoop) error {
+	if len(loops) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PID\tEPOLL\tTIMES BUSY\tP50\tP99\tMAX\tOF THE TIME")
+	for _, l := range loops[:min(len(loops), traceMostClass)] {
+		fmt.Fprintf(w, "%d\t%d\t%d\t<= %s\t<= %s\t<= %s\t%.1f %%\n", l.PID, l.Poller, l.Busy.Count, short(l.Busy.P50), short(l.Busy.P99), short(l.Busy.Most), 100*l.Share)
+	}
+	if more := len(loops) - traceMostClass; more > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
+	return w.Flush()
+}
+
+func printPrograms(out io.Writer, programs []traceProgram) error {
+	if len(programs) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PROGRAM\tID\tRUNS\tNS A RUN\tOF A CPU")
+	for _, p := range programs {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%.1f\t%.2f %%\n", p.Name, p.ID, p.Runs, p.PerRun, 100*p.Share)
+	}
+	return w.Flush()
+}
+
+func printStalls(out io.Writer, stalls []traceStall) {
+	slices.SortStableFunc(stalls, func(a, b traceStall) int {
+		switch {
+		case a.Busy > b.Busy:
+			return -1
+		case a.Busy < b.Busy:
+			return 1
+		default:
+			return 0
+		}
+	})
+	for _, s := range stalls[:min(len(stalls), traceMostStalls)] {
+		fmt.Fprintf(out, "stall of %s: %q, pid %d, thread %d, epoll %d; its code, %s:\n", short(s.Busy), s.Command, s.PID, s.TID, s.Poller, placeIn(s.Place))
+		for _, f := range s.Kernel {
+			fmt.Fprintf(out, "    kernel  %s\n", f)
+		}
+		for _, f := range s.User {
+			fmt.Fprintf(out, "    %s\n", f)
+		}
+	}
+	if more := len(stalls) - traceMostStalls; more > 0 {
+		fmt.Fprintf(out, "and %d shorter stalls\n", more)
+	}
+}
+
+// placeIn is where a thread was seen, in words.
+func placeIn(place string) string {
+	switch place {
+	case "off_cpu":
+		return "where it left the CPU"
+	case "on_cpu":
+		return "where it was running"
+	default:
+		return "in the next poll, as nothing else was seen"
+	}
+}

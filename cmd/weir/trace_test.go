@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/bpf/latency"
+	"weir/internal/golden"
+)
+
+// traceSnapshot has something of everything.
+func traceSnapshot() *latency.Snapshot {
+	queued := latency.Histogram{Name: "queued"}
+	for i := range 100 {
+		queued.Observe(time.Duration(1+i) * 100 * time.Microsecond)
+	}
+	queued.Observe(3 * time.Second)
+	rtt := latency.Histogram{Name: "rtt"}
+	rtt.Observe(30 * time.Millisecond)
+	return &latency.Snapshot{
+		Tracer:     latency.Accept,
+		Taken:      time.Date(2026, 11, 26, 12, 0, 1, 0, time.UTC),
+		Histograms: []latency.Histogram{queued, {Name: "nothing"}},
+		Counters:   []latency.Counter{{Name: "polls", Count: 7}, {Name: "full_polls", Count: 1}},
+		Classes: []latency.Class{
+			{Port: 8080, Inbound: true, Conns: 2, RTT: rtt, Retransmits: 3, Retransmitting: 1, Closed: 1, LeastWindow: 10, Unsent: 4, Unacked: 5, Unread: 6, Backlog: 1, MostBacklog: 4096},
+			{Port: 4222, Conns: 1},
+		},
+		Loops:    []latency.Loop{{PID: 42, Poller: 7, Busy: queued}, {PID: 42, Poller: 9}},
+		Programs: []latency.Program{{ID: 9, Name: "xdp_weir", Runs: 1000, Time: 36 * time.Microsecond}, {ID: 10, Name: "idle"}},
+	}
+}
+
+func TestTraceReports(t *testing.T) {
+	r := reportOf(traceSnapshot(), time.Second)
+	r.question, r.Of = "how long do connections wait for accept(2)?", "weir, pid 42"
+	r.Stalls = []traceStall{
+		{Busy: 0.0123, PID: 42, TID: 43, Command: "weir", Poller: 7, Place: "on_cpu", User: []string{"main.spin main.go:7", "0x1234"}},
+		{Busy: 0.5, PID: 42, TID: 44, Command: "weir\n", Poller: 8, Place: "off_cpu", Kernel: []string{"schedule"}},
+	}
+	r.Cost = &traceCost{Runs: 303, PerRun: 121, Share: 0.0004}
+	var text bytes.Buffer
+	if err := r.print(&text); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/trace.txt", text.String())
+	lines, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/trace.json", string(lines)+"\n")
+}
+
+func TestTraceRepaintsInOneWrite(t *testing.T) {
+	var out writes
+	r := reportOf(traceSnapshot(), time.Second)
+	if err := repaint(&out, r); err != nil || len(out) != 1 || !strings.HasPrefix(out[0], clearScreen) {
+		t.Errorf("%d writes, %v", len(out), err)
+	}
+}
+
+type writes []string
+
+func (w *writes) Write(b []byte) (int, error) {
+	*w = append(*w, string(b))
+	return len(b), nil
+}
+
+func TestShortDurationsHaveThreeDigits(t *testing.T) {
+	for seconds, want := range map[float64]string{
+		1.0 / (1 << 30): "0.931 ns", 1.0 / (1 << 20): "954 ns", 1.0 / (1 << 10): "977 µs", 0.25: "250 ms", 1: "1 s", 256: "256 s", 0.99999: "1 s", 0: "0 ns",
+	} {
+		if got := short(seconds); got != want {
+			t.Errorf("%v s is %q: want %q", seconds, got, want)
+		}
+	}
+}
+
+func TestProcessesAreFoundByName(t *testing.T) {
+	proc := t.TempDir()
+	for pid, files := range map[string][2]string{
+		"12": {"weir", "weir\x00serve\x00"}, "7": {"weir", "weir\x00gateway\x00"}, "13": {"weir", "weir\x00trace\x00accept\x00"},
+		"14": {"bash", "bash\x00"}, "self": {"weir", "weir\x00"},
+	} {
+		dir := filepath.Join(proc, pid)
+		err := os.Mkdir(dir, 0o700)
+		for i, name := range []string{"comm", "cmdline"} {
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(files[i]+[]string{"\n", ""}[i]), 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := processesOf(proc, "weir"); err != nil || !slices.Equal(got, []int{7, 12}) {
+		t.Errorf("processes are %v, %v", got, err)
+	}
+	if _, err := processesOf(filepath.Join(proc, "none"), "weir"); err == nil {
+		t.Error("no error without a procfs")
+	}
+}
+
+func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"trace", "expected \"<what>\""},
+		{"trace lightning", "must be one of"},
+		{"trace softirq --pid 1", "PIDs"},
+		{"trace runq --pid 1 --port 80", "Ports"},
+		{"trace accept --pid 1 --all", "give one of them"},
+		{"trace accept --pid 1 --interval 0s", "an interval above 0"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(strings.Fields(tt.args), &app{stdout: &out, stderr: &errs}); code != exitUsage || !strings.Contains(errs.String(), tt.want) {
+			t.Errorf("%s: exit code %d, %s: want %s", tt.args, code, &errs, tt.want)
+		}
+	}
+	err := (&traceCmd{What: latency.Accept, Comm: "no such name", Interval: 1}).Run(t.Context(), &app{})
+	if err == nil || !strings.Contains(err.Error(), "no process is named no such name") {
+		t.Errorf("a name that nobody has: %v", err)
+	}
+}
