@@ -78,11 +78,11 @@ func (t *Tracer) counters(s *Snapshot) error {
 // loops adds the loops' own histograms, of which some may be forgotten or new meanwhile.
 func (t *Tracer) loops(s *Snapshot) error {
 	var key stallLoop
-	var h stallHist
-	all := t.coll.Maps[stallMapBusy].Iterate()
-	for all.Next(&key, &h) {
+	var state stallLoopState
+	all := t.coll.Maps[stallMapLoops].Iterate()
+	for all.Next(&key, &state) {
 		l := Loop{PID: key.Tgid, Poller: key.Descriptor, Busy: Histogram{Name: "busy"}}
-		l.Busy.add(h.Sum, &h.Bucket)
+		l.Busy.add(state.Busy.Sum, &state.Busy.Bucket)
 		s.Loops = append(s.Loops, l)
 	}
 	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {

@@ -52,38 +52,34 @@ struct loop {
 	__u32 descriptor;
 };
 
-/* Loops that have events, and since when, ns. Writer: the programs. Gone with the next poll. Full:
- * the oldest are forgotten, and not counted.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct loop);
-	__type(value, __u64);
-} loops SEC(".maps");
+struct loop_state {
+	struct hist busy;
+	__u64 since; /* ns: a poll brought events; 0: it is polled, or was not yet */
+	__u64 off; /* ns: the thread left the CPU; 0: it is on one */
+	__u32 tid; /* the thread that has the events; its goroutine may go on on another */
+	__u32 place;
+	__u32 kept; /* the code was looked at in a place that explains it */
+	__u32 padding;
+	struct code code;
+};
 
 const struct loop *unused_loop __attribute__((unused));
+const struct loop_state new_loop = {};
 
-/* Each loop's own histogram. Writer: the programs, atomically. Full: the least used is forgotten,
- * and begins anew.
+/* Event loops. Writer: the threads that poll, atomically where it is counted. Two that poll one
+ * descriptor at once may have a time counted twice, or not. Full: the least used is forgotten, and
+ * begins anew.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 2048);
 	__type(key, struct loop);
-	__type(value, struct hist);
-} busy SEC(".maps");
-
-const struct hist none = {};
+	__type(value, struct loop_state);
+} loops SEC(".maps");
 
 struct thread {
-	__u64 since; /* ns: its poll brought events; 0: it polls, or did not yet */
-	__u64 off; /* ns: it left the CPU; 0: it is on one */
-	__u32 descriptor;
-	__u32 place;
-	__u32 padding;
-	__u64 kept; /* the code was looked at in a place that explains it */
-	struct code code;
+	__u32 descriptor; /* of its last poll */
+	__u32 has_events;
 };
 
 /* Threads that poll. Writer: themselves. The kernel frees it with the thread. */
@@ -120,56 +116,46 @@ static __always_inline void count(__u32 what)
 		__sync_fetch_and_add(n, 1);
 }
 
-static __always_inline void look(void *ctx, struct thread *t, enum place place)
+/* look notes the code of the current thread, without the tracer's own frames. */
+static __always_inline void look(void *ctx, struct loop_state *l, enum place place, __u64 own)
 {
-	struct code *code = &t->code;
+	struct code *code = &l->code;
 
-	t->place = place;
-	code->kernel_bytes = bpf_get_stack(ctx, code->kernel, sizeof(code->kernel), 0);
+	l->place = place;
+	code->kernel_bytes = bpf_get_stack(ctx, code->kernel, sizeof(code->kernel), own);
 	code->user_bytes = bpf_get_stack(ctx, code->user, sizeof(code->user), BPF_F_USER_STACK);
 }
 
 /* tell is called by the thread that polls. */
-static __always_inline void tell(void *ctx, struct thread *t, __u64 took, __u64 now)
+static __always_inline void tell(void *ctx, const struct loop *loop, struct loop_state *l,
+				 __u64 now)
 {
-	__u64 id = bpf_get_current_pid_tgid();
 	struct stall *s;
 
 	count(COUNT_STALLS);
-	if (t->code.user_bytes == 0 && t->code.kernel_bytes == 0)
-		look(ctx, t, PLACE_POLL);
+	if (l->code.user_bytes == 0 && l->code.kernel_bytes == 0)
+		look(ctx, l, PLACE_POLL, 0);
 	s = bpf_ringbuf_reserve(&stalls, sizeof(*s), 0);
 	if (!s) {
 		count(COUNT_UNTOLD);
 		return;
 	}
 	s->ended = now;
-	s->busy = took;
-	s->tgid = id >> 32;
-	s->tid = id;
-	s->descriptor = t->descriptor;
-	s->place = t->place;
+	s->busy = now - l->since;
+	s->tgid = loop->tgid;
+	s->tid = l->tid;
+	s->descriptor = loop->descriptor;
+	s->place = l->place;
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
-	__builtin_memcpy(&s->code, &t->code, sizeof(s->code));
+	__builtin_memcpy(&s->code, &l->code, sizeof(s->code));
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
-}
-
-static __always_inline void count_busy(const struct loop *loop, __u64 since, __u64 now)
-{
-	struct hist *h = bpf_map_lookup_elem(&busy, loop);
-
-	if (!h) {
-		bpf_map_update_elem(&busy, loop, &none, BPF_NOEXIST);
-		h = bpf_map_lookup_elem(&busy, loop);
-	}
-	hist_count(h, since, now);
-	hist_add(0, since, now);
 }
 
 static __always_inline int polls(struct syscall_enter *ctx)
 {
-	__u64 now, *since, tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 now, tgid = bpf_get_current_pid_tgid() >> 32;
 	struct loop loop = {.tgid = tgid, .descriptor = ctx->args[0]};
+	struct loop_state *l;
 	struct thread *t;
 
 	if (!is_traced(tgid))
@@ -179,37 +165,46 @@ static __always_inline int polls(struct syscall_enter *ctx)
 	if (!t)
 		return 0;
 	t->descriptor = loop.descriptor;
-	since = bpf_map_lookup_elem(&loops, &loop);
-	if (since) {
-		now = bpf_ktime_get_ns();
-		count_busy(&loop, *since, now);
-		if (threshold && now - *since >= threshold)
-			tell(ctx, t, now - *since, now);
-		bpf_map_delete_elem(&loops, &loop);
-	}
-	t->since = 0;
+	t->has_events = 0;
+	l = bpf_map_lookup_elem(&loops, &loop);
+	if (!l || !l->since)
+		return 0;
+	now = bpf_ktime_get_ns();
+	hist_count(&l->busy, l->since, now);
+	hist_add(0, l->since, now);
+	if (threshold && now - l->since >= threshold)
+		tell(ctx, &loop, l, now);
+	l->since = 0;
 	return 0;
 }
 
 static __always_inline int polled(struct syscall_exit *ctx)
 {
-	__u64 now, tgid = bpf_get_current_pid_tgid() >> 32;
-	struct loop loop = {.tgid = tgid};
+	__u64 id = bpf_get_current_pid_tgid();
+	struct loop loop = {.tgid = id >> 32};
+	struct loop_state *l;
 	struct thread *t;
 
-	if (ctx->ret <= 0 || !is_traced(tgid))
+	if (ctx->ret <= 0 || !is_traced(loop.tgid))
 		return 0;
 	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
 	if (!t)
 		return 0;
-	now = bpf_ktime_get_ns();
 	loop.descriptor = t->descriptor;
-	t->since = now;
-	t->off = 0;
-	t->kept = 0;
-	t->code.kernel_bytes = 0;
-	t->code.user_bytes = 0;
-	bpf_map_update_elem(&loops, &loop, &now, BPF_ANY);
+	l = bpf_map_lookup_elem(&loops, &loop);
+	if (!l) {
+		bpf_map_update_elem(&loops, &loop, &new_loop, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&loops, &loop);
+	}
+	if (!l)
+		return 0;
+	t->has_events = 1;
+	l->tid = id;
+	l->off = 0;
+	l->kept = 0;
+	l->code.kernel_bytes = 0;
+	l->code.user_bytes = 0;
+	l->since = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -249,16 +244,25 @@ int sys_exit_epoll_pwait2(struct syscall_exit *ctx)
 	return polled(ctx);
 }
 
-/* busy_thread is what is known of a task that has events, NULL of any other. */
-static __always_inline struct thread *busy_thread(struct task_struct *task)
+/* busy_loop is the loop whose events a task has, NULL of any other task. */
+static __always_inline struct loop_state *busy_loop(struct task_struct *task)
 {
+	struct loop loop = {.tgid = task->tgid};
+	struct loop_state *l;
 	struct thread *t;
 
-	if (!threshold || task->pid == 0 || !is_traced(task->tgid))
+	if (!threshold || task->pid == 0 || !is_traced(loop.tgid))
 		return NULL;
 	t = bpf_task_storage_get(&threads, task, 0, 0);
-	return t && t->since ? t : NULL;
+	if (!t || !t->has_events)
+		return NULL;
+	loop.descriptor = t->descriptor;
+	l = bpf_map_lookup_elem(&loops, &loop);
+	return l && l->since && (int)l->tid == task->pid ? l : NULL;
 }
+
+/* Frames of the tracer: the program, and what calls it. */
+#define OWN_FRAMES 2
 
 /* The code is looked at where the thread leaves the CPU; what it was away for half of the
  * threshold is kept.
@@ -266,13 +270,13 @@ static __always_inline struct thread *busy_thread(struct task_struct *task)
 SEC("tp_btf/sched_switch")
 int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, state of that before */
 {
-	struct thread *before = busy_thread((struct task_struct *)ctx[1]);
-	struct thread *after = busy_thread((struct task_struct *)ctx[2]);
+	struct loop_state *before = busy_loop((struct task_struct *)ctx[1]);
+	struct loop_state *after = busy_loop((struct task_struct *)ctx[2]);
 	__u64 now = bpf_ktime_get_ns();
 
 	if (before && !before->kept) {
 		before->off = now;
-		look(ctx, before, PLACE_OFF_CPU);
+		look(ctx, before, PLACE_OFF_CPU, OWN_FRAMES);
 	}
 	if (after && after->off && now - after->off >= threshold / 2)
 		after->kept = 1;
@@ -286,14 +290,14 @@ SEC("tp_btf/sched_stat_runtime")
 int sched_stat_runtime(__u64 *ctx) /* task, ns */
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
-	struct thread *t = busy_thread(task);
+	struct loop_state *l = busy_loop(task);
 
-	if (!t || t->kept || bpf_ktime_get_ns() - t->since < threshold / 2)
+	if (!l || l->kept || bpf_ktime_get_ns() - l->since < threshold / 2)
 		return 0;
 	if ((int)bpf_get_current_pid_tgid() != task->pid)
 		return 0;
-	look(ctx, t, PLACE_ON_CPU);
-	t->kept = 1;
+	look(ctx, l, PLACE_ON_CPU, OWN_FRAMES);
+	l->kept = 1;
 	return 0;
 }
 

@@ -13,16 +13,32 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type stallHist struct {
-	_      structs.HostLayout
-	Sum    uint64
-	Bucket [39]uint64
-}
-
 type stallLoop struct {
 	_          structs.HostLayout
 	Tgid       uint32
 	Descriptor uint32
+}
+
+type stallLoopState struct {
+	_    structs.HostLayout
+	Busy struct {
+		_      structs.HostLayout
+		Sum    uint64
+		Bucket [39]uint64
+	}
+	Since   uint64
+	Off     uint64
+	Tid     uint32
+	Place   uint32
+	Kept    uint32
+	Padding uint32
+	Code    struct {
+		_           structs.HostLayout
+		KernelBytes int32
+		UserBytes   int32
+		Kernel      [16]uint64
+		User        [32]uint64
+	}
 }
 
 type stallPlace uint32
@@ -55,7 +71,6 @@ type stallStall struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	stallMapBusy                 = "busy"
 	stallMapCounts               = "counts"
 	stallMapHists                = "hists"
 	stallMapLoops                = "loops"
@@ -69,7 +84,7 @@ const (
 	stallProgSysExitEpollPwait   = "sys_exit_epoll_pwait"
 	stallProgSysExitEpollPwait2  = "sys_exit_epoll_pwait2"
 	stallProgSysExitEpollWait    = "sys_exit_epoll_wait"
-	stallVarNone                 = "none"
+	stallVarNewLoop              = "new_loop"
 	stallVarPortCount            = "port_count"
 	stallVarPorts                = "ports"
 	stallVarTgidCount            = "tgid_count"
@@ -136,7 +151,6 @@ type stallProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallMapSpecs struct {
-	Busy    *ebpf.MapSpec `ebpf:"busy"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Hists   *ebpf.MapSpec `ebpf:"hists"`
 	Loops   *ebpf.MapSpec `ebpf:"loops"`
@@ -148,7 +162,7 @@ type stallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallVariableSpecs struct {
-	None        *ebpf.VariableSpec `ebpf:"none"`
+	NewLoop     *ebpf.VariableSpec `ebpf:"new_loop"`
 	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
 	Ports       *ebpf.VariableSpec `ebpf:"ports"`
 	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
@@ -179,7 +193,6 @@ func (o *stallObjects) Close() error {
 //
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallMaps struct {
-	Busy    *ebpf.Map `ebpf:"busy"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Hists   *ebpf.Map `ebpf:"hists"`
 	Loops   *ebpf.Map `ebpf:"loops"`
@@ -189,7 +202,6 @@ type stallMaps struct {
 
 func (m *stallMaps) Close() error {
 	return _StallClose(
-		m.Busy,
 		m.Counts,
 		m.Hists,
 		m.Loops,
@@ -202,7 +214,7 @@ func (m *stallMaps) Close() error {
 //
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallVariables struct {
-	None        *ebpf.Variable `ebpf:"none"`
+	NewLoop     *ebpf.Variable `ebpf:"new_loop"`
 	PortCount   *ebpf.Variable `ebpf:"port_count"`
 	Ports       *ebpf.Variable `ebpf:"ports"`
 	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`

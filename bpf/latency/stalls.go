@@ -38,7 +38,8 @@ func (p Place) String() string {
 type StallOf struct {
 	// Ended is when it polled, on CLOCK_MONOTONIC; Busy is for how long it had not.
 	Ended, Busy time.Duration
-	// PID and TID are of the thread that polled, Command is its name, Poller the epoll descriptor.
+	// PID and TID are of the thread that had the events, Poller is the epoll descriptor. Command is the name
+	// of the thread that polled next, which in a Go program may be another.
 	PID, TID uint32
 	Command  string
 	Poller   uint32

@@ -19,12 +19,12 @@ import (
 type traceCmd struct {
 	What      string        `arg:"" enum:"accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
 	PID       []int         `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
-	Comm      string        `help:"Look at the processes of this name." default:"weir" placeholder:"NAME"`
+	Comm      string        `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
 	All       bool          `help:"Look at all processes of the host."`
 	Port      []uint16      `help:"Local ports of TCP to look at (accept, read, write, rtt). Without it: all." placeholder:"N"`
-	Threshold time.Duration `help:"Of loops that are busy as long show the code (stall); 0s: of none." default:"10ms" placeholder:"TIME"`
-	Duration  time.Duration `help:"How long to look; 0s: until it is interrupted." default:"10s" placeholder:"TIME"`
-	Interval  time.Duration `help:"Time between two reports." default:"1s" placeholder:"TIME"`
+	Threshold time.Duration `help:"Of loops that are busy as long show the code (stall); 0s: of none (${default})." default:"10ms" placeholder:"TIME"`
+	Duration  time.Duration `help:"How long to look; 0s: until it is interrupted (${default})." default:"10s" placeholder:"TIME"`
+	Interval  time.Duration `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
 	JSON      bool          `help:"Print one JSON object for each report." name:"json"`
 }
 

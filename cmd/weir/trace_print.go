@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"weir/bpf/latency"
 )
 
 // Limits of what is printed.
@@ -40,6 +42,12 @@ func (r *traceReport) print(out io.Writer) error {
 	}
 	if err := printClasses(out, r.Classes); err != nil {
 		return err
+	}
+	if r.Tracer == latency.XDP && len(r.Programs) == 0 {
+		fmt.Fprintln(out, "no XDP program is loaded")
+	}
+	if r.Tracer == latency.RTT && len(r.Classes) == 0 {
+		fmt.Fprintln(out, "no connections")
 	}
 	if err := printLoops(out, r.Loops); err != nil {
 		return err
@@ -85,7 +93,8 @@ func (h *traceHistogram) print(out io.Writer) {
 		if n > 0 && bar == 0 {
 			bar = 1
 		}
-		fmt.Fprintf(out, "  %8s .. %-8s %9d %s\n", short(at/2), short(at), n, strings.Repeat("#", bar))
+		line := fmt.Sprintf("  %8s .. %-8s %9d %s", short(at/2), short(at), n, strings.Repeat("#", bar))
+		fmt.Fprintln(out, strings.TrimRight(line, " "))
 	}
 }
 
