@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
-	"time"
 
 	"weir/bpf/bpftest"
 
@@ -171,16 +170,13 @@ func BenchmarkRTT(b *testing.B) {
 		accept(b, l)
 	}
 	tracer := trace(b, RTT, Config{Ports: []uint16{port}})
-	begun, rounds := time.Now(), 0
 	var s Snapshot
 	for b.Loop() {
 		if err := tracer.SnapshotInto(&s); err != nil {
 			b.Fatal(err)
 		}
-		rounds++
 	}
 	if len(s.Classes) != 1 || s.Classes[0].Conns != conns {
 		b.Fatalf("%+v", s.Classes)
 	}
-	b.ReportMetric(float64(time.Since(begun))/float64(rounds*conns), "ns/conn")
 }
