@@ -71,20 +71,17 @@ func TestBPFSoftirqMeasuresTheKernelsWork(t *testing.T) {
 	tracer := trace(t, Softirq, Config{})
 	inSoftirq(t, made, func(send func()) {
 		before := snapshot(t, tracer)
+		begun := time.Now()
 		send()
+		took := span{made, time.Since(begun)}
 		s := snapshot(t, tracer)
 		s.Sub(before)
 		raised, running := &s.Histograms[0], &s.Histograms[1]
 		if raised.Count == 0 || s.Counters[0].Count == 0 {
 			t.Errorf("%d were raised, %d polls", raised.Count, s.Counters[0].Count)
 		}
-		// The host may receive other packets meanwhile, which do not take as long.
-		long := uint64(0)
-		for _, n := range running.Buckets[bucketOf(made):] {
-			long += n
-		}
-		if long != 1 || running.Quantile(1) > bucketOf(made)+1 {
-			t.Errorf("%d took %v or more: want 1: %v", long, made, running.Buckets)
+		if took.among(running) == 0 { // the host may receive other packets meanwhile, which do not take as long
+			t.Errorf("none took %v to %v: %v", took.least, took.most, running.Buckets)
 		}
 	})
 }

@@ -40,7 +40,7 @@ func (s *Socket) Listens() bool { return s.State == stateListen }
 const stateListen = 10
 
 // Sockets calls f for each TCP socket of the network namespace of the calling thread, listeners first,
-// while it returns true. The Socket is f's for the call. Only a tracer of rtt knows sockets; those of
+// while it returns true. The Socket is f's for the call, in which it must not use the tracer. Only a tracer of rtt knows sockets; those of
 // other ports than [Config.Ports] are not among them.
 func (t *Tracer) Sockets(f func(*Socket) bool) error {
 	t.mu.Lock()

@@ -244,6 +244,29 @@ int sys_exit_epoll_pwait2(struct syscall_exit *ctx)
 	return polled(ctx);
 }
 
+/* A new epoll descriptor may have the number of one that was closed while its loop was busy. */
+static __always_inline int created(struct syscall_exit *ctx)
+{
+	__u64 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct loop loop = {.tgid = tgid, .descriptor = ctx->ret};
+
+	if (ctx->ret >= 0 && is_traced(tgid))
+		bpf_map_delete_elem(&loops, &loop);
+	return 0;
+}
+
+SEC("tp/syscalls/sys_exit_epoll_create")
+int sys_exit_epoll_create(struct syscall_exit *ctx)
+{
+	return created(ctx);
+}
+
+SEC("tp/syscalls/sys_exit_epoll_create1")
+int sys_exit_epoll_create1(struct syscall_exit *ctx)
+{
+	return created(ctx);
+}
+
 /* busy_loop is the loop whose events a task has, NULL of any other task. */
 static __always_inline struct loop_state *busy_loop(struct task_struct *task)
 {

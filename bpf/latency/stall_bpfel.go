@@ -81,6 +81,8 @@ const (
 	stallProgSysEnterEpollPwait  = "sys_enter_epoll_pwait"
 	stallProgSysEnterEpollPwait2 = "sys_enter_epoll_pwait2"
 	stallProgSysEnterEpollWait   = "sys_enter_epoll_wait"
+	stallProgSysExitEpollCreate  = "sys_exit_epoll_create"
+	stallProgSysExitEpollCreate1 = "sys_exit_epoll_create1"
 	stallProgSysExitEpollPwait   = "sys_exit_epoll_pwait"
 	stallProgSysExitEpollPwait2  = "sys_exit_epoll_pwait2"
 	stallProgSysExitEpollWait    = "sys_exit_epoll_wait"
@@ -142,6 +144,8 @@ type stallProgramSpecs struct {
 	SysEnterEpollPwait  *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_pwait"`
 	SysEnterEpollPwait2 *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_pwait2"`
 	SysEnterEpollWait   *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_wait"`
+	SysExitEpollCreate  *ebpf.ProgramSpec `ebpf:"sys_exit_epoll_create"`
+	SysExitEpollCreate1 *ebpf.ProgramSpec `ebpf:"sys_exit_epoll_create1"`
 	SysExitEpollPwait   *ebpf.ProgramSpec `ebpf:"sys_exit_epoll_pwait"`
 	SysExitEpollPwait2  *ebpf.ProgramSpec `ebpf:"sys_exit_epoll_pwait2"`
 	SysExitEpollWait    *ebpf.ProgramSpec `ebpf:"sys_exit_epoll_wait"`
@@ -234,6 +238,8 @@ type stallPrograms struct {
 	SysEnterEpollPwait  *ebpf.Program `ebpf:"sys_enter_epoll_pwait"`
 	SysEnterEpollPwait2 *ebpf.Program `ebpf:"sys_enter_epoll_pwait2"`
 	SysEnterEpollWait   *ebpf.Program `ebpf:"sys_enter_epoll_wait"`
+	SysExitEpollCreate  *ebpf.Program `ebpf:"sys_exit_epoll_create"`
+	SysExitEpollCreate1 *ebpf.Program `ebpf:"sys_exit_epoll_create1"`
 	SysExitEpollPwait   *ebpf.Program `ebpf:"sys_exit_epoll_pwait"`
 	SysExitEpollPwait2  *ebpf.Program `ebpf:"sys_exit_epoll_pwait2"`
 	SysExitEpollWait    *ebpf.Program `ebpf:"sys_exit_epoll_wait"`
@@ -246,6 +252,8 @@ func (p *stallPrograms) Close() error {
 		p.SysEnterEpollPwait,
 		p.SysEnterEpollPwait2,
 		p.SysEnterEpollWait,
+		p.SysExitEpollCreate,
+		p.SysExitEpollCreate1,
 		p.SysExitEpollPwait,
 		p.SysExitEpollPwait2,
 		p.SysExitEpollWait,

@@ -159,7 +159,7 @@ func (t *Tracer) attach(spec *ebpf.CollectionSpec) (err error) {
 
 // oldSyscalls are hooks that not every architecture has: its programs cannot call them either.
 func oldSyscalls() []string {
-	return []string{"sys_enter_epoll_wait", "sys_exit_epoll_wait", "sys_exit_accept"}
+	return []string{"sys_enter_epoll_wait", "sys_exit_epoll_wait", "sys_exit_epoll_create", "sys_exit_accept"}
 }
 
 // tell walks the sockets that were there before, for their times of sending to be taken, or not any more.
@@ -205,6 +205,8 @@ func missing(spec *ebpf.CollectionSpec) string {
 func (t *Tracer) explain(hook string, err error) error {
 	_, isVerifier := errors.AsType[*ebpf.VerifierError](err)
 	switch {
+	case errors.Is(err, os.ErrPermission) && !isVerifier && os.Geteuid() == 0:
+		return fmt.Errorf("trace %s: %w: root has not all capabilities here, as in a container, or the kernel's lockdown forbids it: %w", t.about.Name, ErrNotPermitted, err)
 	case errors.Is(err, os.ErrPermission) && !isVerifier:
 		return fmt.Errorf("trace %s: %w: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: %w", t.about.Name, ErrNotPermitted, err)
 	case hook != "" || isVerifier || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound):
