@@ -2,10 +2,14 @@ package latency
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 func TestEachWrongFieldIsNamed(t *testing.T) {
@@ -45,5 +49,23 @@ func TestOpenKnowsItsTracers(t *testing.T) {
 	}
 	if _, err := Open(Runq, Config{}); runtime.GOOS != "linux" && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("not on Linux: %v", err)
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	tracer := &Tracer{about: About{Name: Read, Since: "6.3"}}
+	err := tracer.explain("sk_data_ready", ebpf.ErrNotSupported)
+	hook, ok := errors.AsType[*HookError](err)
+	if !ok || hook.Hook != "sk_data_ready" || !errors.Is(err, ErrKernel) || !errors.Is(err, ebpf.ErrNotSupported) {
+		t.Errorf("%v", err)
+	}
+	if want := "trace read: kernel lacks a hook: sk_data_ready: use Linux 6.3 or newer"; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v: want %s", err, want)
+	}
+	if err := tracer.explain("", os.ErrPermission); !errors.Is(err, ErrNotPermitted) || !strings.Contains(err.Error(), "root") {
+		t.Errorf("%v", err)
+	}
+	if err := tracer.explain("", os.ErrDeadlineExceeded); errors.Is(err, ErrKernel) || errors.Is(err, ErrNotPermitted) {
+		t.Errorf("another error: %v", err)
 	}
 }

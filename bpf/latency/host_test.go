@@ -160,3 +160,13 @@ func TestBPFTracersLoadOrNameTheHook(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSoftirq(b *testing.B) {
+	tracer := trace(b, Softirq, Config{Cost: true})
+	inSoftirq(b, 0, func(send func()) {
+		for b.Loop() {
+			send()
+		}
+	})
+	perEvent(b, tracer)
+}
