@@ -167,7 +167,7 @@ func (c *traceCmd) watch(ctx context.Context, t *latency.Tracer, print func(*tra
 	}
 	ticker := time.NewTicker(c.Interval)
 	defer ticker.Stop()
-	w := &tracing{of: of, ports: c.Port, symbols: latency.NewSymbols()}
+	w := &tracing{of: of, symbols: latency.NewSymbols()}
 	if err := w.begin(t); err != nil {
 		return err
 	}

@@ -98,7 +98,6 @@ type traceCost struct {
 // tracing makes reports of what a tracer counts, each of the time since the one before.
 type tracing struct {
 	of      string
-	ports   []uint16
 	symbols *latency.Symbols
 	before  *latency.Snapshot
 	now     latency.Snapshot
@@ -107,6 +106,9 @@ type tracing struct {
 
 // begin forgets what was counted up to now.
 func (w *tracing) begin(t *latency.Tracer) (err error) {
+	if err := t.Stalls(func(latency.StallOf) {}); err != nil {
+		return err
+	}
 	w.before, err = t.Snapshot()
 	return err
 }
