@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(gcc libc6-dev clang-14 llvm-14 clang-format-14 libbpf-dev linux-libc-dev chromium curl iproute2 nftables nginx-light prometheus qemu-system-x86 redis-server wrk xz-utils)
+packages=(bpftrace gcc libc6-dev clang-14 llvm-14 clang-format-14 libbpf-dev linux-libc-dev chromium curl iproute2 nftables nginx-light prometheus qemu-system-x86 redis-server wrk xz-utils)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")

@@ -17,7 +17,7 @@ import (
 )
 
 type traceCmd struct {
-	What      string        `arg:"" enum:"accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
+	What      string        `arg:"" optional:"" enum:",accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
 	PID       []int         `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
 	Comm      string        `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
 	All       bool          `help:"Look at all processes of the host."`
@@ -26,6 +26,8 @@ type traceCmd struct {
 	Duration  time.Duration `help:"How long to look; 0s: until it is interrupted (${default})." default:"10s" placeholder:"TIME"`
 	Interval  time.Duration `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
 	JSON      bool          `help:"Print one JSON object for each report." name:"json"`
+	Bpftrace  string        `help:"Run a session of bpftrace instead; list: say which there are." placeholder:"NAME"`
+	Print     bool          `help:"Of --bpftrace: print the session's script instead."`
 }
 
 // Help is printed below the flags.
@@ -39,14 +41,26 @@ func (*traceCmd) Help() string {
   weir trace softirq                     received packets: until the kernel begins, and how long it works
   weir trace stall --threshold 5ms       event loops that do not poll, and in which code
   weir trace xdp                         what a packet costs in XDP
+  weir trace --bpftrace list             sessions of bpftrace (apt-get install bpftrace), and what they need
+  weir trace --bpftrace offcpu --pid 42  where the threads of a process wait
+  weir trace --bpftrace write --print    a session's script, to be changed
 
 It needs root, and no change to what it looks at. All is counted in the kernel,
 by powers of two; what that costs is shown with it. It ends by itself, and
-nothing stays attached. docs/TRACING.md says what each one sees, and what not.`
+nothing stays attached. docs/TRACING.md says what each one sees, and what not;
+docs/PROFILING.md walks through three problems with the sessions.`
 }
 
 // Run traces until it is over, and prints.
 func (c *traceCmd) Run(ctx context.Context, a *app) error {
+	switch {
+	case c.Bpftrace != "":
+		return c.session(ctx, a)
+	case c.Print:
+		return &usageError{errors.New("--print is of --bpftrace NAME: name the session")}
+	case c.What == "":
+		return &usageError{errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall or xdp, or name a session with --bpftrace")}
+	}
 	cfg, of, err := c.config()
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ func kernels() []kernel {
 // an emulated CPU or another kernel would add nothing to what they say.
 func leftOut() map[string]string {
 	return map[string]string{
+		"tuning/bpftrace.TestBPFBpftraceSessionsAnswer":                "a guest has no bpftrace",
 		"bench.TestBPFXDPMeasuresEachCase":                             "it measures time; what it loads is tested in bpf/baseline and bpf/xdp",
 		"bpf/latency.TestBPFRunqMeasuresTheWaitForACPU":                "it wants cat(1), which no guest has",
 		"bpf/xdp.TestBPFOneClientIsExactOnAllCPUs":                     "it wants 99 % of what time gives, which needs the CPUs; TestBPFQuotaIsExactOnAllCPUs runs",

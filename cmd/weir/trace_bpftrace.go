@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"weir/tuning/bpftrace"
+)
+
+// session runs a session of bpftrace.
+func (c *traceCmd) session(ctx context.Context, a *app) error {
+	if c.What != "" || c.JSON || c.All {
+		return &usageError{errors.New("--bpftrace takes --pid, --port, --duration and --print alone: leave out the rest")}
+	}
+	if c.Bpftrace == "list" {
+		return listSessions(a.stdout)
+	}
+	params, err := c.sessionParams()
+	if err != nil {
+		return err
+	}
+	if c.Print {
+		var script string
+		if script, err = bpftrace.Script(c.Bpftrace); err == nil {
+			_, err = io.WriteString(a.stdout, script)
+		}
+	} else {
+		err = bpftrace.Run(ctx, c.Bpftrace, params, a.stdout)
+	}
+	if errors.Is(err, bpftrace.ErrSession) || errors.Is(err, bpftrace.ErrParams) {
+		return &usageError{err}
+	}
+	return err
+}
+
+// sessionParams are what a session is told: one process, one port.
+func (c *traceCmd) sessionParams() (p bpftrace.Params, err error) {
+	if len(c.PID) > 1 || len(c.Port) > 1 {
+		return p, &usageError{errors.New("a session looks at one process and one port: name one --pid and one --port")}
+	}
+	p.Duration = c.Duration
+	if len(c.PID) > 0 {
+		p.PID = c.PID[0]
+	}
+	if len(c.Port) > 0 {
+		p.Port = int(c.Port[0])
+	}
+	return p, nil
+}
+
+// listSessions prints what there is to run, with its parameters.
+func listSessions(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, s := range bpftrace.Sessions() {
+		params := ""
+		for _, p := range s.Needs {
+			params += fmt.Sprintf(" --%s N", p)
+		}
+		for _, p := range s.Takes {
+			params += fmt.Sprintf(" [--%s N]", p)
+		}
+		fmt.Fprintf(w, "%s%s\t%s\n", s.Name, params, s.Question)
+	}
+	return w.Flush()
+}

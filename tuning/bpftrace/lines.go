@@ -1,0 +1,60 @@
+package bpftrace
+
+import (
+	"bytes"
+	"io"
+	"strings"
+)
+
+// lines hands on what bpftrace prints, line by line, each as translate makes it. It is written to by one
+// goroutine; finish is called once that has ended.
+type lines struct {
+	out       io.Writer
+	translate func(line string) string
+	// begun is closed at the first line of the script's own, which bpftrace hands on once all probes are attached.
+	begun chan struct{}
+	began bool
+	// blank says that the last line was empty: of several that follow each other one is handed on.
+	blank   bool
+	partial []byte
+	err     error
+}
+
+// Write takes part of the output. It goes on taking it after an error of the writer's, which finish returns.
+func (l *lines) Write(p []byte) (int, error) {
+	l.partial = append(l.partial, p...)
+	for {
+		i := bytes.IndexByte(l.partial, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		l.line(string(l.partial[:i]), "\n")
+		l.partial = l.partial[i+1:]
+	}
+}
+
+// line hands one on.
+func (l *lines) line(text, end string) {
+	if !l.began {
+		if text == "" || strings.HasPrefix(text, "Attaching ") {
+			return
+		}
+		l.began = true
+		close(l.begun)
+	}
+	if text == "" && l.blank {
+		return
+	}
+	l.blank = text == ""
+	if l.err == nil {
+		_, l.err = io.WriteString(l.out, l.translate(text)+end)
+	}
+}
+
+// finish hands on what had no end of line, and returns the writer's error.
+func (l *lines) finish() error {
+	if len(l.partial) > 0 {
+		l.line(string(l.partial), "")
+	}
+	return l.err
+}

@@ -1,0 +1,146 @@
+package bpftrace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxKeys is how many keys a map of a script holds, in place of 4096: a burst of conns has more.
+	maxKeys = 1 << 16
+	// maxErrorOutput bounds what is kept of bpftrace's error output, bytes.
+	maxErrorOutput = 64 << 10
+)
+
+// Run runs a session, and writes what it gathers to out: a line once its probes are attached, the rest when it
+// ends. It ends after p.Duration, when the process ends that it looks at, or with ctx, which is no error once it has
+// begun. Errors are those of errors.go, out's, and what else bpftrace says.
+func Run(ctx context.Context, name string, p Params, out io.Writer) error {
+	s, err := find(name)
+	if err != nil {
+		return err
+	}
+	if err := s.check(p); err != nil {
+		return err
+	}
+	program, err := exec.LookPath("bpftrace")
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, ErrMissing)
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%s: %w", name, ErrNotPermitted)
+	}
+	if _, err := os.Stat("/proc/" + strconv.Itoa(p.PID)); p.PID != 0 && err != nil {
+		return fmt.Errorf("%s: %w: there is no process %d", name, ErrParams, p.PID)
+	}
+	if name == "gc" && runtime.GOARCH != "amd64" {
+		return fmt.Errorf("gc: %w: it reads amd64's registers", errors.ErrUnsupported)
+	}
+	j, err := prepare(s, p)
+	if err != nil {
+		return err
+	}
+	if err := j.run(ctx, program, out); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// run runs bpftrace until it ends, or is to.
+func (j *job) run(ctx context.Context, program string, out io.Writer) error {
+	// The kernel takes the end of the thread that starts a process for the end of its parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	args := append(append(j.flags, "/dev/stdin"), j.args...)
+	cmd := exec.Command(program, args...) //nolint:gosec // bpftrace, with a script and numbers of ours
+	// A group of its own: Ctrl-C would come to it twice, and the second one has it print nothing.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(os.Environ(), "BPFTRACE_MAP_KEYS_MAX="+strconv.Itoa(maxKeys))
+	printed := &lines{out: out, translate: j.translate, begun: make(chan struct{})}
+	said := &bounded{}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(j.script), printed, said
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start bpftrace: %w", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	err := j.watch(ctx, cmd.Process, printed.begun, exited)
+	switch {
+	case errors.Is(err, ErrHung):
+	case err != nil && !printed.began && ctx.Err() != nil:
+		return fmt.Errorf("ended before its probes were attached: %w", ctx.Err())
+	case err != nil:
+		return diagnose(said.text.String())
+	}
+	for _, w := range warnings(said.text.String()) {
+		printed.line(w, "\n")
+	}
+	return errors.Join(err, printed.finish())
+}
+
+// watch waits until the process has ended, and ends it in time. Its error is the process's, or ErrHung.
+func (j *job) watch(ctx context.Context, process *os.Process, begun <-chan struct{}, exited <-chan error) error {
+	late := time.NewTimer(j.begin)
+	defer late.Stop()
+	var over <-chan time.Time
+	for {
+		select {
+		case err := <-exited:
+			return err
+		case <-begun:
+			begun = nil
+			late.Stop()
+			if j.duration > 0 {
+				over = time.After(j.duration)
+			}
+			continue
+		case <-late.C:
+			return errors.Join(fmt.Errorf("%w: its probes were not attached after %v", ErrHung, j.begin), kill(process, exited))
+		case <-ctx.Done():
+		case <-over:
+		}
+		return j.finish(process, exited)
+	}
+}
+
+// finish has bpftrace print what it has and exit, and kills it if it does not.
+func (j *job) finish(process *os.Process, exited <-chan error) error {
+	if err := process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return errors.Join(fmt.Errorf("end bpftrace: %w", err), kill(process, exited))
+	}
+	select {
+	case err := <-exited:
+		return err
+	case <-time.After(j.end):
+		return errors.Join(fmt.Errorf("%w: it printed nothing for %v after SIGINT", ErrHung, j.end), kill(process, exited))
+	}
+}
+
+// kill ends a process that does not end, and waits for it.
+func kill(process *os.Process, exited <-chan error) error {
+	err := process.Kill()
+	<-exited // it says that it was killed
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill bpftrace: %w", err)
+	}
+	return nil
+}
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct{ text strings.Builder }
+
+// Write takes all, and keeps what there is room for.
+func (b *bounded) Write(p []byte) (int, error) {
+	b.text.Write(p[:min(len(p), maxErrorOutput-b.text.Len())])
+	return len(p), nil
+}
