@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"weir/tuning/bpftrace"
@@ -55,14 +56,14 @@ func (c *traceCmd) sessionParams() (p bpftrace.Params, err error) {
 func listSessions(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, s := range bpftrace.Sessions() {
-		params := ""
+		var params strings.Builder
 		for _, p := range s.Needs {
-			params += fmt.Sprintf(" --%s N", p)
+			fmt.Fprintf(&params, " --%s N", p)
 		}
 		for _, p := range s.Takes {
-			params += fmt.Sprintf(" [--%s N]", p)
+			fmt.Fprintf(&params, " [--%s N]", p)
 		}
-		fmt.Fprintf(w, "%s%s\t%s\n", s.Name, params, s.Question)
+		fmt.Fprintf(w, "%s%s\t%s\n", s.Name, &params, s.Question)
 	}
 	return w.Flush()
 }

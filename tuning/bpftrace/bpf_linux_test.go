@@ -82,6 +82,13 @@ func idle() error {
 // holds checks that output has a line for each expression.
 func holds(t *testing.T, out string, wanted ...string) {
 	t.Helper()
+	seen := map[string]bool{}
+	for _, name := range regexp.MustCompile(`(?m)^@[^:\n]+:`).FindAllString(out, -1) {
+		if seen[name] {
+			t.Errorf("%s is there twice in\n%s", name, out)
+		}
+		seen[name] = true
+	}
 	for _, want := range wanted {
 		if !regexp.MustCompile(`(?m)^\s*` + want).MatchString(out) {
 			t.Errorf("no line %s in\n%s", want, out)
@@ -129,6 +136,7 @@ func meet(l net.Listener) (client, server net.Conn, err error) {
 }
 
 func answerAccept(t *testing.T) {
+	t.Helper()
 	l, port := listener(t)
 	_, other := listener(t)
 	out := gather(t, "accept", Params{PID: os.Getpid()}, func() error {
@@ -165,6 +173,7 @@ func answerAccept(t *testing.T) {
 }
 
 func answerGC(t *testing.T) {
+	t.Helper()
 	for name, flags := range map[string]string{"with symbols": "", "without symbols": "-s -w"} {
 		t.Run(name, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "collector")
@@ -182,8 +191,8 @@ func answerGC(t *testing.T) {
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
 			out := gather(t, "gc", Params{PID: cmd.Process.Pid}, idle)
 			holds(t, out,
-				`@stopped_us\[GC mark termination\]:`, `@stopped_us\[GC sweep termination\]:`, `@worst_us\[GC mark termination\]: \d`,
-				`@total_us\[GC mark termination\]: [1-9]`, `@between_ms:`, `@collections: [1-9]`)
+				`@mark_termination_us:`, `@sweep_termination_us:`, `@worst_us: \d`, `@mark_termination: count [1-9]`,
+				`@between_ms:`, `@collections: [1-9]`)
 			_ = in.Close()
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("it did not live through it: %v", err)
@@ -205,16 +214,18 @@ func loopThatSleeps(epoll int) error {
 }
 
 func answerOffCPU(t *testing.T) {
+	t.Helper()
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(epoll) //nolint:errcheck // nothing is in it
 	out := gather(t, "offcpu", Params{PID: os.Getpid()}, func() error { return loopThatSleeps(epoll) })
-	holds(t, out, `@off_us\[polling\]:`, `@off_us\[blocked\]:`, `@total_us\[blocked\]: [1-9]`, `weir/tuning/bpftrace\.loopThatSleeps\+\d+$`)
+	holds(t, out, `@polling_us:`, `@blocked_us:`, `@blocked: count [1-9]`, `weir/tuning/bpftrace\.loopThatSleeps\+\d+$`)
 }
 
 func answerRetransmit(t *testing.T) {
+	t.Helper()
 	server, client := bpftest.Namespace(t), bpftest.Namespace(t)
 	err := netlab.Pair(
 		netlab.End{In: server, Interface: "a0", Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/24")}},
@@ -255,10 +266,11 @@ func answerRetransmit(t *testing.T) {
 		once.Do(func() { _, err = near.Write([]byte("lost")) })
 		return errors.Join(err, idle())
 	})
-	holds(t, out, fmt.Sprintf(`@segments\[%d, established\]: [1-9]`, port), fmt.Sprintf(`@conns\[%d\]: 1$`, port), `@to\[198\.18\.0\.2\]: [1-9]`)
+	holds(t, out, fmt.Sprintf(`@established\[%d\]: [1-9]`, port), fmt.Sprintf(`@conns\[%d\]: 1$`, port), `@to\[198\.18\.0\.2\]: [1-9]`)
 }
 
 func answerRunQueue(t *testing.T) {
+	t.Helper()
 	ended := make(chan struct{})
 	defer close(ended)
 	for range 2 * runtime.NumCPU() { // more than there are CPUs, in the one thread each that they are locked to
@@ -275,10 +287,11 @@ func answerRunQueue(t *testing.T) {
 		}()
 	}
 	out := gather(t, "runq", Params{PID: os.Getpid()}, idle)
-	holds(t, out, `@delay_us\[woken\]:`, `@worst_us: \d`)
+	holds(t, out, `@woken_us:`, `@worst_us: \d`)
 }
 
 func answerWrite(t *testing.T) {
+	t.Helper()
 	l, _ := listener(t)
 	reads, writes, err := meet(l)
 	if err != nil {
@@ -311,11 +324,12 @@ func answerWrite(t *testing.T) {
 		_, _ = full.Write(make([]byte, 1<<20)) // once it is full that takes too long, and is not taken
 		return nil
 	})
-	holds(t, out, `@bytes\[socket\]:`, `@us\[socket\]:`, `@bytes\[file\]:`, `\[128, 256\) +[1-9]\d* \|`,
-		`@calls\[socket\]: count [1-9]`, `@partial\[socket\]: [1-9]`, `@refused\[socket, full\]: [1-9]`)
+	holds(t, out, `@socket_bytes:`, `@socket_us:`, `@file_bytes:`, `\[128, 256\) +[1-9]\d* \|`,
+		`@socket_calls: count [1-9]`, `@socket_partial: [1-9]`, `@full: [1-9]`)
 }
 
 func answerXDPDrop(t *testing.T) {
+	t.Helper()
 	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

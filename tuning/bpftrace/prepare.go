@@ -12,9 +12,8 @@ import (
 const (
 	// beginTimeout is how long bpftrace may take until its probes are attached: it compiles, 1 to 2 s.
 	beginTimeout = 30 * time.Second
-	// endTimeout is how long it may take to take its probes off, which waits for the whole kernel where CPUs are short, and to
-	// print what it has.
-	endTimeout = time.Minute
+	// endTimeout is how long it may take to take its probes off, and to print what it has.
+	endTimeout = 30 * time.Second
 )
 
 // job is a session made ready for a process.

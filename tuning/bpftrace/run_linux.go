@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// nudgeInterval is how often it is interrupted meanwhile.
+	nudgeInterval = 200 * time.Millisecond
 	// maxKeys is how many keys a map of a script holds, in place of 4096: a burst of conns has more.
 	maxKeys = 1 << 16
 	// maxErrorOutput bounds what is kept of bpftrace's error output, bytes.
@@ -113,23 +115,33 @@ func (j *job) watch(ctx context.Context, process *os.Process, begun <-chan struc
 	}
 }
 
-// finish has bpftrace print what it has and exit, and kills it if it does not.
+// finish has bpftrace print what it has and exit, and kills it if it does not. 0.17 looks whether it was told to end only if its
+// epoll_wait is interrupted: a SIGINT that comes between two of them is forgotten, and a second one has it print nothing
+// if the first was not. To be stopped and continued interrupts epoll_wait too (signal(7)), and does no harm.
 func (j *job) finish(process *os.Process, exited <-chan error) error {
 	if err := process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return errors.Join(fmt.Errorf("end bpftrace: %w", err), kill(process, exited))
 	}
-	select {
-	case err := <-exited:
-		return err
-	case <-time.After(j.end):
-		return errors.Join(fmt.Errorf("%w: it printed nothing for %v after SIGINT", ErrHung, j.end), kill(process, exited))
+	late := time.NewTimer(j.end)
+	defer late.Stop()
+	nudge := time.NewTicker(nudgeInterval)
+	defer nudge.Stop()
+	for {
+		select {
+		case err := <-exited:
+			return err
+		case <-nudge.C:
+			_ = errors.Join(process.Signal(syscall.SIGSTOP), process.Signal(syscall.SIGCONT)) // it may have ended
+		case <-late.C:
+			return errors.Join(fmt.Errorf("%w: it did not end within %v of SIGINT", ErrHung, j.end), kill(process, exited))
+		}
 	}
 }
 
 // kill ends a process that does not end, and waits for it.
 func kill(process *os.Process, exited <-chan error) error {
 	err := process.Kill()
-	<-exited // it says that it was killed
+	_ = <-exited // it says that it was killed
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill bpftrace: %w", err)
 	}

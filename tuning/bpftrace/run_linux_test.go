@@ -38,6 +38,7 @@ func TestRunEndsBpftraceAndPassesOnWhatItPrints(t *testing.T) {
 		hangs             bool
 	}{
 		{"it prints its maps at SIGINT", "trap 'echo @a: 1; exit 0' INT\n" + begins + endless, "begun\n@a: 1\n", time.Millisecond, nil, false},
+		{"it forgets SIGINT until it is interrupted again", "trap told=1 INT\ntrap '[ -z $told ] || { echo @a: 1; exit 0; }' CONT\n" + begins + endless, "begun\n@a: 1\n", time.Millisecond, nil, false},
 		{"it ends by itself", begins + "echo @a: 1\n", "begun\n@a: 1\n", 0, nil, false},
 		{"it gets script, flags and parameters", begins + `echo "$@"; cat "$2"` + "\n", "begun\n-q /dev/stdin 7 0\nBEGIN {}", 0, nil, false},
 		{"it may keep more conns than it does by itself", begins + "echo $BPFTRACE_MAP_KEYS_MAX\n", "begun\n65536\n", 0, nil, false},
