@@ -17,7 +17,7 @@ import (
 )
 
 type traceCmd struct {
-	What      string        `arg:"" optional:"" enum:",accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
+	What      string        `arg:"" optional:"" default:"" enum:",accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
 	PID       []int         `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
 	Comm      string        `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
 	All       bool          `help:"Look at all processes of the host."`

@@ -108,7 +108,11 @@ func TestProcessesAreFoundByName(t *testing.T) {
 
 func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"trace", "expected \"<what>\""},
+		{"trace", "say what to measure"},
+		{"trace --print", "name the session"},
+		{"trace accept --bpftrace offcpu", "leave out the rest"},
+		{"trace --bpftrace nothing", "nothing"},
+		{"trace --bpftrace offcpu --pid 1 --pid 2", "one --pid"},
 		{"trace lightning", "must be one of"},
 		{"trace softirq --pid 1", "PIDs"},
 		{"trace runq --pid 1 --port 80", "Ports"},
