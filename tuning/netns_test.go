@@ -14,6 +14,7 @@ import (
 	"weir/tuning/catalog"
 	"weir/tuning/ethtool"
 	"weir/tuning/host"
+	"weir/tuning/journal"
 	"weir/tuning/knob"
 
 	"golang.org/x/sys/unix"
@@ -167,6 +168,44 @@ func TestNetnsFeaturesOfAVeth(t *testing.T) {
 			t.Error(err)
 		}
 		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNetnsAWriteThatFailsAndChangesIsUndone is told by the kernel that a mask has too many CPUs, which it takes
+// part of all the same.
+func TestNetnsAWriteThatFailsAndChangesIsUndone(t *testing.T) {
+	bpftest.Require(t, "6.3", "rps_default_mask of a network namespace")
+	n := bpftest.Namespace(t)
+	root := mounted(t, n)
+	err := n.Do(func() error {
+		tn := tuner(t, root, filepath.Join(t.TempDir(), "journal"))
+		k := knob.Sysctl("net.core.rps_default_mask", knob.Mask)
+		before, err := tn.System.Read(k)
+		if err != nil {
+			return err
+		}
+		tooMany := host.FormatMask(upTo(8192)) // more than any kernel has
+		written, _, err := tn.write([]change{{journal.Entry{Knob: k, Before: before, Wanted: tooMany}, before}})
+		if err == nil || len(written) != 1 {
+			t.Errorf("%d written, %v", len(written), err)
+		}
+		if now, err := tn.System.Read(k); err == nil {
+			t.Logf("the write failed, and %q became %q", before, now)
+		}
+		release, err := tn.Journal.Lock()
+		if err != nil {
+			return err
+		}
+		if err := tn.undo(written, &journal.Journal{}, &journal.Journal{}, errors.New("it failed")); !errors.Is(err, ErrUndone) {
+			t.Error(err)
+		}
+		if now, err := tn.System.Read(k); err != nil || now != before {
+			t.Errorf("%q, was %q, %v", now, before, err)
+		}
+		return release()
 	})
 	if err != nil {
 		t.Fatal(err)
