@@ -141,7 +141,10 @@ func (j *job) finish(process *os.Process, exited <-chan error) error {
 // kill ends a process that does not end, and waits for it.
 func kill(process *os.Process, exited <-chan error) error {
 	err := process.Kill()
-	_ = <-exited // it says that it was killed
+	var killed *exec.ExitError
+	if ended := <-exited; ended != nil && !errors.As(ended, &killed) {
+		err = errors.Join(err, ended)
+	}
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill bpftrace: %w", err)
 	}
