@@ -69,6 +69,13 @@ func (b *binary) offset(function string) (uint64, error) {
 	return f.Entry - b.loads[i].Vaddr + b.loads[i].Off, nil
 }
 
+// isVariable reports whether an address is that of a variable of the binary's own.
+func (b *binary) isVariable(address uint64) bool {
+	return b.fixed && slices.ContainsFunc(b.loads, func(p elf.ProgHeader) bool {
+		return p.Flags&elf.PF_W != 0 && address >= p.Vaddr && address < p.Vaddr+p.Memsz
+	})
+}
+
 // frame is a line of a stack that bpftrace had no name for.
 var frame = regexp.MustCompile(`^(\s+)0x([0-9a-f]+)$`)
 

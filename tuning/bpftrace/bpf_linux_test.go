@@ -215,7 +215,7 @@ func loopThatSleeps(epoll int) error {
 
 func answerOffCPU(t *testing.T) {
 	t.Helper()
-	_, _ = listener(t) // Go's own poller comes before the loop's, as in a weir
+	_, _ = listener(t) // Go has a poller of its own then
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)

@@ -2,8 +2,6 @@ package bpftrace
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -96,20 +94,5 @@ func TestReasonsAreNamedByTheKernelsOwnFormat(t *testing.T) {
 		if got := nameReason(named, line); got != want {
 			t.Errorf("%q: %q", line, got)
 		}
-	}
-}
-
-func TestLowestEventpollIsTheRuntimesOwn(t *testing.T) {
-	directory := t.TempDir()
-	for fd, is := range map[string]string{"0": "/dev/null", "3": "socket:[1]", "12": "anon_inode:[eventpoll]", "4": "anon_inode:[eventpoll]", "5": "anon_inode:[eventfd]", "x": "anon_inode:[eventpoll]"} {
-		if err := os.Symlink(is, filepath.Join(directory, fd)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if fd := ownPoller(directory); fd != 4 {
-		t.Errorf("it is %d, want 4", fd)
-	}
-	if fd := ownPoller(t.TempDir()); fd != 0 {
-		t.Errorf("of none it is %d", fd)
 	}
 }

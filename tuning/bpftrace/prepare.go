@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -48,8 +49,8 @@ func prepare(s Session, p Params) (*job, error) {
 	case "offcpu":
 		if b, err := openBinary(executable(p.PID)); err == nil { // of what is no Go program addresses will do
 			j.translate = b.name
+			j.args[1] = strconv.Itoa(ownPoller(fmt.Sprintf("/proc/%d", p.PID), b))
 		}
-		j.args[1] = strconv.Itoa(ownPoller(fmt.Sprintf("/proc/%d/fd", p.PID)))
 	case "xdpdrop":
 		named := reasons()
 		j.translate = func(line string) string { return nameReason(named, line) }
@@ -60,20 +61,27 @@ func prepare(s Session, p Params) (*job, error) {
 // executable is a process's binary, also if another one has its name now.
 func executable(pid int) string { return fmt.Sprintf("/proc/%d/exe", pid) }
 
-// ownPoller is the descriptor of the epoll that Go's runtime has made for itself: of those in a process's directory
-// of descriptors the lowest, since it comes before any loop. 0 if there is none.
-func ownPoller(directory string) (lowest int) {
-	entries, _ := os.ReadDir(directory) // a process that is gone has none
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil || lowest != 0 && fd > lowest {
-			continue
+// polled is a descriptor in an epoll, as fdinfo has it (proc(5)), with the data that it was put there with.
+var polled = regexp.MustCompile(`(?m)^tfd:.* data:\s*([0-9a-f]+)`)
+
+// ownPoller is the descriptor of the epoll that Go's runtime has made for itself, 0 if there is none: the one in which it
+// waits for wake-ups with the address of a variable of its own (netpollEventFd in runtime/netpoll_epoll.go).
+func ownPoller(process string, b *binary) int {
+	infos, _ := filepath.Glob(filepath.Join(process, "fdinfo", "*")) // the pattern is right
+	for _, path := range infos {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it was closed meanwhile
 		}
-		if is, err := os.Readlink(filepath.Join(directory, e.Name())); err == nil && is == "anon_inode:[eventpoll]" {
-			lowest = fd
+		for _, m := range polled.FindAllStringSubmatch(string(text), -1) {
+			data, err := strconv.ParseUint(m[1], 16, 64)
+			fd, notFD := strconv.Atoi(filepath.Base(path))
+			if err == nil && notFD == nil && b.isVariable(data) {
+				return fd
+			}
 		}
 	}
-	return lowest
+	return 0
 }
 
 // probeRuntime points the probes of session gc to a binary: by name, or where bpftrace finds no names, by where

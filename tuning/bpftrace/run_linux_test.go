@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait.
@@ -127,5 +129,35 @@ func TestFunctionsAreNamedWithoutSymbols(t *testing.T) {
 	}
 	if _, err := openBinary("/bin/sh"); !errors.Is(err, ErrSymbols) {
 		t.Error(err)
+	}
+}
+
+func TestRuntimesOwnPollerIsToldFromALoops(t *testing.T) {
+	b, err := openBinary(executable(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.fixed {
+		t.Skip("this test is linked to run at any address")
+	}
+	loops, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(loops) //nolint:errcheck // it is only polled
+	r, w, err := os.Pipe()  // Go's runtime polls it, too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // nothing is read
+	defer w.Close() //nolint:errcheck // nothing is written
+	fd := int(r.Fd())
+	if err := unix.EpollCtl(loops, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil { //nolint:gosec // a descriptor
+		t.Fatal(err)
+	}
+	own := ownPoller("/proc/self", b)
+	is, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", own))
+	if own == loops || is != "anon_inode:[eventpoll]" || err != nil {
+		t.Errorf("it is %d, %q, %v; the loop's is %d", own, is, err, loops)
 	}
 }
