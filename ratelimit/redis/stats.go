@@ -71,8 +71,18 @@ func (s *Stats) add(t *Stats) {
 		to *uint64
 		n  uint64
 	}{
-		{&s.Asked, t.Asked}, {&s.Gone, t.Gone}, {&s.Leases, t.Leases}, {&s.Outstanding, t.Outstanding}, {&s.Refills, t.Refills}, {&s.Leased, t.Leased},
-		{&s.GivenBack, t.GivenBack}, {&s.Forfeited, t.Forfeited}, {&s.Lost, t.Lost}, {&s.Full, t.Full}, {&s.Crowded, t.Crowded}, {&s.Cached, t.Cached},
+		{&s.Asked, t.Asked},
+		{&s.Gone, t.Gone},
+		{&s.Leases, t.Leases},
+		{&s.Outstanding, t.Outstanding},
+		{&s.Refills, t.Refills},
+		{&s.Leased, t.Leased},
+		{&s.GivenBack, t.GivenBack},
+		{&s.Forfeited, t.Forfeited},
+		{&s.Lost, t.Lost},
+		{&s.Full, t.Full},
+		{&s.Crowded, t.Crowded},
+		{&s.Cached, t.Cached},
 	} {
 		*p.to += p.n
 	}
