@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weir/dashboards"
+	"weir/internal/testlog"
 )
 
 // maybeEmpty are the needs of queries that a healthy host may have no series for, with the reason. They must be without error all
@@ -28,7 +29,7 @@ type prometheus struct {
 	tb     testing.TB
 	native bool
 	at     string
-	out    *output
+	out    *testlog.Buffer
 }
 
 func startPrometheus(tb testing.TB, native bool, targets ...string) *prometheus {
