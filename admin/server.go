@@ -65,7 +65,9 @@ type Deps struct {
 	// Numbers is the JSON-able state for /api/info and the page.
 	Numbers func() Numbers
 	// Ready is nil when all parts serve, else says which does not.
-	Ready    func() error
+	Ready func() error
+	// Listener is served instead of Config.Listen; nil to listen there. Run closes it.
+	Listener net.Listener
 	Gatherer prometheus.Gatherer
 }
 
@@ -93,7 +95,10 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Server, error) {
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	ln, err := net.Listen("tcp", s.cfg.Listen)
+	ln, err := s.deps.Listener, error(nil)
+	if ln == nil {
+		ln, err = net.Listen("tcp", s.cfg.Listen)
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listen on %s: the port is in use: stop what uses it (ss -ltnp) or set admin.listen to another: %w", s.cfg.Listen, err)
 	}

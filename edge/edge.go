@@ -76,6 +76,9 @@ func (s *Server) Deliver(batch []*broker.Event) { s.hub.Deliver(batch) }
 // subscribers are told recovered=false.
 func (s *Server) Reset(p broker.Pattern, head broker.Position) { s.hub.Reset(p, head) }
 
+// Alive says which of the event loops do not answer by the end of ctx; nil if all do.
+func (s *Server) Alive(ctx context.Context) error { return s.loops.Alive(ctx) }
+
 // Ready is closed once the edge accepts conns.
 func (s *Server) Ready() <-chan struct{} { return s.loops.Ready() }
 

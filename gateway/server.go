@@ -241,6 +241,19 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
+// Alive says which of the event loops do not answer by the end of ctx; nil if all do, or there are none.
+func (s *Server) Alive(ctx context.Context) error {
+	select {
+	case <-s.ready:
+	default:
+		return nil
+	}
+	if s.loops == nil {
+		return nil
+	}
+	return s.loops.Alive(ctx)
+}
+
 // drain has no new conns come, and ends those there are when their requests end, or their time.
 func (s *Server) drain(doors []*door) {
 	for _, d := range doors {

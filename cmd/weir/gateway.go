@@ -71,7 +71,18 @@ func (c *gatewayCmd) Run(ctx context.Context, a *app) error {
 		fmt.Fprintln(a.stdout, "configuration and routes are right")
 		return nil
 	}
-	return n.run(ctx, func() { fmt.Fprint(a.stderr, n.screen()) })
+	if n.service, err = openService(a.environ, log); err != nil {
+		return err
+	}
+	defer n.service.Close()
+	if n.adminListener, err = inheritedAdmin(a.environ); err != nil {
+		return err
+	}
+	return n.run(ctx, func() {
+		fmt.Fprint(a.stderr, n.screen())
+		n.service.tell(n.service.Ready(n.status()))
+		giveUp(log, onceStarted(false, n.guard.on()))
+	})
 }
 
 // plan is where the gateway's plan is read from.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -38,6 +39,9 @@ type gatewayNode struct {
 	admin    *admin.Server
 	registry *prometheus.Registry
 	top      *gatewayTop
+
+	service       *service
+	adminListener net.Listener // nil to listen at admin.listen
 
 	accessLog *accessLog
 	tracer    *trace.Tracer
@@ -159,6 +163,10 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 		running.Go(func() { watchTracer(behind, n.tracer, n.log) })
 	}
 	running.Go(func() { n.watch(behind) })
+	if n.service != nil {
+		running.Go(func() { n.service.watch(behind, n.server.Alive) })
+		defer context.AfterFunc(ctx, func() { n.service.tell(n.service.Stopping("lets requests end")) })()
+	}
 	running.Go(func() {
 		for _, c := range []<-chan struct{}{n.server.Ready(), n.admin.Ready()} {
 			select {
@@ -193,6 +201,7 @@ func (n *gatewayNode) newAdmin() (err error) {
 		Ready:    n.unready,
 		Gatherer: n.registry,
 		Gateway:  n,
+		Listener: n.adminListener,
 	}
 	if n.guard.on() {
 		deps.Quotas = n.guard
@@ -247,10 +256,9 @@ func (n *gatewayNode) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			if err := n.accessLog.reopen(); err != nil {
-				n.log.Error("the access log is written where it was", "err", err)
-			}
 			seen = statOf(n.cfg.Gateway.Routes)
+			n.hangUp(ctx)
+			continue
 		case <-t.C:
 			now := statOf(n.cfg.Gateway.Routes)
 			if now == seen || now == (fileState{}) {
@@ -260,6 +268,18 @@ func (n *gatewayNode) watch(ctx context.Context) {
 		}
 		_ = n.Reload(ctx) // it is logged
 	}
+}
+
+// hangUp opens the access log anew and reads the plan again, as SIGHUP asks for.
+func (n *gatewayNode) hangUp(ctx context.Context) {
+	if n.service != nil {
+		n.service.tell(n.service.Reloading())
+		defer func() { n.service.tell(n.service.Ready(n.status())) }()
+	}
+	if err := n.accessLog.reopen(); err != nil {
+		n.log.Error("the access log is written where it was", "err", err)
+	}
+	_ = n.Reload(ctx) // it is logged
 }
 
 // lookAtRoutes is how often the file of routes is looked at.
@@ -277,6 +297,17 @@ func statOf(path string) fileState {
 		return fileState{}
 	}
 	return fileState{info.Size(), info.ModTime()}
+}
+
+// status is the gateway's state in a line.
+func (n *gatewayNode) status() string {
+	at := "serves"
+	for _, a := range []net.Addr{n.server.Addr(), n.server.TLSAddr()} {
+		if where := reachable(a); where != "" {
+			at += " " + where
+		}
+	}
+	return at + ", quotas in XDP: " + n.guard.describe()
 }
 
 // screen says where everything is.

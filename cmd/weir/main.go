@@ -56,10 +56,11 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
+	args           []string // without the program
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], &app{os.Stdin, os.Stdout, os.Stderr, os.Environ()}))
+	os.Exit(run(os.Args[1:], &app{os.Stdin, os.Stdout, os.Stderr, os.Environ(), os.Args[1:]}))
 }
 
 // run is main with its surroundings as arguments.

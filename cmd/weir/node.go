@@ -47,8 +47,11 @@ type node struct {
 	stderr  io.Writer
 	feed    *feed.Ticks
 	numbers *numbers
-	tenure  atomic.Pointer[tenure] // nil while another process has it
-	running sync.WaitGroup         // what serves the edge
+	service *service // nil in a worker
+	// adminListener is served by the admin server instead of its own; nil for none.
+	adminListener net.Listener
+	tenure        atomic.Pointer[tenure] // nil while another process has it
+	running       sync.WaitGroup         // what serves the edge
 
 	// takeover has the node go on with what another process serves, which ends then.
 	takeover bool
@@ -121,7 +124,7 @@ func (n *node) build(ctx context.Context) (err error) {
 			return err
 		}
 		n.front = n.edge
-		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire})
+		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire, Handed: n.handed})
 	}
 	if n.takeover && n.role != roleEdge {
 		return nil
@@ -171,6 +174,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 			n.fail(err)
 		}
 	})
+	n.manage(ctx, behind)
 	err := n.serve(ctx, ready)
 	stopBehind()
 	cancel(nil)
@@ -250,6 +254,54 @@ func (n *node) close() {
 	if n.bus != nil {
 		n.bus.Close()
 	}
+}
+
+// manage tells the service manager, if there is one, that the node lives, until behind ends, and that it stops when ctx does.
+func (n *node) manage(ctx, behind context.Context) {
+	if n.service == nil {
+		return
+	}
+	n.running.Go(func() { n.service.watch(behind, n.alive) })
+	n.running.Go(func() {
+		select {
+		case <-ctx.Done():
+			n.service.tell(n.service.Stopping("closes connections"))
+		case <-behind.Done():
+		}
+	})
+}
+
+// alive says what of the process does not answer by the end of ctx. Workers are looked after by their group.
+func (n *node) alive(ctx context.Context) error {
+	if n.edge == nil {
+		return nil
+	}
+	return n.edge.Alive(ctx)
+}
+
+// handed has another process be the service.
+func (n *node) handed(pid int) {
+	if n.service != nil {
+		n.service.handed(pid)
+	}
+}
+
+// quotas reports whether there are any in XDP.
+func (n *node) quotas() bool {
+	t := n.tenure.Load()
+	return t != nil && t.guard.on()
+}
+
+// status is the node's state in a line.
+func (n *node) status() string {
+	t := n.tenure.Load()
+	switch {
+	case t == nil:
+		return ""
+	case n.front == nil:
+		return "serves edges at " + reachable(n.bus.ListenAddr())
+	}
+	return "serves " + n.front.Addr().String() + ", quotas in XDP: " + t.guard.describe()
 }
 
 // screen says where everything is.

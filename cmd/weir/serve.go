@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"weir/bench/feed"
 	"weir/cmd/weir/config"
+	"weir/edge/loop"
 )
 
 // nodeFlags are the flags of every role.
@@ -28,12 +30,14 @@ type busFlags struct {
 
 // edgeFlags are those of a role that clients connect to.
 type edgeFlags struct {
-	Listen    string `help:"Address of the edge." placeholder:"HOST:PORT"`
-	Echo      bool   `help:"Open /echo, for conformance suites."`
-	XDP       string `help:"Quotas in XDP: auto, on or off." name:"xdp" placeholder:"WHEN"`
-	Interface string `help:"Network interface they guard." placeholder:"NAME"`
-	Takeover  bool   `help:"Go on with the connections of the weir that serves there, which ends then."`
-	Workers   *int   `help:"Processes that serve the edge, where one's descriptors do not do." placeholder:"N"`
+	Listen     string `help:"Address of the edge." placeholder:"HOST:PORT"`
+	Echo       bool   `help:"Open /echo, for conformance suites."`
+	XDP        string `help:"Quotas in XDP: auto, on or off." name:"xdp" placeholder:"WHEN"`
+	Interface  string `help:"Network interface they guard." placeholder:"NAME"`
+	Takeover   bool   `help:"Go on with the connections of the weir that serves there, which ends then."`
+	Background bool   `help:"With --takeover: return when it serves, and leave it in the background, as systemctl reload does."`
+	ReadyFD    int    `name:"ready-fd" hidden:""`
+	Workers    *int   `help:"Processes that serve the edge, where one's descriptors do not do." placeholder:"N"`
 }
 
 type serveCmd struct {
@@ -61,7 +65,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.Feed != "" && c.Feed != "ticks" {
 		return &usageError{fmt.Errorf("--feed %s is not known: there is ticks", c.Feed)}
 	}
-	return c.run(ctx, a, roleServe, append(c.busSettings(), c.edgeSettings()...), c.Takeover, func(n *node) {
+	return c.run(ctx, a, roleServe, append(c.busSettings(), c.edgeSettings()...), &c.edgeFlags, func(n *node) {
 		if c.Feed != "" {
 			n.feed = feed.NewTicks(feed.TicksConfig{})
 		}
@@ -86,7 +90,7 @@ one). Whoever else reaches the address may publish and read live events: keep it
 
 // Run serves until the context ends.
 func (c *brokerCmd) Run(ctx context.Context, a *app) error {
-	return c.run(ctx, a, roleBroker, c.busSettings(), false, nil)
+	return c.run(ctx, a, roleBroker, c.busSettings(), &edgeFlags{}, nil)
 }
 
 type edgeCmd struct {
@@ -109,7 +113,7 @@ in files. /readyz and weir_broker_link_up tell.`
 // Run serves until the context ends.
 func (c *edgeCmd) Run(ctx context.Context, a *app) error {
 	settings := append(c.edgeSettings(), setting{"BUS_SERVERS", strings.Join(c.Bus, ",")})
-	return c.run(ctx, a, roleEdge, settings, c.Takeover, nil)
+	return c.run(ctx, a, roleEdge, settings, &c.edgeFlags, nil)
 }
 
 // setting is a variable of the environment without its WEIR_; an empty one is not set.
@@ -143,7 +147,13 @@ func (f *nodeFlags) load(environ []string, settings []setting) (*config.Config, 
 }
 
 // run serves in a role until the context ends. prepare, unless nil, is called before anything serves.
-func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting, takeover bool, prepare func(*node)) error {
+func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting, e *edgeFlags, prepare func(*node)) error {
+	if e.Background {
+		if !e.Takeover {
+			return &usageError{errors.New("--background goes with --takeover alone: run weir by a service manager (docs/INSTALL.md), or without --background")}
+		}
+		return runInBackground(ctx, a)
+	}
 	cfg, err := f.load(a.environ, settings)
 	if err != nil {
 		return err
@@ -155,23 +165,42 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 	if err := r.apply(cfg); err != nil {
 		return err
 	}
-	if takeover && cfg.Workers.Workers > 0 {
+	if e.Takeover && cfg.Workers.Workers > 0 {
 		return errWorkersTakeover
 	}
 	log := newLogger(a, cfg.Log)
 	for _, w := range cfg.Warnings {
 		log.Warn("environment", "text", w)
 	}
-	n, err := newNode(ctx, r, cfg, log, a.environ, takeover)
+	runtimeDirectory(cfg, a.environ)
+	service, err := openService(a.environ, log)
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	n, err := newNode(ctx, r, cfg, log, a.environ, e.Takeover)
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	n.stderr = a.stderr
+	n.stderr, n.service = a.stderr, service
+	if n.adminListener, err = inheritedAdmin(a.environ); err != nil {
+		return err
+	}
+	if n.adminListener != nil && r.hasEdge() {
+		return errSocketTakeover
+	}
 	if prepare != nil {
 		prepare(n)
 	}
-	return n.run(ctx, func() { fmt.Fprint(a.stderr, n.screen()) })
+	return n.run(ctx, func() {
+		fmt.Fprint(a.stderr, n.screen())
+		service.tell(service.Ready(n.status()))
+		service.tell(sayReady(e.ReadyFD))
+		if r.hasEdge() {
+			giveUp(log, onceStarted(cfg.Edge.Takeover != loop.TakeoverOff, n.quotas()))
+		}
+	})
 }
 
 func newLogger(a *app, cfg config.Log) *slog.Logger {

@@ -109,6 +109,7 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 		Numbers:    func() admin.Numbers { return n.numbers.now(t.guard) },
 		Ready:      n.ready,
 		Gatherer:   gatherer,
+		Listener:   n.adminListener,
 	}
 	if t.guard.on() {
 		deps.Quotas = t.guard

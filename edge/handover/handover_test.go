@@ -37,6 +37,15 @@ func pair(t *testing.T) (giver, taker *Peer) {
 	return giver, taker
 }
 
+func TestEachEndKnowsTheOther(t *testing.T) {
+	giver, taker := pair(t)
+	for _, p := range []*Peer{giver, taker} { // one process has both
+		if p.PID() != os.Getpid() {
+			t.Errorf("the other end is process %d, want %d", p.PID(), os.Getpid())
+		}
+	}
+}
+
 func TestMessagesCarryPayloadsAndDescriptors(t *testing.T) {
 	giver, taker := pair(t)
 	const messages = 5

@@ -26,6 +26,7 @@ const (
 // Peer is one end of a handover. One goroutine at a time sends, and one receives.
 type Peer struct {
 	conn *net.UnixConn
+	pid  int
 }
 
 // Pair is a socket of two ends: ours, and one that a process which is to be started inherits, there for
@@ -91,8 +92,11 @@ func newPeer(conn *net.UnixConn) (*Peer, error) {
 	if uid := os.Getuid(); int(cred.Uid) != uid && cred.Uid != 0 {
 		return nil, fmt.Errorf("the other end is of user %d, this one of %d: run both as one user", cred.Uid, uid)
 	}
-	return &Peer{conn}, nil
+	return &Peer{conn, int(cred.Pid)}, nil
 }
+
+// PID is the process at the other end, as it was when the two were joined.
+func (p *Peer) PID() int { return p.pid }
 
 // Close ends it: what is sent and not received is gone, its descriptors included.
 func (p *Peer) Close() error { return p.conn.Close() }

@@ -16,6 +16,9 @@ func Pair() (*Peer, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 // Inherited fails.
 func Inherited(int) (*Peer, error) { return nil, errors.ErrUnsupported }
 
+// PID is 0.
+func (*Peer) PID() int { return 0 }
+
 // Close does nothing.
 func (*Peer) Close() error { return nil }
 

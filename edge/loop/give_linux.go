@@ -57,6 +57,7 @@ func (s *Server) serveTakeovers(ctx context.Context, t *takeovers) {
 			s.log.Warn("takeover failed: this process serves on", "err", err)
 			continue
 		}
+		s.hooks.Handed(p.PID())
 		s.log.Info("handed over", "moved", t.Moved, "left", t.Left, "left_tls", t.LeftTLS, "paused", t.Paused)
 		ln.Leave()
 		close(s.gone)

@@ -105,6 +105,8 @@ type Hooks struct {
 	Regain func() error
 	// Acquire takes, in a taker, what the giver has released.
 	Acquire func(context.Context) error
+	// Handed says, in a giver, which process has taken over. That serves already; this one ends after it.
+	Handed func(pid int)
 }
 
 // SetHooks is called before Run and TakeOver.
@@ -117,6 +119,9 @@ func (s *Server) SetHooks(h Hooks) {
 	}
 	if h.Acquire == nil {
 		h.Acquire = func(context.Context) error { return nil }
+	}
+	if h.Handed == nil {
+		h.Handed = func(int) {}
 	}
 	s.hooks = h
 }

@@ -28,6 +28,7 @@ type Server struct {
 	conns   atomic.Int64
 	started chan struct{}
 	ready   chan struct{}
+	stopped chan struct{} // closed when the loops are
 
 	mu    sync.Mutex
 	loops map[gnet.EventLoop]*loop
@@ -37,7 +38,7 @@ type Server struct {
 
 // New returns a Server, which serves by a Generation. Nothing listens before [Server.Run].
 func New(cfg Config, g *way.Generation, deps Deps, log *slog.Logger) *Server {
-	s := &Server{cfg: cfg, deps: deps, log: log, started: make(chan struct{}), ready: make(chan struct{}), loops: map[gnet.EventLoop]*loop{}}
+	s := &Server{cfg: cfg, deps: deps, log: log, started: make(chan struct{}), ready: make(chan struct{}), stopped: make(chan struct{}), loops: map[gnet.EventLoop]*loop{}}
 	s.current.Store(g)
 	return s
 }
@@ -58,6 +59,7 @@ var errStopped = errors.New("the event loops stopped")
 func (s *Server) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
+		defer close(s.stopped)
 		ended <- gnet.Run(&handler{s: s}, "tcp://"+s.cfg.Listen,
 			gnet.WithNumEventLoop(s.cfg.Loops), gnet.WithReusePort(true), gnet.WithTCPNoDelay(gnet.TCPNoDelay),
 			gnet.WithTicker(true), gnet.WithLogger(silent{}), gnet.WithLogLevel(logging.FatalLevel))
