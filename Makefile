@@ -22,6 +22,10 @@ deps: ## Install what the tests and linters need (Debian packages; asks nothing)
 build: ## Build bin/weir; needs Go alone
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/weir ./cmd/weir
 
+.PHONY: deb
+deb: build ## Build a Debian package of bin/weir in dist/; needs no network
+	@tools/deb.sh
+
 .PHONY: run
 run: build ## Build and run weir with made-up prices
 	bin/weir serve --feed ticks
@@ -55,7 +59,7 @@ $(LINT): tools/go.mod tools/go.sum
 .PHONY: test
 test: deps test-unit test-bpf test-netns test-e2e test-kernels ## Run the five tiers
 
-PRIVILEGED := ^Test(BPF|Netns|E2E|Kernels)
+PRIVILEGED := ^Test(BPF|Netns|E2E|Kernels|VM)
 
 .PHONY: test-unit
 test-unit: ## No privileges, any system
@@ -79,6 +83,11 @@ test-kernels: ## The BPF and netns tests on Linux 6.1 and 6.12, under qemu
 	go test -count=1 -timeout 20m -run '^TestKernels' ./test/kernels
 	@cat .cache/kernels/*/summary 2>/dev/null || echo "No guest has run: make deps installs qemu"
 
+.PHONY: vm
+vm: deps build ## The package and the BPF and netns tests in a Debian guest under qemu (minutes)
+	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -timeout 40m -run '^TestVM' ./test/kernels
+	@cat .cache/vm/summary
+
 .PHONY: autobahn
 autobahn: build ## Autobahn's WebSocket cases against /echo (installs it under Python 2.7; minutes)
 	@tools/autobahn.sh
@@ -93,4 +102,4 @@ check: fmt lint test generate ## All of it, and nothing generated is stale
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin .cache
+	rm -rf bin dist .cache

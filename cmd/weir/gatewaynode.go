@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -301,13 +302,13 @@ func statOf(path string) fileState {
 
 // status is the gateway's state in a line.
 func (n *gatewayNode) status() string {
-	at := "serves"
+	var at []string
 	for _, a := range []net.Addr{n.server.Addr(), n.server.TLSAddr()} {
 		if where := reachable(a); where != "" {
-			at += " " + where
+			at = append(at, where)
 		}
 	}
-	return at + ", quotas in XDP: " + n.guard.describe()
+	return "serves " + strings.Join(at, " ") + ", quotas in XDP: " + n.guard.describe()
 }
 
 // screen says where everything is.

@@ -3,7 +3,9 @@ package kernels
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +35,13 @@ const cpus = "1,maxcpus=2"
 const params = "tsc=reliable rcupdate.rcu_expedited=1 mitigations=off"
 
 // guest is a kernel's directory: vmlinuz, initrd, and what a run left there.
-type guest struct{ dir string }
+type guest struct {
+	dir string
+	// root is the kernel's parameters for a root on the first of some disks, files in dir that stay as they are; without any the
+	// initrd is the root.
+	root  string
+	disks []string
+}
 
 func (g guest) path(name string) string { return filepath.Join(g.dir, name) }
 
@@ -47,12 +55,16 @@ func (g guest) read(t *testing.T, name string) string {
 }
 
 func (g guest) command(ctx context.Context) *exec.Cmd {
-	return exec.CommandContext(ctx, "qemu-system-x86_64",
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-accel", "tcg", "-cpu", cpu, "-smp", cpus, "-m", "2G",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "file:"+g.path("console.log"), "-serial", "file:"+g.path("report.log"),
 		"-kernel", g.path("vmlinuz"), "-initrd", g.path("initrd"),
-		"-append", "console=ttyS0 quiet panic=-1 "+params)
+		"-append", "console=ttyS0 quiet panic=-1 "+params+g.root)
+	for _, disk := range g.disks {
+		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,snapshot=on,file="+g.path(disk))
+	}
+	return cmd
 }
 
 // boot runs the guest to its end, which leaves its logs. If the same bytes passed before it leaves
@@ -90,8 +102,15 @@ func (g guest) sum(t *testing.T) string {
 		t.Errorf("qemu-system-x86_64 --version: %v", err)
 	}
 	fmt.Fprintf(h, "%s%q", version, g.command(t.Context()).Args)
-	for _, name := range []string{"vmlinuz", "initrd"} {
-		fmt.Fprint(h, g.read(t, name))
+	for _, name := range append([]string{"vmlinuz", "initrd"}, g.disks...) {
+		f, err := os.Open(g.path(name))
+		if err == nil {
+			_, err = io.Copy(h, f)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,7 @@ type pkg struct {
 	tests   []string
 	leftOut []string
 	binary  string
+	pattern string // of its tests; empty: runPattern
 }
 
 func (p *pkg) add(test string) {
@@ -41,8 +43,27 @@ var guestTest = regexp.MustCompile(`(?m)^func (Test(?:BPF|Netns)\w*)\(`)
 // runPattern is guestTest for a test's binary.
 const runPattern = "^Test(BPF|Netns)"
 
-// build makes static binaries of all packages with tests for a guest, and of its init. The same
-// sources give the same bytes.
+// goTool runs the go tool for a guest, at the module's root.
+func goTool(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	b, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes())
+	}
+	return b
+}
+
+// buildFlags have the same sources give the same bytes.
+func buildFlags(out string) []string {
+	return []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out}
+}
+
+// build makes static binaries of all packages with tests for a guest, and of its init.
 func build(t *testing.T) (packages []pkg) {
 	t.Helper()
 	top, err := filepath.Abs(root)
@@ -50,21 +71,8 @@ func build(t *testing.T) (packages []pkg) {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	build := []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"}
-	goTool := func(args ...string) []byte {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
-		var errs bytes.Buffer
-		cmd.Stderr = &errs
-		b, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes())
-		}
-		return b
-	}
 	left := 0
-	listed := goTool("list", "-json=Dir,TestGoFiles,XTestGoFiles", "./...")
+	listed := goTool(t, "list", "-json=Dir,TestGoFiles,XTestGoFiles", "./...")
 	for d := json.NewDecoder(bytes.NewReader(listed)); ; {
 		var p pkg
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
@@ -88,7 +96,7 @@ func build(t *testing.T) (packages []pkg) {
 		left += len(p.leftOut)
 		if len(p.tests) > 0 && p.Dir != "internal/tidy" { // which needs the sources and a compiler
 			p.binary = filepath.Join(out, strings.ReplaceAll(p.Dir, "/", "-"))
-			goTool(append([]string{"test", "-c"}, append(build, p.binary, "./"+p.Dir)...)...)
+			goTool(t, slices.Concat([]string{"test", "-c"}, buildFlags(p.binary), []string{"./" + p.Dir})...)
 			packages = append(packages, p)
 		}
 	}
@@ -98,7 +106,7 @@ func build(t *testing.T) (packages []pkg) {
 	if len(packages) < 3 {
 		t.Fatalf("only %d packages have tests for a guest", len(packages))
 	}
-	goTool(append([]string{"build"}, append(build, filepath.Join(out, "init"), "./test/kernels/init")...)...)
+	goTool(t, slices.Concat([]string{"build"}, buildFlags(filepath.Join(out, "init")), []string{"./test/kernels/init"})...)
 	return packages
 }
 
@@ -136,9 +144,30 @@ func writeInitrd(path, modules string, packages []pkg) error {
 			return err
 		}
 	}
+	if err := addTests(a, packages); err != nil {
+		return err
+	}
+	a.add("TRAILER!!!", 0, [2]uint32{}, nil)
+	return errors.Join(a.err, a.to.Flush(), f.Close())
+}
+
+// tree is where the files of a guest go.
+type tree interface {
+	addFile(name string, mode uint32, from string) error
+	// addTree adds the files below a directory, if it is there.
+	addTree(from, to string) error
+	addText(name, text string) error
+}
+
+// addTests adds what the tests of packages need, below weir, and the list of their binaries.
+func addTests(a tree, packages []pkg) error {
 	var list strings.Builder
 	for _, p := range packages {
-		fmt.Fprintf(&list, "/weir/%s -test.run=%s -test.v=test2json -test.timeout=%v", p.Dir, runPattern, binaryPatience)
+		pattern := runPattern
+		if p.pattern != "" {
+			pattern = p.pattern
+		}
+		fmt.Fprintf(&list, "/weir/%s -test.run=%s -test.v=test2json -test.timeout=%v", p.Dir, pattern, binaryPatience)
 		if len(p.leftOut) > 0 {
 			fmt.Fprintf(&list, " -test.skip=^(%s)$", strings.Join(p.leftOut, "|"))
 		}
@@ -156,9 +185,7 @@ func writeInitrd(path, modules string, packages []pkg) error {
 			}
 		}
 	}
-	a.add("packages", regular|0o644, [2]uint32{}, []byte(list.String()))
-	a.add("TRAILER!!!", 0, [2]uint32{}, nil)
-	return errors.Join(a.err, a.to.Flush(), f.Close())
+	return a.addText("packages", list.String())
 }
 
 // Kinds of files in a mode, as in include/uapi/linux/stat.h.
@@ -206,8 +233,15 @@ func (a *archive) addFile(name string, mode uint32, from string) error {
 	return err
 }
 
-// addTree adds the files below a directory, if it is there.
-func (a *archive) addTree(from, to string) error {
+func (a *archive) addText(name, text string) error {
+	a.add(name, regular|0o644, [2]uint32{}, []byte(text))
+	return nil
+}
+
+func (a *archive) addTree(from, to string) error { return addFiles(a, from, to) }
+
+// addFiles is a tree's addTree, by its addFile.
+func addFiles(a tree, from, to string) error {
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -88,6 +88,13 @@ func (k kernel) run(t *testing.T, packages []pkg) {
 	}
 	start := time.Now()
 	again := g.boot(t)
+	judge(t, g, packages, k.version, fmt.Sprintf("%v%s", time.Since(start).Round(time.Second), again))
+}
+
+// judge holds what a guest that has ended reports to what was to pass in it, and leaves a summary. version is the kernel's, took how
+// long it was.
+func judge(t *testing.T, g guest, packages []pkg, version, took string) {
+	t.Helper()
 	r := parse(g.read(t, "report.log"))
 	var passed, failed, skipped int
 	for _, p := range packages {
@@ -95,7 +102,7 @@ func (k kernel) run(t *testing.T, packages []pkg) {
 			r := r.packages[p.Dir]
 			for _, name := range p.tests {
 				t.Run(name, func(t *testing.T) {
-					switch problem, why := r.problem(name), mayFail()[k.version+"/"+name]; {
+					switch problem, why := r.problem(name), mayFail()[version+"/"+name]; {
 					case problem == "":
 						passed++
 					case why != "":
@@ -103,20 +110,20 @@ func (k kernel) run(t *testing.T, packages []pkg) {
 						t.Skipf("%s, as it may: %s", problem, why)
 					default:
 						failed++
-						t.Errorf("on Linux %s %s\n%s", k.version, problem, r.output[name])
+						t.Errorf("on Linux %s %s\n%s", version, problem, r.output[name])
 					}
 				})
 			}
 			if r.status != "0" && !t.Failed() {
-				t.Errorf("on Linux %s the binary ended with status %q\n%s", k.version, r.status, r.output[""])
+				t.Errorf("on Linux %s the binary ended with status %q\n%s", version, r.status, r.output[""])
 			}
 		})
 	}
 	if r.err != "" || !r.done {
 		t.Errorf("the guest did not come to its end: %s: the end of %s:\n%s", r.err, g.path("console.log"), tail(g.read(t, "console.log")))
 	}
-	summary := fmt.Sprintf("Linux %s: %d passed, %d failed, %d skipped in %v%s\n",
-		strings.TrimSpace(g.read(t, "release")), passed, failed, skipped, time.Since(start).Round(time.Second), again)
+	summary := fmt.Sprintf("Linux %s: %d passed, %d failed, %d skipped in %s\n",
+		strings.TrimSpace(g.read(t, "release")), passed, failed, skipped, took)
 	t.Log(strings.TrimSpace(summary))
 	if err := os.WriteFile(g.path("summary"), []byte(summary), 0o600); err != nil {
 		t.Error(err)

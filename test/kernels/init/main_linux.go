@@ -1,5 +1,6 @@
 // Command init is the first and only program of a guest: it makes the system that the tests of
-// the BPF programs expect, runs their binaries and powers off. What they print goes to the second
+// the BPF programs expect, runs their binaries and powers off. With "beside-systemd FILE" it leaves the first of these
+// to systemd, which has started it. What they print goes to the second
 // serial port, framed by lines that test/kernels reads; the first one is the kernel's.
 package main
 
@@ -24,18 +25,23 @@ import (
 const mark = "=== weir: "
 
 func main() {
-	if os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, "init: it runs as a guest's first process alone: use make test-kernels")
+	list, err := "/packages", error(nil)
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "beside-systemd": // which has made the system
+		list = os.Args[2]
+	case os.Getpid() == 1:
+		err = prepare()
+	default:
+		fmt.Fprintln(os.Stderr, "init: it runs in a guest alone: use make test-kernels or make vm")
 		return
 	}
-	err := prepare()
 	report, open := openReport()
 	if open != nil {
 		err = errors.Join(err, open)
 		report = os.Stderr // the console: the host shows its end
 	}
 	if err == nil {
-		err = runAll(report)
+		err = runAll(report, list)
 	}
 	if err != nil {
 		fmt.Fprintf(report, "\n%serror %s\n", mark, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -126,10 +132,10 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
 }
 
-// runAll runs the binaries of tests that /packages lists: a line is the directory, in which its
+// runAll runs the binaries of tests that a file lists: a line is the directory, in which its
 // binary is called tests, and the arguments.
-func runAll(report *os.File) error {
-	list, err := os.Open("/packages")
+func runAll(report *os.File, listed string) error {
+	list, err := os.Open(listed)
 	if err != nil {
 		return err
 	}
@@ -141,7 +147,7 @@ func runAll(report *os.File) error {
 		cmd := exec.Command(filepath.Join(dir, "tests"), line[1:]...)
 		cmd.Dir = dir
 		// There is more memory than time: GOGC.
-		cmd.Env = []string{"REQUIRE_BPF=1", "BPFTEST_SLOW=1", "GOGC=800", "HOME=/tmp", "PATH=/bin"}
+		cmd.Env = []string{"REQUIRE_BPF=1", "BPFTEST_SLOW=1", "GOGC=800", "HOME=/tmp", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 		cmd.Stdout, cmd.Stderr = report, report
 		err := cmd.Run()
 		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {

@@ -1,0 +1,122 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// unitsPackage has the tests of the Debian package where systemd runs it.
+const unitsPackage = "test/units"
+
+// vmTest finds its tests.
+var vmTest = regexp.MustCompile(`(?m)^func (TestVM\w*)\(`)
+
+// TestVM boots a whole Debian, made of its packages by tools/vm.sh and kept in .cache/vm, provisioned as any machine of ours, and
+// runs the tests of weir's Debian package in it, then all that TestKernels runs. `make vm` runs it.
+func TestVM(t *testing.T) {
+	for _, tool := range []string{"qemu-system-x86_64", "mmdebstrap", "mke2fs"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("no %s: run make deps", tool)
+		}
+	}
+	dir, err := filepath.Abs(filepath.Join(root, ".cache/vm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(root+"/tools/vm.sh", dir).CombinedOutput(); err != nil {
+		t.Fatalf("make a Debian: %v\n%s", err, out)
+	}
+	packages := append(buildUnits(t), build(t)...)
+	g := guest{dir: dir, root: " root=/dev/vda rw", disks: []string{"root.ext4", "weir.ext4"}}
+	if err := writeDisk(t, g.path("weir.ext4"), packages); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	again := g.boot(t)
+	judge(t, g, packages, "Debian", fmt.Sprintf("%v%s", time.Since(start).Round(time.Second), again))
+}
+
+// buildUnits is the package of the units' tests, with its binary.
+func buildUnits(t *testing.T) []pkg {
+	t.Helper()
+	p := pkg{Dir: unitsPackage, binary: filepath.Join(t.TempDir(), "units"), pattern: "^TestVM"}
+	files, err := filepath.Glob(filepath.Join(root, unitsPackage, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range vmTest.FindAllSubmatch(b, -1) {
+			p.tests = append(p.tests, string(m[1]))
+		}
+	}
+	if len(p.tests) == 0 {
+		t.Fatalf("no tests in %s", unitsPackage)
+	}
+	goTool(t, slices.Concat([]string{"test", "-c"}, buildFlags(p.binary), []string{"./" + p.Dir})...)
+	return []pkg{p}
+}
+
+// writeDisk writes the file system that is at /weir in the guest.
+func writeDisk(t *testing.T, path string, packages []pkg) error {
+	t.Helper()
+	at := directoryTree(t.TempDir())
+	deb, err := exec.Command(root+"/tools/deb.sh", t.TempDir()).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("tools/deb.sh: %w\n%s", err, deb)
+	}
+	err = errors.Join(
+		addTests(at, packages),
+		at.addFile("init", 0o755, filepath.Join(filepath.Dir(packages[len(packages)-1].binary), "init")),
+		at.addFile("weir.deb", 0o644, strings.TrimSpace(string(deb))),
+		at.addFile("tools/provision.sh", 0o755, root+"/tools/provision.sh"),
+		at.addFile("run", 0o755, root+"/tools/vm-guest.sh"),
+	)
+	if err != nil {
+		return err
+	}
+	// What was below weir for an initrd is the disk's own.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", string(at), path, "2G").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mke2fs: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// directoryTree is a tree in a directory, in which what is below weir elsewhere is at the top.
+type directoryTree string
+
+func (d directoryTree) path(name string) string {
+	return filepath.Join(string(d), strings.TrimPrefix(name, "weir/"))
+}
+
+func (d directoryTree) addFile(name string, mode uint32, from string) error {
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(d.path(name)), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(d.path(name), b, os.FileMode(mode))
+	}
+	return err
+}
+
+func (d directoryTree) addTree(from, to string) error { return addFiles(d, from, to) }
+
+func (d directoryTree) addText(name, text string) error {
+	return os.WriteFile(d.path(name), []byte(text), 0o600)
+}

@@ -1,0 +1,299 @@
+package units
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// deb is the package in the guest.
+	deb = "/weir/weir.deb"
+	// patience bounds every wait, on an emulated CPU.
+	patience = 2 * time.Minute
+	serve    = "weir@serve.service"
+)
+
+// run runs a command to its end, which is to be well.
+func run(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s\n%s", args, err, out, journal())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// journal is the end of what weir has said.
+func journal() string {
+	out, err := exec.Command("journalctl", "--no-pager", "-n", "60", "-u", "weir@*").CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
+// installed has the package installed for a test, and purged after it.
+func installed(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(deb); err != nil {
+		t.Fatalf("no package at %s: these tests are those of make vm: %v", deb, err)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("dpkg", "-P", "weir").CombinedOutput(); err != nil {
+			t.Errorf("purge: %v\n%s", err, out)
+		}
+	})
+	run(t, "dpkg", "-i", deb)
+	until(t, "ready", ready)
+}
+
+// ready says why weir does not serve.
+func ready() error {
+	res, err := http.Get("http://127.0.0.1:8001/readyz")
+	if err != nil {
+		return err
+	}
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+// until polls until f succeeds.
+func until(t *testing.T, what string, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v\n%s", what, err, journal())
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// show is a property of a unit.
+func show(t *testing.T, unit, property string) string {
+	t.Helper()
+	return run(t, "systemctl", "show", "--value", "-p", property, unit)
+}
+
+func mainPID(t *testing.T) int {
+	t.Helper()
+	pid, err := strconv.Atoi(show(t, serve, "MainPID"))
+	if err != nil || pid == 0 {
+		t.Fatalf("no main process: %d, %v\n%s", pid, err, journal())
+	}
+	return pid
+}
+
+// subscriber is a client that stays.
+type subscriber struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (s *subscriber) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.Write(p)
+}
+
+func (s *subscriber) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String()
+}
+
+// subscribe starts a client, which is connected when it returns.
+func subscribe(t *testing.T) *subscriber {
+	t.Helper()
+	s := &subscriber{}
+	cmd := exec.Command("weir", "subscribe", "--url", "ws://127.0.0.1:8000", "news")
+	cmd.Stdout, cmd.Stderr = s, s
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	reached(t, s, "first")
+	return s
+}
+
+// reached publishes an event until a client has it.
+func reached(t *testing.T, s *subscriber, event string) {
+	t.Helper()
+	until(t, "event "+event, func() error {
+		if strings.Contains(s.String(), event) {
+			return nil
+		}
+		out, err := exec.Command("weir", "publish", "news", event).CombinedOutput()
+		return fmt.Errorf("the client has %q; publish: %v %s", s.String(), err, out) //nolint:errorlint // for people
+	})
+}
+
+func TestVMUnitServesWithItsCapabilitiesAlone(t *testing.T) {
+	installed(t)
+	pid := mainPID(t)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = 1<<12 | 1<<38 | 1<<39 // CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF
+	for _, set := range []string{"CapEff", "CapPrm", "CapBnd", "CapAmb"} {
+		m := regexp.MustCompile(set + `:\s+([0-9a-f]+)`).FindSubmatch(status)
+		if m == nil || string(m[1]) != fmt.Sprintf("%016x", want) {
+			t.Errorf("%s is %q, want %016x", set, m, want)
+		}
+	}
+	if user := run(t, "ps", "-o", "user=", "-p", strconv.Itoa(pid)); user != "weir" {
+		t.Errorf("it runs as %q", user)
+	}
+	if state := show(t, serve, "StatusText"); !strings.Contains(state, ":8000, quotas in XDP: shadow on lo") {
+		t.Errorf("its state is %q: XDP is not attached\n%s", state, journal())
+	}
+	if limit := show(t, serve, "LimitNOFILE"); limit != "1048576" {
+		t.Errorf("it may have %s descriptors", limit)
+	}
+	if enabled := run(t, "systemctl", "is-enabled", serve); enabled != "enabled" {
+		t.Errorf("at the next boot it is %s", enabled)
+	}
+}
+
+// TestVMReloadTakesOver: another process is the main one, with all it needs, and the client does not notice.
+func TestVMReloadTakesOver(t *testing.T) {
+	installed(t)
+	client := subscribe(t)
+	for _, by := range []string{"systemctl reload weir@serve", "dpkg -i " + deb} {
+		before := mainPID(t)
+		run(t, strings.Fields(by)...)
+		until(t, "another main process", func() error {
+			if mainPID(t) == before {
+				return errors.New("it is the one of before")
+			}
+			return nil
+		})
+		until(t, "the one of before ends", func() error {
+			if err := syscall.Kill(before, 0); err == nil {
+				return errors.New("it is there")
+			}
+			return nil
+		})
+		until(t, "ready", ready)
+		reached(t, client, "after "+strings.Fields(by)[0])
+		if state := show(t, serve, "ActiveState"); state != "active" {
+			t.Errorf("after %s it is %s\n%s", by, state, journal())
+		}
+		if n := show(t, serve, "NRestarts"); n != "0" {
+			t.Errorf("%s restarted it", by)
+		}
+		if state := show(t, serve, "StatusText"); !strings.Contains(state, "taken over") && !strings.Contains(state, "quotas in XDP: shadow on lo") {
+			t.Errorf("after %s its state is %q", by, state)
+		}
+	}
+	if text := client.String(); strings.Contains(text, "closed") || strings.Contains(text, "reconnect") {
+		t.Errorf("the client was closed:\n%s", text)
+	}
+	run(t, "systemctl", "stop", serve)
+	if state := show(t, serve, "Result"); state != "success" {
+		t.Errorf("stopped, its result is %s\n%s", state, journal())
+	}
+}
+
+// TestVMWatchdogRestartsWhatIsStuck, also a process that has taken over.
+func TestVMWatchdogRestartsWhatIsStuck(t *testing.T) {
+	installed(t)
+	before := mainPID(t)
+	run(t, "systemctl", "reload", serve)
+	until(t, "another main process", func() error {
+		if mainPID(t) == before {
+			return errors.New("it is the one of before")
+		}
+		return nil
+	})
+	stuck := mainPID(t)
+	if err := syscall.Kill(stuck, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "restarted", func() error {
+		if n := show(t, serve, "NRestarts"); n != "1" {
+			return fmt.Errorf("%s restarts", n)
+		}
+		return ready()
+	})
+	if now := mainPID(t); now == stuck {
+		t.Error("the process that is stuck is the service")
+	}
+}
+
+func TestVMGatewayReadsItsRoutesAgain(t *testing.T) {
+	installed(t)
+	run(t, "systemctl", "stop", serve)
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // the user weir reads it
+			t.Fatal(err)
+		}
+	}
+	write("/etc/weir/routes.yaml", "upstreams: {app: {servers: [\"127.0.0.1:9\"]}}\nroutes: {api: {path: /, upstream: app}}\n")
+	write("/etc/weir/weir.yaml", "gateway: {listen: \":80\", routes: /etc/weir/routes.yaml}\nxdp: {mode: shadow}\n")
+	run(t, "systemctl", "start", "weir@gateway")
+	pid := show(t, "weir@gateway", "MainPID")
+	if state := show(t, "weir@gateway", "StatusText"); !strings.Contains(state, ":80, quotas in XDP: shadow on lo") {
+		t.Errorf("its state is %q\n%s", state, journal())
+	}
+	run(t, "systemctl", "reload", "weir@gateway")
+	until(t, "routes read again", func() error {
+		if !strings.Contains(journal(), "routes read again") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	until(t, "active", func() error {
+		if state := show(t, "weir@gateway", "ActiveState"); state != "active" {
+			return errors.New(state)
+		}
+		return nil
+	})
+	if now := show(t, "weir@gateway", "MainPID"); now != pid {
+		t.Errorf("process %s became %s", pid, now)
+	}
+	run(t, "systemctl", "stop", "weir@gateway")
+}
+
+func TestVMPurgeLeavesNoUnit(t *testing.T) {
+	installed(t)
+	run(t, "dpkg", "-P", "weir")
+	if out := run(t, "systemctl", "list-units", "--all", "--plain", "--no-legend", "weir@*"); strings.Contains(out, "running") {
+		t.Errorf("units are left:\n%s", out)
+	}
+	if ready() == nil {
+		t.Error("it serves")
+	}
+	for _, path := range []string{"/etc/weir", "/var/lib/weir", "/run/weir-serve", "/usr/bin/weir", "/etc/systemd/system/multi-user.target.wants/" + serve} {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Makes a Debian to boot under qemu, of this machine's release and from its Debian mirror: tools/vm.sh DIRECTORY, into which go
+# root.ext4, vmlinuz, initrd and release. It is made anew when this script or the list of its packages has changed.
+set -euo pipefail
+into=$1
+tools=$(cd "$(dirname "$0")" && pwd)
+packages=$("$tools/provision.sh" list guest)
+recipe=$(cat "$tools/vm.sh" - <<<"$packages" | sha256sum)
+if [[ -f $into/recipe && $(<"$into/recipe") == "$recipe" ]]; then
+	exit
+fi
+mkdir -p "$into"
+rm -f "$into/recipe"
+work=$(mktemp -d "$into/work.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+chmod 755 "$work"
+
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+find_mirror() {
+	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Release: $codename" 'Origin: Debian' | head -n 1
+}
+mirror=$(find_mirror)
+if [[ -z $mirror ]] && ((!$(id -u))); then # images come without apt's lists
+	apt-get update -qq
+	mirror=$(find_mirror)
+fi
+if [[ -z $mirror ]]; then
+	echo "vm: no Debian mirror among apt's sources: run apt-get update on a Debian machine" >&2
+	exit 1
+fi
+mmdebstrap --quiet --variant=minbase --include="systemd systemd-sysv init-system-helpers linux-image-cloud-amd64 initramfs-tools $packages" \
+	"$codename" "$work/root" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $codename main"
+rm -rf "$work"/root/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/locale}/*
+echo weir >"$work/root/etc/hostname"
+echo '/dev/vdb /weir ext4 defaults 0 0' >"$work/root/etc/fstab"
+mkdir "$work/root/weir"
+cat >"$work/root/etc/systemd/system/weir-vm.service" <<'UNIT'
+[Unit]
+RequiresMountsFor=/weir
+[Service]
+Type=exec
+ExecStart=/weir/run
+StandardOutput=journal+console
+TimeoutStopSec=1
+[Install]
+WantedBy=multi-user.target
+UNIT
+ln -s ../weir-vm.service "$work/root/etc/systemd/system/multi-user.target.wants/weir-vm.service"
+for unit in getty@tty1 serial-getty@ttyS0 systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer; do
+	[[ $unit == *.timer ]] || unit=$unit.service
+	ln -sf /dev/null "$work/root/etc/systemd/system/$unit"
+done
+cp "$work"/root/boot/vmlinuz-* "$into/vmlinuz"
+cp "$work"/root/boot/initrd.img-* "$into/initrd"
+ls "$work/root/lib/modules" >"$into/release"
+mke2fs -q -t ext4 -d "$work/root" "$into/root.ext4.new" 4G
+mv "$into/root.ext4.new" "$into/root.ext4"
+echo "$recipe" >"$into/recipe"
