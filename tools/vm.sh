@@ -46,7 +46,7 @@ TimeoutStopSec=1
 WantedBy=multi-user.target
 UNIT
 ln -s ../weir-vm.service "$work/root/etc/systemd/system/multi-user.target.wants/weir-vm.service"
-for unit in getty@tty1 serial-getty@ttyS0 systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer; do
+for unit in getty-static serial-getty@ttyS0 systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer; do
 	[[ $unit == *.timer ]] || unit=$unit.service
 	ln -sf /dev/null "$work/root/etc/systemd/system/$unit"
 done
