@@ -16,6 +16,9 @@ import (
 // unitsPackage has the tests of the Debian package where systemd runs it.
 const unitsPackage = "test/units"
 
+// vector are modules that udev loads for the guest's CPU, and that need registers which it has not (see cpu): aesni_intel ends in an oops.
+const vector = "aesni_intel,ghash_clmulni_intel,crc32_pclmul,crct10dif_pclmul,polyval_clmulni,sha1_ssse3,sha256_ssse3,sha512_ssse3"
+
 // vmTest finds its tests.
 var vmTest = regexp.MustCompile(`(?m)^func (TestVM\w*)\(`)
 
@@ -35,7 +38,7 @@ func TestVM(t *testing.T) {
 		t.Fatalf("make a Debian: %v\n%s", err, out)
 	}
 	packages := append(buildUnits(t), build(t)...)
-	g := guest{dir: dir, root: " root=/dev/vda rw", disks: []string{"root.ext4", "weir.ext4"}}
+	g := guest{dir: dir, root: " root=/dev/vda rw module_blacklist=" + vector, disks: []string{"root.ext4", "weir.ext4"}}
 	if err := writeDisk(t, g.path("weir.ext4"), packages); err != nil {
 		t.Fatal(err)
 	}
