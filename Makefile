@@ -68,7 +68,7 @@ test-unit: ## No privileges, any system
 
 .PHONY: test-bpf
 test-bpf: ## The verifier, and programs run on packets (root)
-	go test -count=1 -run '^TestBPF' ./bpf/... ./ratelimit/... ./bench/... ./internal/tidy/...
+	go test -count=1 -run '^TestBPF' ./bpf/... ./ratelimit/... ./bench/... ./tuning/bpftrace/... ./internal/tidy/...
 
 .PHONY: test-netns
 test-netns: ## Native XDP on veth pairs, kernel TLS (root)
