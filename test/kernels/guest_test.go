@@ -77,6 +77,10 @@ func (g guest) boot(t *testing.T) (again string) {
 	if err := os.RemoveAll(g.path("passed")); err != nil {
 		t.Fatal(err)
 	}
+	patience := patience
+	if len(g.disks) > 0 { // systemd and dpkg have their time too
+		patience *= 2
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if out, err := g.command(ctx).CombinedOutput(); err != nil {
