@@ -180,6 +180,9 @@ func TestE2EServiceIsTakenOver(t *testing.T) {
 		t.Fatalf("the service says %q: %v", state, err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	if of := parent(pid); of == reload.Process.Pid || of == p.cmd.Process.Pid {
+		t.Errorf("its parent is %d: systemd would not wait for its end", of)
+	}
 	if at, err := os.Stat(filepath.Join(runtime, "takeover.sock")); err != nil || at.Mode()&os.ModeSocket == 0 {
 		t.Errorf("the socket of a takeover is not in the runtime directory: %v", err)
 	}

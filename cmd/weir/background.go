@@ -16,7 +16,7 @@ const readyFD = 3
 const backgroundFlag = "--background"
 
 // runInBackground runs this program with the same arguments and without backgroundFlag, and returns nil when it serves, which it
-// goes on to do; else the error says how it ended. If ctx ends first, so does it.
+// goes on to do; else the error says how it ended. If ctx ends first that is the error, and the other process goes on.
 func runInBackground(ctx context.Context, a *app) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -28,20 +28,40 @@ func runInBackground(ctx context.Context, a *app) error {
 	}
 	defer ready.Close() //nolint:errcheck // it is only read
 	args := slices.DeleteFunc(slices.Clone(a.args), func(s string) bool { return s == backgroundFlag })
-	cmd := exec.Command(program, append(args, fmt.Sprintf("--ready-fd=%d", readyFD))...)
+	cmd := exec.Command(program, append(args, fmt.Sprintf("--ready-fd=%d", readyFD), orphanFlag)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = a.environ, a.stdout, a.stderr
 	cmd.ExtraFiles = []*os.File{theirs}
-	err = cmd.Start()
+	err = cmd.Run()
 	_ = theirs.Close() // the other process has it
 	if err != nil {
 		return fmt.Errorf("start weir in the background: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, func() { _ = ready.Close() })
 	defer stop()
 	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
-		return cmd.Process.Release()
+		return nil
 	}
-	return errors.Join(fmt.Errorf("weir in the background does not serve: it said why"), cmd.Wait(), ctx.Err())
+	return errors.Join(errors.New("weir in the background does not serve: it said why"), ctx.Err())
+}
+
+// orphanFlag has a process start the one that is to serve, and end at once: that is then the child of the first process, as systemd
+// wants a main process to be. Of any other it does not wait for the end.
+const orphanFlag = "--orphan"
+
+// startOrphan is that.
+func startOrphan(a *app, fd int) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	ready := os.NewFile(uintptr(fd), "ready") //nolint:gosec // a descriptor
+	cmd := exec.Command(program, slices.DeleteFunc(slices.Clone(a.args), func(s string) bool { return s == orphanFlag })...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = a.environ, a.stdout, a.stderr
+	cmd.ExtraFiles = []*os.File{ready}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start weir in the background: %w", err)
+	}
+	return cmd.Process.Release()
 }
 
 // sayReady tells whoever started this process in the background that it serves.

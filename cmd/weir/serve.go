@@ -37,6 +37,7 @@ type edgeFlags struct {
 	Takeover   bool   `help:"Go on with the connections of the weir that serves there, which ends then."`
 	Background bool   `help:"With --takeover: return when it serves, and leave it in the background, as systemctl reload does."`
 	ReadyFD    int    `name:"ready-fd" hidden:""`
+	Orphan     bool   `hidden:""`
 	Workers    *int   `help:"Processes that serve the edge, where one's descriptors do not do." placeholder:"N"`
 }
 
@@ -153,6 +154,9 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 			return &usageError{errors.New("--background goes with --takeover alone: run weir by a service manager (docs/INSTALL.md), or without --background")}
 		}
 		return runInBackground(ctx, a)
+	}
+	if e.Orphan {
+		return startOrphan(a, e.ReadyFD)
 	}
 	cfg, err := f.load(a.environ, settings)
 	if err != nil {
