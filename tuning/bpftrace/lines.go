@@ -11,6 +11,7 @@ import (
 type lines struct {
 	out       io.Writer
 	translate func(line string) string
+	stacks    stacks
 	// begun is closed at the first line of the script's own, which bpftrace hands on once all probes are attached.
 	begun chan struct{}
 	began bool
@@ -42,19 +43,25 @@ func (l *lines) line(text, end string) {
 		l.began = true
 		close(l.begun)
 	}
-	if text == "" && l.blank {
+	text = l.translate(text)
+	if text == "" && l.blank || l.stacks.take(text) {
 		return
 	}
 	l.blank = text == ""
+	l.write(text + end)
+}
+
+func (l *lines) write(text string) {
 	if l.err == nil {
-		_, l.err = io.WriteString(l.out, l.translate(text)+end)
+		_, l.err = io.WriteString(l.out, text)
 	}
 }
 
-// finish hands on what had no end of line, and returns the writer's error.
+// finish hands on the stacks, and what had no end of line, and returns the writer's error.
 func (l *lines) finish() error {
 	if len(l.partial) > 0 {
 		l.line(string(l.partial), "")
 	}
+	l.write(l.stacks.String())
 	return l.err
 }

@@ -96,3 +96,12 @@ func TestReasonsAreNamedByTheKernelsOwnFormat(t *testing.T) {
 		}
 	}
 }
+
+func TestStacksOfThreadsAreSummedUp(t *testing.T) {
+	var out strings.Builder
+	l := &lines{out: &out, translate: strings.ToLower, stacks: stacks{name: "@a"}, begun: make(chan struct{})}
+	_, _ = l.Write([]byte("begun\n@a[\n    X\n    Y\n]: 3\n@a[\n    Z\n]: 4\n@a[\n    X\n    Y\n]: 2\n@b: 1\n"))
+	if err := l.finish(); err != nil || out.String() != "begun\n@b: 1\n@a[\n    z\n]: 4\n@a[\n    x\n    y\n]: 5\n" {
+		t.Errorf("%q %v", &out, err)
+	}
+}
