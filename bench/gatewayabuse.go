@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"weir/bench/httpload"
+	"weir/bpf/latency"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -51,8 +53,11 @@ type AbuseTurn struct {
 
 // AbusePhase is what was measured meanwhile. Cores are CPU time a second.
 type AbusePhase struct {
-	// NodeCores is the sum of those below. Softirq is the host's time in soft interrupts, where packets are received.
+	// NodeCores is the sum of those below. Softirq is the host's time in the soft interrupts that receive packets, those of the load too, as
+	// the kernel's tracepoints have it; where no tracer can be loaded, and Sampled says so, that in all soft interrupts by ticks of the
+	// clock, which is 0.01 to 0.3 for the same load.
 	NodeCores float64 `json:"node_cores"`
+	Sampled   bool    `json:"softirq_sampled,omitempty"`
 	Softirq   float64 `json:"softirq_cores"`
 	Gateway   float64 `json:"gateway_cores"`
 	Upstream  float64 `json:"upstream_cores"`
@@ -81,11 +86,12 @@ type AbuseResult struct {
 
 // abuseRun is one gateway's turn.
 type abuseRun struct {
-	cfg      GatewayConfig
-	lab      *Lab
-	dir      string
-	upstream *peerProcess
-	gateway  *peerProcess
+	cfg       GatewayConfig
+	lab       *Lab
+	dir       string
+	upstream  *peerProcess
+	gateway   *peerProcess
+	receiving *latency.Tracer // nil where it cannot be loaded
 }
 
 // RunGatewayAbuse measures what one client that sends more than its quota costs a node, and does to those that do not. It needs root.
@@ -125,6 +131,10 @@ func (r *gatewayRun) abuseTurn(ctx context.Context, peer string) (t AbuseTurn, e
 	t.Peer = peer
 	a := &abuseRun{cfg: r.cfg, dir: r.dir}
 	defer func() { err = errors.Join(err, a.close()) }()
+	if a.receiving, err = latency.Open(latency.Softirq, latency.Config{}); err != nil {
+		fmt.Fprintln(r.progress, "soft interrupts are sampled: "+err.Error())
+		a.receiving = nil
+	}
 	if err := a.build(ctx, peer, r.keys); err != nil {
 		return t, err
 	}
@@ -223,6 +233,7 @@ func (a *abuseRun) phase(ctx context.Context, good, abuser *Worker) (p AbusePhas
 		var after abuseCPU
 		if after, err = a.cpuAfter(ctx, a.cfg.Duration); err == nil {
 			p.setCPU(before, after)
+			p.Sampled = a.receiving == nil
 		}
 	}
 	if err != nil { // the loads end with their input
@@ -263,20 +274,32 @@ func (a *abuseRun) cpuAfter(ctx context.Context, wait time.Duration) (c abuseCPU
 	case <-time.After(wait):
 	}
 	c.at = time.Now()
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return c, fmt.Errorf("read CPU time: %w", err)
-	}
-	ticks, _, err := softirqTicks(string(stat))
-	if err != nil {
+	if c.softirq, err = a.softirq(); err != nil {
 		return c, err
 	}
-	c.softirq = float64(ticks) * cpuTick.Seconds()
 	if c.gateway, err = a.gateway.cpu(); err != nil {
 		return c, err
 	}
 	c.upstream, err = a.upstream.cpu()
 	return c, err
+}
+
+// softirq is the time in soft interrupts so far, seconds.
+func (a *abuseRun) softirq() (float64, error) {
+	if a.receiving == nil {
+		stat, err := os.ReadFile("/proc/stat")
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time: %w", err)
+		}
+		ticks, _, err := softirqTicks(string(stat))
+		return float64(ticks) * cpuTick.Seconds(), err
+	}
+	s, err := a.receiving.Snapshot()
+	if err != nil {
+		return 0, fmt.Errorf("read CPU time: %w", err)
+	}
+	i := slices.IndexFunc(s.Histograms, func(h latency.Histogram) bool { return h.Name == "running" })
+	return s.Histograms[i].Sum.Seconds(), nil
 }
 
 func (p *AbusePhase) setCPU(before, after abuseCPU) {
@@ -292,11 +315,15 @@ func (a *abuseRun) close() error {
 			p.end()
 		}
 	}
+	var err error
+	if a.receiving != nil {
+		err = a.receiving.Close()
+	}
 	if a.lab == nil {
-		return nil
+		return err
 	}
 	a.lab.Client.Transport.(*http.Transport).CloseIdleConnections() //nolint:errcheck,forcetypeassert // NewLab made it
-	return a.lab.Close()
+	return errors.Join(err, a.lab.Close())
 }
 
 // String is a line of progress.

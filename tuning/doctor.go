@@ -48,6 +48,8 @@ type Host struct {
 	Interface string
 	// Storage says what the bus keeps: "memory", "interval" or "always".
 	Storage string
+	// Synchronized says that something keeps the clock right, see [ClockSynchronized].
+	Synchronized bool
 }
 
 // Examine looks at all and returns a finding each, in a fixed order.
@@ -56,7 +58,7 @@ func (h Host) Examine() []Finding {
 		h.kernel(), h.btf(), h.privileges(), h.iface(), h.descriptors(),
 		h.atLeast("accept queue", "net/core/somaxconn", 4096, "a burst of new connections overflows the accept queue and is lost without a sign"),
 		h.atLeast("SYN queue", "net/ipv4/tcp_max_syn_backlog", 4096, "half-open connections of a burst are dropped"),
-		h.ports(), h.clock(), h.storage(),
+		h.ports(), h.clock(), h.synchronized(), h.storage(),
 	}
 }
 
@@ -193,6 +195,16 @@ func (h Host) clock() Finding {
 		f.Level = Warn
 		f.Why = "reading the time is a system call with this clock source, at every packet and event"
 		f.Mend = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
+	}
+	return f
+}
+
+func (h Host) synchronized() Finding {
+	f := Finding{Check: "clock's time", Level: OK, Found: "synchronized"}
+	if !h.Synchronized {
+		f.Level, f.Found = Warn, "nothing keeps it right"
+		f.Why = "tokens begin and end by it, and the age of an event is the difference of two hosts' clocks"
+		f.Mend = "timedatectl set-ntp true, or: apt-get install chrony"
 	}
 	return f
 }

@@ -38,7 +38,7 @@ func tree(t *testing.T, changed map[string]string) string {
 }
 
 func wellHost(root string) Host {
-	return Host{Root: root, MaxConns: 1000, Descriptors: 2000, Privileged: true, Interface: "eth0", Storage: "always"}
+	return Host{Root: root, MaxConns: 1000, Descriptors: 2000, Privileged: true, Interface: "eth0", Storage: "always", Synchronized: true}
 }
 
 func TestWellHostHasNothingToMend(t *testing.T) {
@@ -68,6 +68,7 @@ func TestEachTroubleIsFoundWithItsRemedy(t *testing.T) {
 		{"SYN queue", map[string]string{"proc/sys/net/ipv4/tcp_max_syn_backlog": ""}, nil, Warn, ""},
 		{"ephemeral ports", map[string]string{"proc/sys/net/ipv4/ip_local_port_range": "32768 60999"}, nil, Warn, "ip_local_port_range"},
 		{"clock", map[string]string{"sys/devices/system/clocksource/clocksource0/current_clocksource": "hpet"}, nil, Warn, "tsc"},
+		{"clock's time", nil, func(h *Host) { h.Synchronized = false }, Warn, "chrony"},
 		{"storage", nil, func(h *Host) { h.Storage = "interval" }, OK, "always"},
 		{"storage", nil, func(h *Host) { h.Storage = "memory" }, OK, "--data"},
 	} {

@@ -15,6 +15,8 @@ import (
 	"weir/edge/loop"
 	"weir/ratelimit/redis"
 	"weir/tuning"
+	"weir/tuning/catalog"
+	"weir/tuning/journal"
 )
 
 type doctorCmd struct {
@@ -46,13 +48,20 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	if cfg.Bus.Defaults().Storage == bus.File {
 		storage = string(cfg.Bus.Sync)
 	}
+	synchronized, err := tuning.ClockSynchronized()
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
 	found := tuning.Host{
 		MaxConns:    wantedOfOne(cfg),
 		Descriptors: loop.DescriptorLimit(),
 		Privileged:  canLoad(cfg.XDP.Interface),
 		Interface:   cfg.XDP.Interface,
 		Storage:     storage,
+
+		Synchronized: synchronized,
 	}.Examine()
+	found = append(found, examineDevices(cfg)...)
 	if len(cfg.Bus.Servers) > 0 {
 		found = append(found, examineBroker(ctx, cfg.Bus))
 	}
@@ -71,6 +80,18 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return errUnwell
 	}
 	return err
+}
+
+// examineDevices looks at the guarded interface's device, and at how far the host is from the profile of an edge.
+func examineDevices(cfg *config.Config) (found []tuning.Finding) {
+	err := tuneHost{Journal: journal.DefaultPath}.on(func(t *tuning.Tuner) (err error) {
+		found, err = t.Examine(catalog.Wanted{Profile: catalog.Edge, Conns: max(wantedOfOne(cfg), 1), QueuedBytes: 1024}, cfg.XDP.Interface)
+		return err
+	})
+	if err != nil {
+		found = append(found, tuning.Finding{Check: "settings", Level: tuning.Warn, Found: "they cannot be looked at", Why: err.Error(), Mend: "weir tune plan"})
+	}
+	return found
 }
 
 // examineBroker tries to be let in to the broker of an edge.
