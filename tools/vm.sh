@@ -29,12 +29,12 @@ if [[ -z $mirror ]]; then
 	exit 1
 fi
 mmdebstrap --quiet --variant=minbase --include="systemd systemd-sysv init-system-helpers linux-image-cloud-amd64 initramfs-tools $packages" \
-	"$codename" "$work/root" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $codename main"
-rm -rf "$work"/root/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/locale}/*
-echo weir >"$work/root/etc/hostname"
-echo '/dev/vdb /weir ext4 defaults 0 0' >"$work/root/etc/fstab"
-mkdir "$work/root/weir"
-cat >"$work/root/etc/systemd/system/weir-vm.service" <<'UNIT'
+	"$codename" "$work/tree" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $codename main"
+rm -rf "$work"/tree/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/locale}/*
+echo weir >"$work/tree/etc/hostname"
+echo '/dev/vdb /weir ext4 defaults 0 0' >"$work/tree/etc/fstab"
+mkdir "$work/tree/weir"
+cat >"$work/tree/etc/systemd/system/weir-vm.service" <<'UNIT'
 [Unit]
 RequiresMountsFor=/weir
 [Service]
@@ -45,14 +45,14 @@ TimeoutStopSec=1
 [Install]
 WantedBy=multi-user.target
 UNIT
-ln -s ../weir-vm.service "$work/root/etc/systemd/system/multi-user.target.wants/weir-vm.service"
+ln -s ../weir-vm.service "$work/tree/etc/systemd/system/multi-user.target.wants/weir-vm.service"
 for unit in getty-static serial-getty@ttyS0 systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer; do
 	[[ $unit == *.timer ]] || unit=$unit.service
-	ln -sf /dev/null "$work/root/etc/systemd/system/$unit"
+	ln -sf /dev/null "$work/tree/etc/systemd/system/$unit"
 done
-cp "$work"/root/boot/vmlinuz-* "$into/vmlinuz"
-cp "$work"/root/boot/initrd.img-* "$into/initrd"
-ls "$work/root/lib/modules" >"$into/release"
-mke2fs -q -t ext4 -d "$work/root" "$into/root.ext4.new" 4G
+cp "$work"/tree/boot/vmlinuz-* "$into/vmlinuz"
+cp "$work"/tree/boot/initrd.img-* "$into/initrd"
+ls "$work/tree/lib/modules" >"$into/release"
+mke2fs -q -t ext4 -d "$work/tree" "$into/root.ext4.new" 4G
 mv "$into/root.ext4.new" "$into/root.ext4"
 echo "$recipe" >"$into/recipe"
