@@ -119,8 +119,22 @@ func (p *prometheus) mustHave(q dashboards.Query) bool {
 	return maybeEmpty[q.Need] == ""
 }
 
-// rulesAreWell looks at what became of the rules: the alert on the upstream that is gone waits, with its words filled in.
+// rulesAreWell waits until each rule was evaluated, and the alert on the upstream that is gone waits, with its words filled in.
 func (p *prometheus) rulesAreWell() {
+	p.tb.Helper()
+	for deadline := time.Now().Add(patience); ; <-time.After(200 * time.Millisecond) {
+		problems := p.rules()
+		if len(problems) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.tb.Fatalf("native %v: %s", p.native, strings.Join(problems, "\n"))
+		}
+	}
+}
+
+// rules says what is not as it should be of the rules.
+func (p *prometheus) rules() (problems []string) {
 	p.tb.Helper()
 	var answer struct {
 		Data struct {
@@ -145,14 +159,14 @@ func (p *prometheus) rulesAreWell() {
 		for _, r := range g.Rules {
 			rules++
 			if r.Health != "ok" {
-				p.tb.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
+				problems = append(problems, fmt.Sprintf("rule %s is %s: %s", r.Name, r.Health, r.LastError))
 			}
 			for _, a := range r.Alerts {
 				if r.Name == "WeirGatewayErrors" {
 					says = a.Annotations["summary"]
 				}
 				if text := fmt.Sprint(a.Annotations); strings.Contains(text, "error expanding") || strings.Contains(text, "<no value>") {
-					p.tb.Errorf("%s says %s", r.Name, text)
+					problems = append(problems, fmt.Sprintf("%s says %s", r.Name, text))
 				}
 			}
 		}
@@ -162,8 +176,9 @@ func (p *prometheus) rulesAreWell() {
 		want += len(g.Recordings) + len(g.Alerts)
 	}
 	if rules != want || !strings.HasPrefix(says, "Route gone of 127.0.0.1:") {
-		p.tb.Errorf("%d rules of %d; the alert on the route whose upstream is gone says %q", rules, want, says)
+		problems = append(problems, fmt.Sprintf("%d rules of %d; the alert on the route whose upstream is gone says %q", rules, want, says))
 	}
+	return problems
 }
 
 // dashboardRoutes has what the gateway's dashboard shows: policies that refuse and one in shadow, an upstream that is there and one that is not.
