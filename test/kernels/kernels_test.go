@@ -44,13 +44,14 @@ func leftOut() map[string]string {
 func mayFail() map[string]string {
 	const received, sent = "sk_data_ready came with Linux 6.3", "timestamps of what is sent came with Linux 6.15"
 	return map[string]string{
-		"6.1/TestBPFReadMeasuresWhatWaits":              received,
-		"6.1/TestBPFReadCountsFromTheFirstThatIsUnread": received,
-		"6.1/TestBPFReadOfOthersIsNotCounted":           received,
-		"6.1/TestBPFWriteMeasuresTheWayToThePeer":       sent,
-		"6.1/TestBPFWriteOfOthersIsNotCounted":          sent,
-		"6.12/TestBPFWriteMeasuresTheWayToThePeer":      sent,
-		"6.12/TestBPFWriteOfOthersIsNotCounted":         sent,
+		"6.1/TestBPFReadMeasuresWhatWaits":               received,
+		"6.1/TestBPFReadCountsFromTheFirstThatIsUnread":  received,
+		"6.1/TestBPFReadOfOthersIsNotCounted":            received,
+		"6.1/TestBPFWriteMeasuresTheWayToThePeer":        sent,
+		"6.1/TestBPFWriteOfOthersIsNotCounted":           sent,
+		"6.1/TestNetnsAWriteThatFailsAndChangesIsUndone": "rps_default_mask of a network namespace came with Linux 6.3",
+		"6.12/TestBPFWriteMeasuresTheWayToThePeer":       sent,
+		"6.12/TestBPFWriteOfOthersIsNotCounted":          sent,
 	}
 }
 
@@ -99,7 +100,7 @@ func judge(t *testing.T, g guest, packages []pkg, version, took string) {
 	var passed, failed, skipped int
 	for _, p := range packages {
 		t.Run(p.Dir, func(t *testing.T) {
-			r := r.packages[p.Dir]
+			r, may := r.packages[p.Dir], false
 			for _, name := range p.tests {
 				t.Run(name, func(t *testing.T) {
 					switch problem, why := r.problem(name), mayFail()[version+"/"+name]; {
@@ -107,6 +108,7 @@ func judge(t *testing.T, g guest, packages []pkg, version, took string) {
 						passed++
 					case why != "":
 						skipped++
+						may = true
 						t.Skipf("%s, as it may: %s", problem, why)
 					default:
 						failed++
@@ -114,7 +116,7 @@ func judge(t *testing.T, g guest, packages []pkg, version, took string) {
 					}
 				})
 			}
-			if r.status != "0" && !t.Failed() {
+			if r.status != "0" && !may && !t.Failed() {
 				t.Errorf("on Linux %s the binary ended with status %q\n%s", version, r.status, r.output[""])
 			}
 		})
