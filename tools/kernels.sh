@@ -11,20 +11,7 @@ mkdir -p "$(dirname "$into")"
 work=$(mktemp -d "$into.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# The mirror is the one this machine's own release comes from; its own sources stay as they are.
-codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-find_mirror() {
-	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Release: $codename" 'Origin: Debian' | head -n 1
-}
-mirror=$(find_mirror)
-if [[ -z $mirror ]] && ((!$(id -u))); then # images come without apt's lists
-	apt-get update -qq
-	mirror=$(find_mirror)
-fi
-if [[ -z $mirror ]]; then
-	echo "kernels: no Debian mirror among apt's sources: run apt-get update on a Debian machine" >&2
-	exit 1
-fi
+mirror=$("$(dirname "$0")/mirror.sh" kernels)
 mkdir -p "$work"/apt/{lists,cache/archives}/partial
 touch "$work/apt/status"
 echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/apt/sources.list"

@@ -16,18 +16,7 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 chmod 755 "$work"
 
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-find_mirror() {
-	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Release: $codename" 'Origin: Debian' | head -n 1
-}
-mirror=$(find_mirror)
-if [[ -z $mirror ]] && ((!$(id -u))); then # images come without apt's lists
-	apt-get update -qq
-	mirror=$(find_mirror)
-fi
-if [[ -z $mirror ]]; then
-	echo "vm: no Debian mirror among apt's sources: run apt-get update on a Debian machine" >&2
-	exit 1
-fi
+mirror=$("$tools/mirror.sh" vm)
 mmdebstrap --quiet --variant=minbase --include="systemd systemd-sysv init-system-helpers linux-image-cloud-amd64 initramfs-tools $packages" \
 	"$codename" "$work/tree" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $codename main"
 rm -rf "$work"/tree/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/locale}/*

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -24,22 +21,7 @@ const (
 )
 
 // TestMain fails the package if it leaves goroutines, programs or maps behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(descriptors{m}) }
-
-type descriptors struct{ m *testing.M }
-
-// Run implements [goleak.TestingM].
-func (d descriptors) Run() int {
-	code := d.m.Run()
-	all, _ := filepath.Glob("/proc/self/fd/*") // the pattern is right
-	for _, path := range all {
-		if to, err := os.Readlink(path); err == nil && strings.Contains(to, "bpf") {
-			fmt.Fprintln(os.Stderr, "left open:", to)
-			code = max(code, 1)
-		}
-	}
-	return code
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bpftest.Left{M: m}) }
 
 func udpFrom(last byte) []byte {
 	ip := bpftest.IPv4{Src: netip.AddrFrom4([4]byte{192, 0, 2, last}), Dst: netip.MustParseAddr("198.51.100.1")}

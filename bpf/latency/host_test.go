@@ -126,7 +126,7 @@ func TestBPFCostIsCountedIfAskedFor(t *testing.T) {
 
 func TestBPFCloseLeavesNothing(t *testing.T) {
 	for _, about := range Tracers() {
-		before := kernelDescriptors()
+		before := bpftest.OpenDescriptors()
 		if !bpftest.Since(t, about.Since) {
 			continue
 		}
@@ -137,7 +137,7 @@ func TestBPFCloseLeavesNothing(t *testing.T) {
 		if _, err := tracer.Snapshot(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s: a snapshot after Close: %v", about.Name, err)
 		}
-		if after := kernelDescriptors(); len(after) != len(before) {
+		if after := bpftest.OpenDescriptors(); len(after) != len(before) {
 			t.Errorf("%s leaves %v open", about.Name, after)
 		}
 	}

@@ -3,11 +3,10 @@
 package xdp
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
+
+	"weir/bpf/bpftest"
 
 	"go.uber.org/goleak"
 )
@@ -19,28 +18,5 @@ func TestMain(m *testing.M) {
 		hold(iface)
 		return
 	}
-	goleak.VerifyTestMain(descriptors{m})
-}
-
-type descriptors struct{ m *testing.M }
-
-// Run implements [goleak.TestingM].
-func (d descriptors) Run() int {
-	code := d.m.Run()
-	for _, left := range kernelDescriptors() {
-		fmt.Fprintln(os.Stderr, "left open:", left)
-		code = max(code, 1)
-	}
-	return code
-}
-
-func kernelDescriptors() (open []string) {
-	all, _ := filepath.Glob("/proc/self/fd/*") // the pattern is right
-	for _, path := range all {
-		to, err := os.Readlink(path)
-		if err == nil && (strings.Contains(to, "bpf") || strings.HasPrefix(to, "net:")) {
-			open = append(open, to)
-		}
-	}
-	return open
+	goleak.VerifyTestMain(bpftest.Left{M: m})
 }

@@ -122,8 +122,7 @@ func (o *Onward) appendFields(dst []byte, fields []Field, named bool) []byte {
 	initials := initialsOf(o.Without)
 	for i := range fields {
 		f := &fields[i]
-		if k := f.is(); k == kindHost || k == kindLength || (k != kindOther || named) && !goesOn(fields, named, f) ||
-			initials.has(f.Name) && anyMatches(f.Name, o.Without) {
+		if k := f.is(); k == kindHost || k == kindLength || !goesOn(fields, named, f) || initials.has(f.Name) && anyMatches(f.Name, o.Without) {
 			continue
 		}
 		dst = appendField(dst, f.Name, f.Value)

@@ -268,7 +268,7 @@ func (l *loop) keep(o *origin, cfg *way.UpstreamConfig) {
 		}
 	}
 	most := max(cfg.IdleConns/l.server.cfg.Loops, min(cfg.IdleConns, 1))
-	if o.idle == nil || len(o.idle.conns) >= most || l.server.draining.Load() || waits {
+	if len(o.idle.conns) >= most || l.server.draining.Load() || waits {
 		o.abort()
 		return
 	}
