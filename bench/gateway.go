@@ -145,18 +145,21 @@ const (
 	KindAB     = "ab"
 	// KindOpen is at a fixed rate.
 	KindOpen = "open"
+	// KindBeside is at a fixed rate, one half of it over a route with a quota and one over a route without, of one weir at one time:
+	// what the host does meanwhile, it does to both. The half with is a turn of PeerWeir, the other one of PeerWeirOpen.
+	KindBeside = "beside"
 	// KindRefused is wrk, and all is over a quota.
 	KindRefused = "refused"
 )
 
-// GatewayTurn is what one run of a client measured. Latencies are of KindOpen from when a request was due, else from when it was
-// sent; all are microseconds.
+// GatewayTurn is what one run of a client measured. Latencies are of KindOpen and KindBeside from when a request
+// was due, else from when it was sent; all are microseconds.
 type GatewayTurn struct {
 	Peer  string `json:"peer"`
 	Kind  string `json:"kind"`
 	Conns int    `json:"conns"`
 	Rep   int    `json:"rep"`
-	// Rate is what KindOpen was to send a second.
+	// Rate is what KindOpen was to send a second, KindBeside over both routes.
 	Rate      float64 `json:"rate,omitempty"`
 	Requests  uint64  `json:"requests"`
 	PerSecond float64 `json:"requests_per_second"`

@@ -128,13 +128,18 @@ func TestGatewaysAreToldTheSame(t *testing.T) {
 	}
 }
 
+func TestOneOfTwoRoutesHasTheQuota(t *testing.T) {
+	c := peerConfig{upstream: netip.MustParseAddrPort("127.0.0.1:80"), limit: limitBeside, workers: 2, idle: 512}
+	golden.Check(t, filepath.Join("testdata", "gateway-beside.txt"), c.weirRoutes())
+}
+
 // gatewayTurnsOf are two repetitions in which figures are easy to tell apart.
 func gatewayTurnsOf() (turns []GatewayTurn) {
 	for rep, slower := range []float64{1, 2} {
 		for peer, figures := range map[string]struct{ perSecond, p99, cpu float64 }{
 			PeerDirect: {200_000, 100, 0}, PeerWeir: {120_000, 150, 5}, PeerWeirOpen: {121_000, 150, 4}, PeerNginx: {100_000, 160, 6}, PeerCaddy: {20_000, 900, 60},
 		} {
-			for _, kind := range []string{KindClosed, KindOpen, KindRefused} {
+			for _, kind := range []string{KindClosed, KindOpen, KindBeside, KindRefused} {
 				turns = append(turns, GatewayTurn{
 					Peer: peer, Kind: kind, Conns: 64, Rep: rep, Requests: 10, PerSecond: figures.perSecond / slower,
 					P99: 50*float64(rep) + figures.p99, MicrosCPU: figures.cpu * slower,
@@ -198,6 +203,7 @@ func TestGatewayBars(t *testing.T) {
 		{"requests/s at 64", 1.2, 1.1, true},
 		{"added p99 at 64", 50, 60, true},
 		{"p99 at 64 connections and one rate: weir / weir without", 1, 1.03, true},
+		{"p99 at 64 connections, of one weir at one time", 1, 1.03, true},
 		{"CPU of a 429", 5.0 / 6, 1, true},
 		{"requests that failed", 0, 0, true},
 	} {

@@ -13,6 +13,9 @@ const (
 	allPerMinute = 1
 )
 
+// besidePath has a quota where the rest has none, see [KindBeside].
+const besidePath = "/limited"
+
 // nginxMain is what an nginx of ours begins with. Refusals are not logged, as nothing is in any gateway.
 func nginxMain(dir, name string, workers int) string {
 	return fmt.Sprintf(`daemon off;
@@ -198,7 +201,14 @@ func (c peerConfig) weirRoutes() string {
 		fmt.Fprintf(&b, "policies:\n  clients: {quota: %s, burst: %d, key: [address]}\n", quota, burst)
 		policies = ", policies: [clients]"
 	}
-	fmt.Fprintf(&b, "routes:\n  all: {path: /, upstream: app%s}\n", policies)
+	all := policies
+	if c.limit == limitBeside {
+		all = ""
+	}
+	fmt.Fprintf(&b, "routes:\n  all: {path: /, upstream: app%s}\n", all)
+	if c.limit == limitBeside {
+		fmt.Fprintf(&b, "  limited: {path: %s, upstream: app%s}\n", besidePath, policies)
+	}
 	return b.String()
 }
 

@@ -76,7 +76,7 @@ func gatewayRows(turns []GatewayTurn) (rows []GatewayRow) {
 		}
 	}
 	slices.Sort(conns)
-	for _, kind := range []string{KindClosed, KindOpen, KindRefused, KindAB} {
+	for _, kind := range []string{KindClosed, KindOpen, KindBeside, KindRefused, KindAB} {
 		for _, n := range conns {
 			for _, peer := range Peers() {
 				if of := all[turnKey{peer, kind, n}]; of != nil {
@@ -127,6 +127,8 @@ func gatewayBars(turns []GatewayTurn) []Bar {
 		addedBar("added p99 at 64 connections and one rate: weir, of nginx's", turns, 64),
 		addedBar("added p99 at 5,000 connections and one rate: weir, of nginx's", turns, 5000),
 		all.ratio(Bar{Name: "p99 at 64 connections and one rate: weir / weir without a quota", Bar: 1.03}, KindOpen, 64, PeerWeir, PeerWeirOpen,
+			func(a, b *GatewayTurn) float64 { return a.P99 / b.P99 }),
+		all.ratio(Bar{Name: "p99 at 64 connections, of one weir at one time: route with a quota / without", Bar: 1.03}, KindBeside, 64, PeerWeir, PeerWeirOpen,
 			func(a, b *GatewayTurn) float64 { return a.P99 / b.P99 }),
 		all.ratio(Bar{Name: "CPU of a 429: weir / nginx", Bar: 1}, KindRefused, warmConns, PeerWeir, PeerNginx,
 			func(a, b *GatewayTurn) float64 { return a.MicrosCPU / b.MicrosCPU }),
@@ -182,6 +184,7 @@ func (r *GatewayResult) Print(out io.Writer) error {
 	for _, table := range []struct{ kind, title, head string }{
 		{KindClosed, "As fast as it goes (wrk)", "\treq/s\tof nginx\tp50 us\tp99 us\tp99.9 us\tus CPU each\tcores\terrors"},
 		{KindOpen, "At one rate, from when a request was due", "\treq/s\tp50 us\tadded\tp99 us\tadded\tp99.9 us\tadded\tus CPU each\terrors"},
+		{KindBeside, "A route with a quota beside one without, of one weir at one time", "\treq/s\tp50 us\tp99 us\tp99.9 us"},
 		{KindRefused, "All refused with 429 (wrk)", "\treq/s\tof nginx\tp50 us\tp99 us\tp99.9 us\tus CPU each\tcores\terrors"},
 		{KindAB, "As fast as it goes (ab)", "\treq/s\tof nginx\tp50 us\tp99 us\tp99.9 us\tus CPU each\tcores\terrors"},
 	} {
@@ -209,6 +212,9 @@ func (r *GatewayRow) line() string {
 	name := fmt.Sprintf("%s, %d", r.Peer, r.Conns)
 	if r.Kind == KindOpen {
 		return fmt.Sprintf("%s\t%s\t%.0f\t%+.0f\t%.0f\t%+.0f\t%.0f\t%+.0f\t%.1f\t%d", name, count(r.PerSecond), r.P50, r.AddedP50, r.P99, r.AddedP99, r.P999, r.AddedP999, r.MicrosCPU, r.Errors)
+	}
+	if r.Kind == KindBeside {
+		return fmt.Sprintf("%s\t%s\t%.0f\t%.0f\t%.0f", name, count(r.PerSecond), r.P50, r.P99, r.P999)
 	}
 	over := "-"
 	if r.OverNginx > 0 {

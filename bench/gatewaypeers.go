@@ -18,11 +18,12 @@ type limit int
 
 const (
 	// limitFar is a quota that no client meets, limitAll one that all but the first request are over, limitClient that of a
-	// client, limitNone none.
+	// client, limitNone none; limitBeside is limitFar on besidePath and none elsewhere.
 	limitFar limit = iota
 	limitAll
 	limitClient
 	limitNone
+	limitBeside
 )
 
 // peerConfig is what a gateway is told.

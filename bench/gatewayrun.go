@@ -187,6 +187,11 @@ func (r *gatewayRun) openLoop(ctx context.Context, rep int) error {
 				return err
 			}
 		}
+		if slices.Contains(r.cfg.Peers, PeerWeir) && slices.Contains(r.cfg.Peers, PeerWeirOpen) {
+			if err := r.turn(ctx, GatewayTurn{Peer: PeerWeir, Kind: KindBeside, Conns: conns, Rep: rep, Rate: rate}, limitBeside); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -207,7 +212,7 @@ func (r *gatewayRun) turn(ctx context.Context, t GatewayTurn, l limit) (err erro
 		}
 	}
 	var load *Worker
-	if t.Kind == KindOpen { // its conns are opened before it is measured
+	if t.Kind == KindOpen || t.Kind == KindBeside { // its conns are opened before it is measured
 		if load, err = startHTTPLoad(ctx, StartProcess, r.open(at, t)); err != nil {
 			return err
 		}
@@ -218,9 +223,10 @@ func (r *gatewayRun) turn(ctx context.Context, t GatewayTurn, l limit) (err erro
 		return err
 	}
 	begin := time.Now()
+	var beside *GatewayTurn
 	switch t.Kind {
-	case KindOpen:
-		err = t.takeOpen(load)
+	case KindOpen, KindBeside:
+		beside, err = t.takeOpen(load)
 	case KindAB:
 		err = t.takeAB(ctx, url, r.cfg.Duration)
 	default:
@@ -234,8 +240,15 @@ func (r *gatewayRun) turn(ctx context.Context, t GatewayTurn, l limit) (err erro
 		return err
 	}
 	t.charge(after.server-before.server, after.upstream-before.upstream, time.Since(begin))
-	r.result.Turns = append(r.result.Turns, t)
-	fmt.Fprintln(r.progress, t)
+	turns := []GatewayTurn{t}
+	if beside != nil {
+		beside.MicrosCPU, beside.UpstreamMicros, beside.Cores = t.MicrosCPU, t.UpstreamMicros, t.Cores // of one process
+		turns = append(turns, *beside)
+	}
+	for _, t := range turns {
+		r.result.Turns = append(r.result.Turns, t)
+		fmt.Fprintln(r.progress, t)
+	}
 	return nil
 }
 
@@ -263,9 +276,13 @@ func (r *gatewayRun) start(ctx context.Context, t GatewayTurn, l limit) (at neti
 
 // open is what the load of a turn at a fixed rate is told.
 func (r *gatewayRun) open(at netip.AddrPort, t GatewayTurn) httpload.Config {
-	return httpload.Config{
+	c := httpload.Config{
 		To: at, Target: "/", Conns: t.Conns, PerSecond: t.Rate, Warm: openWarm, Duration: r.cfg.Duration, Timeout: 10 * time.Second, Sources: sources(t.Conns),
 	}
+	if t.Kind == KindBeside {
+		c.Target, c.Beside = besidePath, "/"
+	}
+	return c
 }
 
 // cpuUsed is the CPU time of a gateway and its upstream, seconds.
@@ -313,19 +330,34 @@ func (t *GatewayTurn) takeAB(ctx context.Context, url string, duration time.Dura
 	return err
 }
 
-func (t *GatewayTurn) takeOpen(load *Worker) error {
+// takeOpen has the load keep to its schedule. Of KindBeside there is a second turn, of the route without a quota; what failed is the first one's.
+func (t *GatewayTurn) takeOpen(load *Worker) (beside *GatewayTurn, err error) {
 	report, err := playHTTPLoad(load)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	hist, err := hdrhistogram.Decode(report.Latency)
+	t.charged = report.Answered
+	if err := t.take(report.Latency, report.Seconds); err != nil {
+		return nil, err
+	}
+	t.fail(map[string]uint64{"status": report.Refused + report.Failed, "lost": report.Lost, "unsent": report.Unsent})
+	if t.Kind == KindBeside {
+		beside = &GatewayTurn{Peer: PeerWeirOpen, Kind: t.Kind, Conns: t.Conns, Rep: t.Rep, Rate: t.Rate}
+		err = beside.take(report.LatencyBeside, report.Seconds)
+	}
+	return beside, err
+}
+
+// take reads the latencies of a load's requests.
+func (t *GatewayTurn) take(latency []byte, seconds float64) error {
+	hist, err := hdrhistogram.Decode(latency)
 	if err != nil {
 		return fmt.Errorf("read latencies: %w", err)
 	}
-	t.Requests, t.charged, t.PerSecond = report.OK, report.Answered, float64(report.OK)/report.Seconds
+	t.Requests = uint64(hist.TotalCount()) //nolint:gosec // a count
+	t.PerSecond = float64(t.Requests) / seconds
 	micros := func(q float64) float64 { return float64(hist.ValueAtQuantile(q)) / 1000 }
 	t.P50, t.P99, t.P999, t.Max = micros(50), micros(99), micros(99.9), float64(hist.Max())/1000
-	t.fail(map[string]uint64{"status": report.Refused + report.Failed, "lost": report.Lost, "unsent": report.Unsent})
 	return nil
 }
 

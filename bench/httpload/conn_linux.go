@@ -22,6 +22,7 @@ type conn struct {
 	fd     int
 	source int
 	state  uint8
+	asked  *asked
 	due    int64 // of its request
 	since  int64 // when that was sent, or the connect begun
 	rest   []byte
@@ -150,7 +151,7 @@ func (g *generator) done(c *conn) {
 		switch {
 		case c.status < 400:
 			g.report.OK++
-			_ = g.hist.RecordValue(min(max(now-c.due, 1000), maxLatency)) // in range by the min and max
+			_ = c.asked.hist.RecordValue(min(max(now-c.due, 1000), maxLatency)) // in range by the min and max
 		case c.status == 429 || c.status == 503:
 			g.report.Refused++
 		default:

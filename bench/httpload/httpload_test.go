@@ -30,7 +30,7 @@ func TestConfigIsHeldToItsRanges(t *testing.T) {
 		"to": func(c *Config) { c.To = netip.AddrPort{} }, "target": func(c *Config) { c.Target = "x" },
 		"conns": func(c *Config) { c.Conns = MaxConns + 1 }, "per_second": func(c *Config) { c.PerSecond = 0.5 },
 		"warm": func(c *Config) { c.Warm = -1 }, "duration": func(c *Config) { c.Duration = 0 }, "timeout": func(c *Config) { c.Timeout = time.Hour },
-		"sources": func(c *Config) { c.Sources = []netip.Addr{netip.MustParseAddr("::1")} },
+		"beside": func(c *Config) { c.Beside = "x" }, "sources": func(c *Config) { c.Sources = []netip.Addr{netip.MustParseAddr("::1")} },
 	} {
 		c := fine
 		change(&c)
@@ -192,6 +192,25 @@ func TestWhatGetsNoAnswerIsLostAndTheConnOpenedAnew(t *testing.T) {
 	close(release)
 	if r.Lost != 2 || r.OK+r.Lost+r.Unsent != r.Due || r.Reopened != 2 {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestTwoTargetsHaveTheirHalvesAndTheirLatencies(t *testing.T) {
+	const held = 30 * time.Millisecond
+	r, hist := run(t, Config{Conns: 64, PerSecond: 1000, Duration: time.Second, Target: "/held", Beside: "/"}, func(_ http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/held" {
+			<-time.After(held)
+		}
+	})
+	beside, err := hdrhistogram.Decode(r.LatencyBeside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := hist.TotalCount(); r.OK != 1000 || n < 400 || n > 600 || n+beside.TotalCount() != 1000 {
+		t.Errorf("%+v: %d and %d latencies", r, n, beside.TotalCount())
+	}
+	if countBelow(hist, held-time.Millisecond) != 0 || beside.ValueAtQuantile(50) >= held.Nanoseconds() {
+		t.Errorf("p50 of what is held %v, of what is beside it %v", time.Duration(hist.ValueAtQuantile(50)), time.Duration(beside.ValueAtQuantile(50)))
 	}
 }
 

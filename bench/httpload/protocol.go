@@ -9,9 +9,11 @@ import (
 
 // Config is what a generator is told, the first line of its input.
 type Config struct {
-	// To is the server, Target the path and query asked for.
+	// To is the server, Target the path and query asked for. With Beside one half of the requests, drawn at random, asks for that:
+	// their latencies are apart, what held up the host is the same for both.
 	To     netip.AddrPort `json:"to"`
 	Target string         `json:"target"`
+	Beside string         `json:"beside,omitempty"`
 	// Conns are kept open, from the Sources in turn; an empty list leaves it to the kernel. 1 to 20000.
 	Conns   int          `json:"conns"`
 	Sources []netip.Addr `json:"sources,omitempty"`
@@ -47,6 +49,8 @@ type Report struct {
 	Reopened uint64 `json:"reopened"`
 	// Latency is of OK, from when a request was due: histogram of ns, HdrHistogram V2 compressed.
 	Latency []byte `json:"latency,omitempty"`
+	// LatencyBeside is of those of OK that asked for Beside, which are not in Latency then.
+	LatencyBeside []byte `json:"latency_beside,omitempty"`
 	// Seconds are those that counted.
 	Seconds float64 `json:"seconds"`
 	Error   string  `json:"error,omitempty"`
@@ -79,6 +83,7 @@ func (c Config) Validate() error {
 	}
 	check(c.To.IsValid(), "to", c.To, "an address and a port")
 	check(c.Target[0] == '/', "target", c.Target, "a path, such as /")
+	check(c.Beside == "" || c.Beside[0] == '/', "beside", c.Beside, "a path, such as /, or nothing")
 	check(c.Conns >= 1 && c.Conns <= MaxConns, "conns", c.Conns, fmt.Sprintf("1 to %d", MaxConns))
 	check(c.PerSecond >= 1 && c.PerSecond <= MaxPerSecond, "per_second", c.PerSecond, fmt.Sprintf("1 to %d", MaxPerSecond))
 	check(c.Warm >= 0 && c.Warm <= time.Hour, "warm", c.Warm, "0s to 1h")

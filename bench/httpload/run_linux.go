@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -52,18 +53,23 @@ func Run(in io.Reader, out io.Writer) error {
 	if err := g.play(); err != nil {
 		g.report.Error = err.Error()
 	}
-	latency, err := g.hist.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
+	var err error
+	if g.report.Latency, err = g.asked[0].hist.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
 		return fmt.Errorf("encode latencies: %w", err)
 	}
-	g.report.Latency = latency
+	if g.cfg.Beside != "" {
+		if g.report.LatencyBeside, err = g.asked[1].hist.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
+			return fmt.Errorf("encode latencies: %w", err)
+		}
+	}
 	return answer.Encode(g.report)
 }
 
 // generator is one thread's work.
 type generator struct {
 	cfg     Config
-	request []byte
+	asked   []asked // Target, and Beside if there is one
+	draw    *rand.Rand
 	epoll   int
 	timer   int
 	byFD    []*conn
@@ -72,10 +78,15 @@ type generator struct {
 	first   int     // of the ring
 	from    int64   // requests due before it do not count
 	due     schedule
-	hist    *hdrhistogram.Histogram
 	report  Report
 	buf     []byte
 	playing bool
+}
+
+// asked is what requests ask for, and how long those took that were answered.
+type asked struct {
+	request []byte
+	hist    *hdrhistogram.Histogram
 }
 
 // open makes the conns.
@@ -84,9 +95,14 @@ func (g *generator) open() (err error) {
 		return err
 	}
 	g.cfg = g.cfg.withDefaults()
-	g.request = []byte("GET " + g.cfg.Target + " HTTP/1.1\r\nHost: " + g.cfg.To.String() + "\r\n\r\n")
+	for _, target := range []string{g.cfg.Target, g.cfg.Beside} {
+		if target != "" {
+			request := []byte("GET " + target + " HTTP/1.1\r\nHost: " + g.cfg.To.String() + "\r\n\r\n")
+			g.asked = append(g.asked, asked{request: request, hist: hdrhistogram.New(1000, maxLatency, 3)})
+		}
+	}
+	g.draw = rand.New(rand.NewPCG(1, 2)) //nolint:gosec // which of two paths is no secret
 	g.buf = make([]byte, 64<<10)
-	g.hist = hdrhistogram.New(1000, maxLatency, 3)
 	if g.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("make an epoll: %w", err)
 	}
@@ -188,7 +204,8 @@ func (g *generator) send(now int64) {
 		}
 		c := g.take()
 		c.due, c.since, c.state = due, now, stateWaiting
-		if n, err := unix.Write(c.fd, g.request); err != nil || n != len(g.request) {
+		c.asked = &g.asked[g.draw.IntN(len(g.asked))]
+		if n, err := unix.Write(c.fd, c.asked.request); err != nil || n != len(c.asked.request) {
 			g.lose(c)
 		}
 	}

@@ -49,7 +49,8 @@ nginx, haproxy, caddy, wrk and apache2-utils is named, and left out but for ngin
 
 As fast as it goes, latencies say how many requests wait, not how long one takes: compare those at
 one rate, which is the same for all. There requests are due on a schedule, and latency is from when
-one was due; "added" is to direct access in the same repetition. CPU is the process's, its
+one was due; "added" is to direct access in the same repetition. There, too, requests go over a route
+with a quota and one without, of one weir at one time: what the host does meanwhile, it does to both. CPU is the process's, its
 children's too, user and system. A turn of 10,000 connections needs a descriptor limit of 20,000.
 
 With --abuse, clients that keep to a quota and one abuser are in one network namespace, the gateway
