@@ -235,17 +235,20 @@ func TestGatewayBars(t *testing.T) {
 
 func TestAbuseBarsTellNothingFromLessThanATick(t *testing.T) {
 	turns := []AbuseTurn{
-		{Peer: PeerWeir429, AbuserCores: 0.3, P99Ratio: 3},
-		{Peer: PeerWeirEscalate, AbuserCores: 0.01, P99Ratio: 1},
-		{Peer: PeerWeir429, Rep: 1, AbuserCores: 0.3},
-		{Peer: PeerWeirEscalate, Rep: 1, AbuserCores: -0.01, P99Ratio: 1.25},
+		{Peer: PeerWeir429, AbuserCores: 0.3, OnlyCores: 0.4, P99Ratio: 3},
+		{Peer: PeerWeirEscalate, AbuserCores: 0.01, OnlyCores: 0.01, P99Ratio: 1},
+		{Peer: PeerWeir429, Rep: 1, AbuserCores: 0.3, OnlyCores: 0.4},
+		{Peer: PeerWeirEscalate, Rep: 1, AbuserCores: -0.001, OnlyCores: -0.02, P99Ratio: 1.25},
 		{Peer: PeerNginx, AbuserCores: 0.2, P99Ratio: 9},
 	}
 	bars := abuseBars(turns, 10) // a tick each of three times in 10 s: 0.003 cores
 	if b := bars[0]; !b.Met || b.Figure < 64.9 || b.Figure > 65.1 || !strings.Contains(b.Note, "0.0030 cores") {
 		t.Errorf("%+v", b)
 	}
-	if b := bars[1]; !b.Met || b.Figure != 1.125 {
+	if b := bars[1]; !b.Met || b.Figure != 30 || strings.Contains(b.Note, "cannot be told") {
+		t.Errorf("%+v", b)
+	}
+	if b := bars[2]; !b.Met || b.Figure != 1.125 {
 		t.Errorf("%+v", b)
 	}
 	for _, b := range abuseBars(turns[:1], 10) {
@@ -257,8 +260,8 @@ func TestAbuseBarsTellNothingFromLessThanATick(t *testing.T) {
 
 func TestAGoodClientWithoutItsAnswerIsAFailure(t *testing.T) {
 	r := &AbuseResult{Turns: []AbuseTurn{
-		{Peer: PeerWeir429, Alone: AbusePhase{Good: httpload.Report{Due: 10, OK: 10}}, Abused: AbusePhase{Good: httpload.Report{Due: 10, OK: 10, Refused: 1}}},
-		{Peer: PeerNginx, Abused: AbusePhase{Good: httpload.Report{Due: 10}}},
+		{Peer: PeerWeir429, Alone: AbusePhase{Good: &httpload.Report{Due: 10, OK: 10}}, Abused: AbusePhase{Good: &httpload.Report{Due: 10, OK: 10, Refused: 1}}},
+		{Peer: PeerNginx, Abused: AbusePhase{Good: &httpload.Report{Due: 10}}},
 	}}
 	if r.Failed() {
 		t.Error("all good clients of weir got their answers")
@@ -290,7 +293,7 @@ func TestGatewayTables(t *testing.T) {
 	abuse := &AbuseResult{Good: 100, PerClient: 20, Quota: 500, Times: 20, Seconds: 10}
 	for _, peer := range []string{PeerWeir429, PeerNginx} {
 		abuse.Turns = append(abuse.Turns, AbuseTurn{
-			Peer: peer, AbuserCores: 0.2, P99Ratio: 1.5,
+			Peer: peer, AbuserCores: 0.2, OnlyCores: 0.25, P99Ratio: 1.5,
 			Alone:  AbusePhase{NodeCores: 0.1, GoodP50: 100, GoodP99: 200},
 			Abused: AbusePhase{NodeCores: 0.3, Softirq: 0.1, Gateway: 0.08, Upstream: 0.02, GoodP50: 150, GoodP99: 300, Abuser: &httpload.Report{OK: 1, Refused: 2, Lost: 3, Unsent: 4}},
 		})

@@ -38,14 +38,19 @@ const (
 	cpuTick = 10 * time.Millisecond
 )
 
-// AbuseTurn is one gateway's, first without the abuser and then with it.
+// AbuseTurn is one gateway's: good clients without the abuser and with it, then nobody, and the abuser alone.
 type AbuseTurn struct {
 	Peer   string     `json:"peer"`
 	Rep    int        `json:"rep"`
 	Alone  AbusePhase `json:"alone"`
 	Abused AbusePhase `json:"abused"`
-	// AbuserCores is the node's CPU with the abuser beyond that without, P99Ratio the good clients' p99 with it over that without.
+	Idle   AbusePhase `json:"idle"`
+	Only   AbusePhase `json:"only_abuser"`
+	// AbuserCores is the node's CPU for good clients and the abuser beyond that for them alone, OnlyCores that for the abuser alone beyond
+	// that for nobody: the first is what it costs beside others, the second can be told where that is less than what the same load
+	// of others takes from one phase to the next. P99Ratio is the good clients' p99 with the abuser over that without.
 	AbuserCores float64 `json:"abuser_cores"`
+	OnlyCores   float64 `json:"only_abuser_cores"`
 	P99Ratio    float64 `json:"good_p99_ratio"`
 	// MeasuredFirst says that the good clients had a CPU before all others whenever they wanted one (SCHED_RR).
 	MeasuredFirst bool `json:"measured_first"`
@@ -65,8 +70,8 @@ type AbusePhase struct {
 	GoodP50  float64 `json:"good_p50_us"`
 	GoodP99  float64 `json:"good_p99_us"`
 	GoodP999 float64 `json:"good_p999_us"`
-	// Good are the good clients' requests, Abuser the abuser's.
-	Good   httpload.Report  `json:"good"`
+	// Good are the good clients' requests, Abuser the abuser's; nil without any.
+	Good   *httpload.Report `json:"good,omitempty"`
 	Abuser *httpload.Report `json:"abuser,omitempty"`
 }
 
@@ -138,34 +143,43 @@ func (r *gatewayRun) abuseTurn(ctx context.Context, peer string) (t AbuseTurn, e
 	if err := a.build(ctx, peer, r.keys); err != nil {
 		return t, err
 	}
-	good, err := startHTTPLoad(ctx, a.lab.InLoad, a.goodLoad())
-	if err != nil {
-		return t, err
+	t.MeasuredFirst = true
+	for _, p := range []struct {
+		is           *AbusePhase
+		good, abuser bool
+	}{{&t.Alone, true, false}, {&t.Abused, true, true}, {&t.Idle, false, false}, {&t.Only, false, true}} {
+		var first bool
+		if *p.is, first, err = a.measure(ctx, p.good, p.abuser); err != nil {
+			return t, err
+		}
+		t.MeasuredFirst = t.MeasuredFirst && first
 	}
-	t.MeasuredFirst = goFirst([]int{good.Pid()})
-	t.Alone, err = a.phase(ctx, good, nil)
-	good.End()
-	if err != nil {
-		return t, err
-	}
-	if good, err = startHTTPLoad(ctx, a.lab.InLoad, a.goodLoad()); err != nil {
-		return t, err
-	}
-	defer good.End()
-	t.MeasuredFirst = goFirst([]int{good.Pid()}) && t.MeasuredFirst
-	abuser, err := startHTTPLoad(ctx, a.lab.InLoad, a.abuserLoad())
-	if err != nil {
-		return t, err
-	}
-	defer abuser.End()
-	if t.Abused, err = a.phase(ctx, good, abuser); err != nil {
-		return t, err
-	}
-	t.AbuserCores = t.Abused.NodeCores - t.Alone.NodeCores
+	t.AbuserCores, t.OnlyCores = t.Abused.NodeCores-t.Alone.NodeCores, t.Only.NodeCores-t.Idle.NodeCores
 	if t.Alone.GoodP99 > 0 {
 		t.P99Ratio = t.Abused.GoodP99 / t.Alone.GoodP99
 	}
 	return t, nil
+}
+
+// measure starts the loads of a phase, and measures. first says whether good clients have a CPU before all others.
+func (a *abuseRun) measure(ctx context.Context, withGood, withAbuser bool) (p AbusePhase, first bool, err error) {
+	var good, abuser *Worker
+	first = true
+	if withGood {
+		if good, err = startHTTPLoad(ctx, a.lab.InLoad, a.goodLoad()); err != nil {
+			return p, false, err
+		}
+		defer good.End()
+		first = goFirst([]int{good.Pid()})
+	}
+	if withAbuser {
+		if abuser, err = startHTTPLoad(ctx, a.lab.InLoad, a.abuserLoad()); err != nil {
+			return p, false, err
+		}
+		defer abuser.End()
+	}
+	p, err = a.phase(ctx, good, abuser)
+	return p, first, err
 }
 
 // build starts the upstream and the gateway, on a host of their own.
@@ -209,25 +223,25 @@ func (a *abuseRun) abuserLoad() httpload.Config {
 	}
 }
 
-// phase has the loads keep to their schedules, and measures once they have for a while.
+// phase has the loads keep to their schedules, those that are not nil, and measures once they have for a while.
 func (a *abuseRun) phase(ctx context.Context, good, abuser *Worker) (p AbusePhase, err error) {
 	type played struct {
-		report httpload.Report
+		report *httpload.Report
 		err    error
 	}
 	play := func(w *Worker) <-chan played {
 		c := make(chan played, 1)
+		if w == nil {
+			c <- played{}
+			return c
+		}
 		go func() {
 			report, err := playHTTPLoad(w)
-			c <- played{report, err}
+			c <- played{&report, err}
 		}()
 		return c
 	}
-	goodDone := play(good)
-	var abuserDone <-chan played
-	if abuser != nil {
-		abuserDone = play(abuser)
-	}
+	goodDone, abuserDone := play(good), play(abuser)
 	before, err := a.cpuAfter(ctx, abuseSettle)
 	if err == nil {
 		var after abuseCPU
@@ -237,18 +251,15 @@ func (a *abuseRun) phase(ctx context.Context, good, abuser *Worker) (p AbusePhas
 		}
 	}
 	if err != nil { // the loads end with their input
-		good.End()
-		if abuser != nil {
-			abuser.End()
+		for _, w := range []*Worker{good, abuser} {
+			if w != nil {
+				w.End()
+			}
 		}
 	}
-	g := <-goodDone
-	p.Good, err = g.report, errors.Join(err, g.err)
-	if abuser != nil {
-		b := <-abuserDone
-		p.Abuser, err = &b.report, errors.Join(err, b.err)
-	}
-	if err != nil {
+	g, b := <-goodDone, <-abuserDone
+	p.Good, p.Abuser, err = g.report, b.report, errors.Join(err, g.err, b.err)
+	if err != nil || p.Good == nil {
 		return p, err
 	}
 	hist, err := hdrhistogram.Decode(p.Good.Latency)
@@ -332,6 +343,6 @@ func (t AbuseTurn) String() string {
 	if t.Abused.Abuser != nil {
 		b = *t.Abused.Abuser
 	}
-	return fmt.Sprintf("%-13s node %.3f cores, with the abuser %+.3f  good p99 %.0f us, with the abuser %.0f us  abuser: %d ok, %d refused, %d lost",
-		t.Peer, t.Alone.NodeCores, t.AbuserCores, t.Alone.GoodP99, t.Abused.GoodP99, b.OK, b.Refused, b.Lost)
+	return fmt.Sprintf("%-13s node %.3f cores, with the abuser %+.3f  good p99 %.0f us, with the abuser %.0f us  abuser: %d ok, %d refused, %d lost; alone %+.4f cores",
+		t.Peer, t.Alone.NodeCores, t.AbuserCores, t.Alone.GoodP99, t.Abused.GoodP99, b.OK, b.Refused, b.Lost, t.OnlyCores)
 }

@@ -56,7 +56,8 @@ children's too, user and system. A turn of 10,000 connections needs a descriptor
 With --abuse, clients that keep to a quota and one abuser are in one network namespace, the gateway
 in another. The gateways answer 429; weir-escalate drops the abuser's packets in XDP, if this weir
 can. Node CPU is what soft interrupts, the gateway and its upstream took with the abuser beyond
-what they took without.
+what they took without: with the good clients both times, and with nobody else both times, as what
+good clients cost differs from one phase to the next by more than a dropped abuser costs.
 
 The load shares the CPUs: compare ratios within a run. The bars do not change the exit code, which
 is 1 if a request to weir failed.`
