@@ -3,9 +3,9 @@ package admin
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"weir/broker"
+	"weir/token"
 )
 
 // Publishers says to which topics who has a token may publish. The error may be told to who sent it, and says what is wrong with it.
@@ -21,12 +21,12 @@ func (s *Server) guardPublisher(next http.HandlerFunc) http.HandlerFunc {
 		return byKey
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		token, has := bearer(r)
+		text, has := token.Bearer(r.Header.Get("Authorization"))
 		if !has {
 			byKey(w, r)
 			return
 		}
-		may, err := s.deps.Publishers(token)
+		may, err := s.deps.Publishers(text)
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			writeError(w, r, http.StatusUnauthorized, codeUnauthorized, "the token is not taken: "+err.Error())
@@ -34,12 +34,6 @@ func (s *Server) guardPublisher(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r.WithContext(context.WithValue(r.Context(), mayKey{}, may)))
 	}
-}
-
-// bearer is the token of an Authorization.
-func bearer(r *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.TrimSpace(token), ok && strings.EqualFold(scheme, "Bearer")
 }
 
 // mayPublish reports whether a request may publish to a topic.

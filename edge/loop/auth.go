@@ -110,11 +110,11 @@ func (l *loop) findToken(o *opening, r *http1.Request) error {
 // findBearer looks at the field Authorization. Schemes other than Bearer are for somebody else on the way.
 func (l *loop) findBearer(o *opening, r *http1.Request) error {
 	value, _ := r.Get("Authorization")
-	scheme, text, _ := strings.Cut(string(value), " ")
-	if l.cfg.Tokens == nil || !strings.EqualFold(scheme, "Bearer") {
+	text, ok := token.Bearer(string(value))
+	if l.cfg.Tokens == nil || !ok {
 		return nil
 	}
-	return o.addToken(strings.TrimSpace(text))
+	return o.addToken(text)
 }
 
 // addToken takes a token that the request has; an empty one is none.

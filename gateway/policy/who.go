@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash/maphash"
-	"strings"
 	"sync"
 	"time"
 
@@ -71,14 +70,9 @@ func (x *Exchange) claim(claims *token.Claims) {
 	x.Claims, x.Identity, x.Consumer = claims, claims.Subject, x.rules.consumers.byName[claims.Subject]
 }
 
-// bearerOf is the token of Authorization: Bearer, RFC 6750, section 2.1.
 func bearerOf(f Fields) (string, bool) {
 	v, _ := f.At("Authorization", 0)
-	const scheme = "bearer "
-	if len(v) < len(scheme) || !strings.EqualFold(v[:len(scheme)], scheme) {
-		return "", false
-	}
-	return strings.TrimLeft(v[len(scheme):], " "), true
+	return token.Bearer(v)
 }
 
 // planOf is the plan of a request's client, nil for none.
