@@ -16,8 +16,11 @@ func alertCases() map[string]alertCase {
 			[]string{"process_open_fds 900", "process_max_fds 1000"},
 			[]string{"process_open_fds 700", "process_max_fds 1000"},
 		},
-		"WeirEdgeLoopStalled":  one("weir_edge_loop_lag_seconds 0.2", "weir_edge_loop_lag_seconds 0.01"),
-		"WeirEdgeDeliverySlow": {histogram("weir_edge_delivery_seconds", "", 1), histogram("weir_edge_delivery_seconds", "", 1000)},
+		"WeirEdgeLoopStalled":    {histogram("weir_edge_loop_lag_seconds", "", 1), histogram("weir_edge_loop_lag_seconds", "", 1000)},
+		"WeirEdgeLoopStuck":      one("weir_edge_loop_stalled_seconds 15", "weir_edge_loop_stalled_seconds 0.2"),
+		"WeirGatewayLoopStalled": {histogram("weir_gateway_loop_lag_seconds", "", 1), histogram("weir_gateway_loop_lag_seconds", "", 1000)},
+		"WeirGatewayLoopStuck":   one("weir_gateway_loop_stalled_seconds 15", "weir_gateway_loop_stalled_seconds 0.2"),
+		"WeirEdgeDeliverySlow":   {histogram("weir_edge_delivery_seconds", "", 1), histogram("weir_edge_delivery_seconds", "", 1000)},
 		"WeirEdgeSlowConsumers": {
 			[]string{`weir_edge_closed_total{reason="slow_consumer"} 0+600`, "weir_edge_conns 1000"},
 			[]string{`weir_edge_closed_total{reason="slow_consumer"} 0+6`, `weir_edge_closed_total{reason="client_closed"} 0+600`, "weir_edge_conns 1000"},

@@ -33,13 +33,8 @@ func processAlerts() Group {
 
 func edgeAlerts() Group {
 	return Group{Name: "weir-edge", Alerts: append([]Alert{
-		{
-			Name: "WeirEdgeLoopStalled", Severity: Warning, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
-			Conditions:  []Condition{{Query: "weir_edge_loop_lag_seconds", Compare: "> 0.1"}},
-			Summary:     "An event loop of {{ $labels.instance }} is late",
-			Description: "A task waited {{ $value | humanizeDuration }} for its turn on an event loop of {{ $labels.instance }}; all connections of that loop wait as long.",
-			Action:      "CPUs full: fewer connections or topics an instance, or more CPUs. Not full: somebody else takes them (cgroup limits, steal, another process): dashboard Host. Neither: take a profile at /debug/pprof/profile while it lasts.",
-		},
+		loopsLate("WeirEdgeLoopStalled", "edge"),
+		loopStuck("WeirEdgeLoopStuck", "edge"),
 		{
 			Name: "WeirEdgeDeliverySlow", Severity: Warning, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
 			Conditions:  []Condition{{Query: "instance:weir_edge_delivery_seconds:p99_rate5m", Compare: "> 0.5"}},
@@ -69,6 +64,28 @@ func edgeAlerts() Group {
 			Action:      "Add an edge, or raise `edge.max_conns` if memory and descriptors allow it (`weir doctor`). A few addresses that hold very many: `edge` limits of a prefix.",
 		},
 	}, credentialAlerts()...)}
+}
+
+// loopsLate is the alert on event loops of a part that take their turns late.
+func loopsLate(name, part string) Alert {
+	return Alert{
+		Name: name, Severity: Warning, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
+		Conditions:  []Condition{{Query: "instance:weir_" + part + "_loop_lag_seconds:p99_rate5m", Compare: "> 0.1"}},
+		Summary:     "Event loops of {{ $labels.instance }} are late",
+		Description: "One of a hundred turns of the event loops of {{ $labels.instance }} is {{ $value | humanizeDuration }} late or later; all connections of a loop wait as long.",
+		Action:      "CPUs full: fewer connections an instance, or more CPUs. Not full: somebody else takes them (cgroup limits, steal, another process): dashboard Host. Neither: take a profile at /debug/pprof/profile while it lasts, or `weir trace` on the host.",
+	}
+}
+
+// loopStuck is the alert on one that takes none.
+func loopStuck(name, part string) Alert {
+	return Alert{
+		Name: name, Severity: Critical, For: time.Minute, KeepFiringFor: 2 * time.Minute,
+		Conditions:  []Condition{{Query: "weir_" + part + "_loop_stalled_seconds", Compare: "> 10"}},
+		Summary:     "An event loop of {{ $labels.instance }} is stuck",
+		Description: "An event loop of {{ $labels.instance }} has not taken its turn for {{ $value | humanizeDuration }}: none of its connections is served.",
+		Action:      "`curl http://ADMIN/debug/pprof/goroutine?debug=2` says what the loop is in: keep it for a report. Then restart the instance; as a service with WatchdogSec it is restarted by itself.",
+	}
 }
 
 // credentialAlerts are on certificates and keys of tokens.

@@ -18,6 +18,8 @@ func gatewayAlerts() Group {
 			Description: "One of a hundred requests of route {{ $labels.route }} waits {{ $value | humanizeDuration }} or more for the gateway {{ $labels.instance }} itself.",
 			Action:      "Its CPUs are full (dashboard Host), or the shared store of quotas is slow: Redis' own latency, and `redis.timeout` as the bound of it.",
 		},
+		loopsLate("WeirGatewayLoopStalled", "gateway"),
+		loopStuck("WeirGatewayLoopStuck", "gateway"),
 		{
 			Name: "WeirGatewayShedding", Severity: Critical, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
 			Conditions:  []Condition{{Query: `sum by (job, instance) (rate(weir_gateway_requests_total{outcome="shed"}[5m]))`, Compare: "> 0"}},

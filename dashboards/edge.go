@@ -32,17 +32,27 @@ func edgeFanOut() []*Panel {
 		row("Fan-out"),
 		graph("Deliveries", unitPerSecond, "Events written to connections, by instance.", query(sumBy("instance", rate("weir_edge_deliveries_total")), "{{instance}}")),
 		graph("Age of events at the write", unitSeconds, "The fan-out's lag: from the publisher's weir to the write to a connection. Clocks of hosts that differ show here.",
-			query(classicQuantile(0.5, "", "weir_edge_delivery_seconds"), "p50"),
-			query(classicQuantile(0.9, "", "weir_edge_delivery_seconds"), "p90"),
-			query(classicQuantile(0.99, "", "weir_edge_delivery_seconds"), "p99"),
-			query(classicQuantile(0.999, "", "weir_edge_delivery_seconds"), "p99.9")),
-		graph("Loop lag", unitSeconds, "The longest that a task of an event loop waited for its turn in the last second or two. All connections of a loop wait with it.",
-			query(series("weir_edge_loop_lag_seconds"), "{{instance}}")),
-		classicHeatmap("Age of events", "How many events were how old at their write. The metric has classic buckets alone.", "weir_edge_delivery_seconds"),
+			query(quantile(0.5, "", "weir_edge_delivery_seconds"), "p50"),
+			query(quantile(0.9, "", "weir_edge_delivery_seconds"), "p90"),
+			query(quantile(0.99, "", "weir_edge_delivery_seconds"), "p99"),
+			query(quantile(0.999, "", "weir_edge_delivery_seconds"), "p99.9")),
+		graph("Loop lag", unitSeconds, "How late event loops took a turn that each is asked for ten times a second, and how long one that is stuck now has taken none. All connections of a loop wait with it.",
+			loopLag("edge")...),
+		heatmap("Age of events", "How many events were how old at their write, of native buckets; those of classic ones are in the last row.", "weir_edge_delivery_seconds"),
+		heatmap("Loop lag", "How many turns of event loops were how late, of native buckets; those of classic ones are in the last row.", "weir_edge_loop_lag_seconds"),
 		graph("Work for an event", unitNumber, "Deliveries for each event that the edge was handed, and for each write: the first is the fan-out, the second what is written together.",
 			query(share(sumBy("", rate("weir_edge_deliveries_total")), sumBy("", rate("weir_broker_events_total"))), "deliveries an event"),
 			query(share(sumBy("", rate("weir_edge_deliveries_total")), sumBy("", rate("weir_edge_writes_total"))), "deliveries a write")).wide(6),
 		graph("Sent", unitBytesRate, "Bytes of frames handed to the kernel or queued for it.", query(sumBy("instance", rate("weir_edge_sent_bytes_total")), "{{instance}}")).wide(6),
+	}
+}
+
+// loopLag are the queries of how late the event loops of a part are.
+func loopLag(part string) []*Target {
+	lag := "weir_" + part + "_loop_lag_seconds"
+	return []*Target{
+		query(quantile(0.5, "", lag), "p50"), query(quantile(0.99, "", lag), "p99"), query(quantile(0.999, "", lag), "p99.9"),
+		query("max("+series("weir_"+part+"_loop_stalled_seconds")+")", "stuck now"),
 	}
 }
 
@@ -102,6 +112,10 @@ func edgeMore() []*Panel {
 				query(sumBy("", rate("weir_edge_pings_total")), "pings"), query(sumBy("", rate("weir_edge_pongs_total")), "pongs")),
 			graph("Rate overflows", unitPerSecond, "Connections let in without a look at the rate of their prefix, whose place others that owe had taken.",
 				query(sumBy("instance", rate("weir_edge_rate_overflows_total")), "{{instance}}")),
+		),
+		hidden("Classic buckets (where the server stores no native histograms)",
+			classicHeatmap("Age of events", "How many events were how old at their write, of classic buckets.", "weir_edge_delivery_seconds").needing(NeedClassic),
+			classicHeatmap("Loop lag", "How many turns of event loops were how late, of classic buckets.", "weir_edge_loop_lag_seconds").needing(NeedClassic),
 		),
 		hidden("Workers (edge.workers)",
 			graph("Workers", unitNumber, "Processes that serve the edge now.", query(series("weir_edge_workers"), "{{instance}}")).needing(NeedWorkers).wide(12),

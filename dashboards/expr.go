@@ -39,15 +39,6 @@ func quantileOf(q float64, by, classic, native string) string {
 	return fmt.Sprintf("histogram_quantile(%v, %s) or histogram_quantile(%v, %s)", q, sumBy(le, classic), q, sumBy(by, native))
 }
 
-// classicQuantile is that of a histogram that has classic buckets alone.
-func classicQuantile(q float64, by, metric string, matchers ...string) string {
-	le := "le"
-	if by != "" {
-		le = by + ", le"
-	}
-	return fmt.Sprintf("histogram_quantile(%v, %s)", q, sumBy(le, rate(metric+"_bucket", matchers...)))
-}
-
 // share is a part of a whole, 0 to 1; 0 of nothing.
 func share(part, whole string) string {
 	return part + " / clamp_min(" + whole + ", 1e-9)"

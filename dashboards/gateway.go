@@ -85,6 +85,9 @@ func gatewayItself() []*Panel {
 		graph("Accepted", unitPerSecond, "Client connections accepted.", query(sumBy("instance", rate("weir_gateway_accepted_total")), "{{instance}}")),
 		graph("Bodies", unitBytesRate, "Bytes of bodies, received from clients and sent to them.", query(sumBy("direction", rate("weir_gateway_body_bytes_total", ofRoute)), "{{direction}}")),
 		row("The gateway itself"),
+		graph("Loop lag", unitSeconds, "How late event loops took a turn that each is asked for ten times a second, and how long one that is stuck now has taken none. All connections of a loop wait with it.",
+			loopLag("gateway")...),
+		heatmap("Loop lag", "How many turns of event loops were how late, of native buckets; those of classic ones are in the last row.", "weir_gateway_loop_lag_seconds").wide(16),
 		graph("Reloads", unitPerSecond, "Configurations read again, by whether they hold.", query(sumBy("result", rate("weir_gateway_reloads_total")), "{{result}}")),
 		graph("Access log", unitPerSecond, "Lines; dropped: the file is too slow, or cannot be written.", query(sumBy("result", rate("weir_gateway_access_log_lines_total")), "{{result}}")),
 		graph("Spans", unitPerSecond, "Spans of requests; dropped: too many waited; failed: no collector took them.", query(sumBy("result", rate("weir_gateway_trace_spans_total")), "{{result}}")),
@@ -92,6 +95,7 @@ func gatewayItself() []*Panel {
 		hidden("Classic buckets (where the server stores no native histograms)",
 			classicHeatmap("Added", "How many requests had how much added, of classic buckets.", "weir_gateway_added_seconds", ofRoute).needing(NeedClassic),
 			classicHeatmap("Whole", "How long requests took from head to end, of classic buckets.", "weir_gateway_request_seconds", ofRoute).needing(NeedClassic),
+			classicHeatmap("Loop lag", "How many turns of event loops were how late, of classic buckets.", "weir_gateway_loop_lag_seconds").needing(NeedClassic),
 		),
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"testing"
 )
 
-// classicOnly are the histograms that have no native buckets.
-var classicOnly = []string{"weir_edge_delivery_seconds"}
-
 // nodeExporter are metrics that node_exporter 1.5, Debian 12's, has by default. Runs of weir do not have them, so that they are listed.
 var nodeExporter = []string{
 	"node_cpu_seconds_total", "node_filefd_allocated", "node_filefd_maximum", "node_netstat_TcpExt_ListenDrops", "node_netstat_TcpExt_ListenOverflows",
@@ -116,7 +113,7 @@ func lintHeatmaps(d *Dashboard) (problems []string) {
 		for _, q := range p.Panels {
 			collect(q, hidden, NeedClassic)
 		}
-		if p.Type == "heatmap" && p.Targets[0].need == "" && !slices.Contains(classicOnly, strings.TrimSuffix(names.FindString(p.Targets[0].Expr), "_bucket")) {
+		if p.Type == "heatmap" && p.Targets[0].need == "" {
 			problems = append(problems, "heatmap "+p.Title+" is not of native buckets")
 		}
 	}

@@ -16,7 +16,8 @@ func p99(by, metric string) string {
 func recordings() Group {
 	return Group{Name: "weir-recording", Recordings: []Recording{
 		{Name: "instance:weir_edge_deliveries:rate5m", Expr: sumBy("job, instance", over5m("weir_edge_deliveries_total", ""))},
-		{Name: "instance:weir_edge_delivery_seconds:p99_rate5m", Expr: fmt.Sprintf("histogram_quantile(0.99, %s)", sumBy("job, instance, le", over5m("weir_edge_delivery_seconds_bucket", "")))},
+		{Name: "instance:weir_edge_delivery_seconds:p99_rate5m", Expr: p99("job, instance", "weir_edge_delivery_seconds")},
+		{Name: "instance:weir_edge_loop_lag_seconds:p99_rate5m", Expr: p99("job, instance", "weir_edge_loop_lag_seconds")},
 		{Name: "instance_reason:weir_edge_closed:rate5m", Expr: sumBy("job, instance, reason", over5m("weir_edge_closed_total", ""))},
 		{Name: "instance:weir_edge_slow_consumers:ratio_rate5m", Expr: sumBy("job, instance", over5m("weir_edge_closed_total", `{reason="slow_consumer"}`)) +
 			" / on (job, instance) clamp_min(" + sumBy("job, instance", "weir_edge_conns") + ", 1)"},
@@ -29,6 +30,7 @@ func recordings() Group {
 		{Name: "instance_route:weir_gateway_failures:ratio_rate5m", Expr: sumBy("job, instance, route", over5m("weir_gateway_failures_total", "")) +
 			" / clamp_min(" + sumBy("job, instance, route", over5m("weir_gateway_requests_total", `{outcome="admitted"}`)) + ", 1e-9)"},
 		{Name: "instance_route:weir_gateway_added_seconds:p99_rate5m", Expr: p99("job, instance, route", "weir_gateway_added_seconds")},
+		{Name: "instance:weir_gateway_loop_lag_seconds:p99_rate5m", Expr: p99("job, instance", "weir_gateway_loop_lag_seconds")},
 		{Name: "instance_upstream:weir_gateway_upstream_servers_up:ratio", Expr: sumBy("job, instance, upstream", `weir_gateway_upstream_servers{state=~"up|half-open"}`) +
 			" / clamp_min(" + sumBy("job, instance, upstream", "weir_gateway_upstream_servers") + ", 1)"},
 		{Name: "instance:process_open_fds:ratio", Expr: `process_open_fds{job=~".*weir.*"} / process_max_fds{job=~".*weir.*"}`},

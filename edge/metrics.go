@@ -3,6 +3,7 @@ package edge
 import (
 	"weir/edge/loop"
 	"weir/edge/tlsconn"
+	"weir/internal/hist"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -24,7 +25,8 @@ var (
 	descPings         = prometheus.NewDesc("weir_edge_pings_total", "Pings from clients.", nil, nil)
 	descPongs         = prometheus.NewDesc("weir_edge_pongs_total", "Pongs from clients, asked for or not.", nil, nil)
 	descStalls        = prometheus.NewDesc("weir_edge_inbox_stalls_total", "Times the broker's reader waited for a loop's inbox.", nil, nil)
-	descLag           = prometheus.NewDesc("weir_edge_loop_lag_seconds", "The longest that a task of an event loop waited for its turn, in the last second or two.", nil, nil)
+	descLag           = prometheus.NewDesc("weir_edge_loop_lag_seconds", "How late event loops took a turn that each is asked for ten times a second.", nil, nil)
+	descStalled       = prometheus.NewDesc("weir_edge_loop_stalled_seconds", "How long the event loop that is stuck longest has not taken its turn, and still does not; 0: none is.", nil, nil)
 	descBehind        = prometheus.NewDesc("weir_edge_behind_subscriptions", "Subscriptions now that are not written to, since their conns have bytes outstanding.", nil, nil)
 	descHeld          = prometheus.NewDesc("weir_edge_held_bytes", "Bytes held for clients that are behind, in the process and in their sockets.", []string{"where"}, nil)
 	descSkipped       = prometheus.NewDesc("weir_edge_skipped_total", "Events that slow subscribers of topics in mode latest were not sent.", nil, nil)
@@ -38,14 +40,17 @@ var (
 	descLatency       = prometheus.NewDesc("weir_edge_delivery_seconds", "Age of an event at its write to a conn, from the publisher's weir.", nil, nil)
 )
 
-// latencyBounds are the buckets of weir_edge_delivery_seconds.
-var latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5}
+// Bounds of classic buckets, in seconds: of weir_edge_delivery_seconds and of weir_edge_loop_lag_seconds.
+var (
+	latencyBounds = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5}
+	lagBounds     = []float64{100e-6, 1e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1, 5}
+)
 
 // Describe implements [prometheus.Collector].
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
-		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descLag, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
+		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descLag, descStalled, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 		descTLSConns, descTLSHandshakes, descTLSReloads, descTLSNotTaken, descTLSExpires,
 	} {
 		ch <- d
@@ -75,7 +80,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		{descPings, prometheus.CounterValue, float64(st.Pings)},
 		{descPongs, prometheus.CounterValue, float64(st.Pongs)},
 		{descStalls, prometheus.CounterValue, float64(st.InboxStalls)},
-		{descLag, prometheus.GaugeValue, st.Lag.Seconds()},
+		{descStalled, prometheus.GaugeValue, st.Stalled.Seconds()},
 		{descBehind, prometheus.GaugeValue, float64(st.Behind)},
 		{descSkipped, prometheus.CounterValue, float64(st.Skipped)},
 		{descOverflows, prometheus.CounterValue, float64(st.RateOverflows)},
@@ -90,7 +95,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range loop.Reasons() {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(st.Closed[r]), r.String())
 	}
-	ch <- prometheus.MustNewConstHistogram(descLatency, st.Latency.Count(), float64(st.Latency.Sum())/1e9, st.Latency.Buckets(latencyBounds))
+	ch <- hist.NewMetric(descLatency, &st.Latency, latencyBounds)
+	ch <- hist.NewMetric(descLag, &st.Lag, lagBounds)
 }
 
 func collectTLS(ch chan<- prometheus.Metric, st *Stats) {

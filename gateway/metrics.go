@@ -5,6 +5,7 @@ import (
 
 	"weir/gateway/trace"
 	"weir/gateway/upstream"
+	"weir/internal/hist"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -23,8 +24,13 @@ var (
 	descPanic    = desc("upstream_panic_picks_total", "Picks while more servers looked bad than can be believed.", "upstream")
 	descLines    = desc("access_log_lines_total", "Lines of the access log; dropped: the file is too slow, or cannot be written.", "result")
 	descSpans    = desc("trace_spans_total", "Spans of requests and of their attempts at servers; dropped: too many waited; failed: no collector took them.", "result")
-	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans}
+	descLag      = desc("loop_lag_seconds", "How late event loops took a turn that each is asked for ten times a second.")
+	descStalled  = desc("loop_stalled_seconds", "How long the event loop that is stuck longest has not taken its turn, and still does not; 0: none is.")
+	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans, descLag, descStalled}
 )
+
+// lagBounds are the classic buckets of weir_gateway_loop_lag_seconds, in seconds.
+var lagBounds = []float64{100e-6, 1e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1, 5}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("weir_gateway_"+name, help, labels, nil)
@@ -54,6 +60,13 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	for i, name := range refusalNames {
 		count(descRefused, s.conns.refused[i].Load(), name)
 	}
+	var late hist.Snapshot
+	var stalled time.Duration
+	if loops := s.serving(); loops != nil {
+		late, stalled = loops.Lag(time.Now())
+	}
+	ch <- hist.NewMetric(descLag, &late, lagBounds)
+	gauge(descStalled, stalled.Seconds())
 	gauge(descInFlight, float64(s.flight.InFlight()))
 	count(descReloads, s.reloads[0].Load(), "taken")
 	count(descReloads, s.reloads[1].Load(), "rejected")

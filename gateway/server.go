@@ -243,15 +243,20 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Alive says which of the event loops do not answer by the end of ctx; nil if all do, or there are none.
 func (s *Server) Alive(ctx context.Context) error {
+	if loops := s.serving(); loops != nil {
+		return loops.Alive(ctx)
+	}
+	return nil
+}
+
+// serving are the event loops; nil if there are none, or before they serve.
+func (s *Server) serving() *loop.Server {
 	select {
 	case <-s.ready:
+		return s.loops
 	default:
 		return nil
 	}
-	if s.loops == nil {
-		return nil
-	}
-	return s.loops.Alive(ctx)
 }
 
 // drain has no new conns come, and ends those there are when their requests end, or their time.

@@ -2,7 +2,8 @@ package loop
 
 import (
 	"context"
-	"fmt"
+
+	"weir/internal/pulse"
 
 	"github.com/panjf2000/gnet/v2"
 )
@@ -11,24 +12,17 @@ import (
 // or have not begun.
 func (s *Server) Alive(ctx context.Context) error {
 	loops := s.allLoops()
-	answers := make(chan struct{}, len(loops))
-	asked := 0
-	for _, l := range loops {
-		if l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-			answers <- struct{}{}
-			return nil
-		})) == nil {
-			asked++
-		}
+	asks := make([]pulse.Ask, len(loops))
+	for i, l := range loops {
+		asks[i] = l.ask
 	}
-	for n := range asked {
-		select {
-		case <-answers:
-		case <-s.stopped:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d event loops do not answer: %w", asked-n, len(loops), ctx.Err())
-		}
-	}
-	return nil
+	return pulse.Alive(ctx, asks, s.stopped)
+}
+
+// ask has f called on the loop. Any goroutine.
+func (l *loop) ask(f func()) error {
+	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		f()
+		return nil
+	}))
 }

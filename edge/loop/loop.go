@@ -1,13 +1,13 @@
 package loop
 
 import (
-	"context"
 	"net/netip"
 	"time"
 
 	"weir/edge/http1"
 	"weir/edge/hub"
 	"weir/edge/ws"
+	"weir/internal/pulse"
 	"weir/internal/sockets"
 
 	"github.com/panjf2000/gnet/v2"
@@ -42,7 +42,8 @@ type loop struct {
 	carried    map[*conn][]byte
 	lingering  int
 	history    history
-	lag        lag
+	lag        *pulse.Lag
+	recent     recentLag
 	holdings   []holding // the ledger's, while it is made
 	lookingOut bool      // a timer runs
 	draining   bool
@@ -66,6 +67,7 @@ func newLoop(s *Server, el gnet.EventLoop) *loop {
 		headLimits: http1.Limits{MaxHeadBytes: s.cfg.MaxHeadBytes, MaxFields: maxHeadFields},
 		el:         el,
 		stats:      &stats{},
+		lag:        pulse.NewLag(time.Now()),
 		proxied:    map[*conn]netip.AddrPort{},
 		carried:    map[*conn][]byte{},
 		identified: map[*conn]*who{},
@@ -80,10 +82,7 @@ const maxHeadFields = 64
 // wake makes the loop run its shard soon. Any goroutine.
 func (l *loop) wake() {
 	// After the engine's end there is nothing to run it, nor to be run.
-	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-		l.run()
-		return nil
-	}))
+	_ = l.ask(l.run)
 }
 
 // run serves the shard. What is left starts again through the kick, see the package comment.
@@ -119,13 +118,12 @@ const lookOut = 5 * time.Millisecond
 // lookForRoom is called by a timer.
 func (l *loop) lookForRoom() {
 	// After the engine's end there is nothing to look at.
-	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+	_ = l.ask(func() {
 		l.lookingOut = false
 		if l.shard.Drain() {
 			l.run()
 		}
-		return nil
-	}))
+	})
 }
 
 // onOpen takes in a new conn, or refuses it.
@@ -200,20 +198,20 @@ func (l *loop) onClose(c *conn) {
 	l.stats.closed[c.reason].Add(1)
 }
 
-// lag is how late the loop was with its ticks: with all it does.
-type lag struct{ now, before time.Duration }
+// recentLag is the most that the loop was late with its ticks of late: with all it does.
+type recentLag struct{ now, before time.Duration }
 
-func (g *lag) note(late time.Duration) { g.now = max(g.now, late) }
+func (g *recentLag) note(late time.Duration) { g.now = max(g.now, late) }
 
 // turn begins another second.
-func (g *lag) turn() { g.now, g.before = 0, g.now }
+func (g *recentLag) turn() { g.now, g.before = 0, g.now }
 
 // most is the most in this second and the one before.
-func (g *lag) most() time.Duration { return max(g.now, g.before) }
+func (g *recentLag) most() time.Duration { return max(g.now, g.before) }
 
 // onTick is called every tick, so late after its time.
 func (l *loop) onTick(late time.Duration) {
-	l.lag.note(late)
+	l.recent.note(late)
 	if l.frozen {
 		return
 	}
@@ -221,13 +219,12 @@ func (l *loop) onTick(late time.Duration) {
 	if l.sinceUp++; l.sinceUp >= int(time.Second/tick) {
 		l.sinceUp = 0
 		l.shard.Tick()
-		l.lag.turn()
+		l.recent.turn()
 	}
 	if l.shard.DrainAll() {
 		l.run()
 	}
 	l.balance()
-	l.stats.lag.Store(int64(l.lag.most()))
 	l.stats.behind.Store(int64(l.shard.Behind()))
 	l.stats.skipped.Store(l.shard.Skipped())
 	l.stats.subscriptions.Store(int64(l.shard.Subscriptions()))

@@ -252,11 +252,8 @@ func (s *Server) Conns() int { return int(s.conns.Load()) }
 func (s *Server) each(f func(*loop)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for el, l := range s.loops {
-		_ = el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-			f(l)
-			return nil
-		}))
+	for _, l := range s.loops {
+		_ = l.ask(func() { f(l) })
 	}
 }
 
@@ -269,7 +266,9 @@ func (s *Server) runTicks(ctx context.Context) {
 			return
 		case <-t.C:
 			due := time.Now()
-			s.each(func(l *loop) { l.onTick(time.Since(due)) })
+			for _, l := range s.allLoops() {
+				_ = l.lag.Ask(due, l.ask, l.onTick) // after the engine's end there is nothing to tick
+			}
 			s.accepts.tick(s.accepted())
 		}
 	}

@@ -24,7 +24,6 @@ type stats struct {
 	pongs         atomic.Uint64
 	stalls        atomic.Uint64
 	behind        atomic.Int64
-	lag           atomic.Int64
 	skipped       atomic.Uint64
 	heldProcess   atomic.Int64
 	heldKernel    atomic.Int64
@@ -59,8 +58,10 @@ type Stats struct {
 	Pongs uint64
 	// InboxStalls counts how often the broker's reader waited for a loop.
 	InboxStalls uint64
-	// Lag is the longest that a task of an event loop waited for its turn, in the last second or two.
-	Lag time.Duration
+	// Lag is how late event loops took their turns, a value for each tick of each; Stalled is how long the one that is stuck longest
+	// has not taken its turn, and still does not.
+	Lag     hist.Snapshot
+	Stalled time.Duration
 	// Behind are the subscriptions now whose conns have bytes outstanding, and which are therefore
 	// not written to. Skipped counts events that such were not sent, of topics in mode latest.
 	Behind  int
@@ -98,6 +99,7 @@ func (s *Server) StatsInto(total *Stats) {
 			total.Closed[r] = s.tls.closed[r].Load()
 		}
 	}
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var snap hist.Snapshot
@@ -114,7 +116,7 @@ func (s *Server) StatsInto(total *Stats) {
 		total.Pongs += st.pongs.Load()
 		total.InboxStalls += st.stalls.Load()
 		total.Behind += int(st.behind.Load())
-		total.Lag = max(total.Lag, time.Duration(st.lag.Load()))
+		total.Stalled = max(total.Stalled, l.lag.Stalled(now))
 		total.Skipped += st.skipped.Load()
 		total.HeldProcess += st.heldProcess.Load()
 		total.HeldKernel += st.heldKernel.Load()
@@ -125,6 +127,8 @@ func (s *Server) StatsInto(total *Stats) {
 		}
 		st.latency.SnapshotInto(&snap)
 		total.Latency.Merge(&snap)
+		l.lag.SnapshotInto(&snap)
+		total.Lag.Merge(&snap)
 	}
 }
 
@@ -151,7 +155,7 @@ func (s *Stats) Merge(o *Stats) {
 	s.Pongs += o.Pongs
 	s.InboxStalls += o.InboxStalls
 	s.Behind += o.Behind
-	s.Lag = max(s.Lag, o.Lag)
+	s.Stalled = max(s.Stalled, o.Stalled)
 	s.Skipped += o.Skipped
 	s.HeldProcess += o.HeldProcess
 	s.HeldKernel += o.HeldKernel
@@ -160,13 +164,14 @@ func (s *Stats) Merge(o *Stats) {
 		s.Closed[r] += o.Closed[r]
 	}
 	s.Latency.Merge(&o.Latency)
+	s.Lag.Merge(&o.Lag)
 }
 
 // Past is s without what is held now: what is left of an edge that is gone.
 func (s *Stats) Past() Stats {
 	past := *s
 	past.Conns, past.Subscriptions, past.Topics, past.Patterns, past.Behind = 0, 0, 0, 0, 0
-	past.Lag = 0
+	past.Stalled = 0
 	past.TLSKernel, past.TLSProcess, past.TLS.Expires = 0, 0, time.Time{}
 	past.HeldProcess, past.HeldKernel = 0, 0
 	return past

@@ -182,7 +182,7 @@ func (l *loop) report(of *sought) (all []ConnReport) {
 		r := c.past.report(c.client(), c.state.String())
 		r.OpenFor, r.TLS = l.since(c.past.opened), c.layer()
 		r.Outstanding = c.outstanding()
-		r.LoopLag = l.lag.most()
+		r.LoopLag = l.recent.most()
 		if w := c.who(); w != nil {
 			r.Identity, r.Class = w.subject, w.class
 		}

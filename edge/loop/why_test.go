@@ -81,7 +81,7 @@ func TestWhySaysThatTheLoopWasLate(t *testing.T) {
 	if got.LoopLag > 10*late {
 		t.Errorf("the loop was %v late", got.LoopLag)
 	}
-	if lag := r.srv.Stats().Lag; lag == 0 {
-		t.Error("the lag is not among the counters")
+	if lag := r.srv.Stats().Lag; lag.Count() == 0 || time.Duration(lag.Quantile(1)) < late/10 {
+		t.Errorf("the lag is not among the counters: %d turns, at most %v late", lag.Count(), time.Duration(lag.Quantile(1)))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"weir/internal/hist"
+
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -33,6 +35,11 @@ type Series struct {
 	Count   uint64
 	Sum     float64
 	Buckets []Bucket // by bound
+	// IsNative says that it has native buckets too, of hist.NativeSchema: Zero is what is in none of them, Native what is in each, by its
+	// index.
+	IsNative bool
+	Zero     uint64
+	Native   map[int]uint64
 }
 
 // Label is a name and its value.
@@ -47,7 +54,7 @@ type Bucket struct {
 // What is no amount is not added up: of several workers the least holds, or the most.
 var (
 	leastHolds = []string{"weir_broker_link_up", "weir_edge_tls_certificate_expires_seconds", "weir_jwks_keys"}
-	mostHolds  = []string{"weir_edge_loop_lag_seconds", "weir_jwks_age_seconds", "weir_jwks_ignored_keys"}
+	mostHolds  = []string{"weir_edge_loop_stalled_seconds", "weir_jwks_age_seconds", "weir_jwks_ignored_keys"}
 )
 
 // IsSummed reports whether a metric is summed over workers: those of an edge, of its link to the bus
@@ -98,6 +105,7 @@ func seriesOf(kind Kind, m *dto.Metric) (s Series) {
 		for _, b := range h.GetBucket() {
 			s.Buckets = append(s.Buckets, Bucket{b.GetUpperBound(), b.GetCumulativeCount()})
 		}
+		s.Zero, s.Native, s.IsNative = hist.NativeOf(h)
 	}
 	return s
 }
@@ -152,6 +160,7 @@ func sum(name string, a, b Series) Series {
 	a.Count += b.Count
 	a.Sum += b.Sum
 	a.Buckets = sumBuckets(a.Buckets, b.Buckets)
+	a.IsNative, a.Zero, a.Native = a.IsNative || b.IsNative, a.Zero+b.Zero, sumNative(a.Native, b.Native)
 	return a
 }
 
@@ -163,6 +172,17 @@ func sumBuckets(a, b []Bucket) (all []Bucket) {
 	}
 	for _, upper := range slices.Sorted(maps.Keys(counts)) {
 		all = append(all, Bucket{upper, counts[upper]})
+	}
+	return all
+}
+
+func sumNative(a, b map[int]uint64) map[int]uint64 {
+	all := maps.Clone(a) // what a worker sent is kept
+	if all == nil {
+		return maps.Clone(b)
+	}
+	for i, n := range b {
+		all[i] += n
 	}
 	return all
 }
@@ -202,6 +222,9 @@ func (f *Family) metric() *dto.MetricFamily {
 			for j := range s.Buckets {
 				b := &s.Buckets[j]
 				m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: &b.Upper, CumulativeCount: &b.Count})
+			}
+			if s.IsNative {
+				hist.SetNative(m.Histogram, s.Zero, s.Native)
 			}
 		}
 		out.Metric = append(out.Metric, m)

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 
+	"weir/internal/hist"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -18,6 +20,14 @@ func gauge(name string, v float64) Family {
 
 func latencies(count uint64, sum float64, buckets ...Bucket) Family {
 	return Family{Name: "weir_edge_delivery_seconds", Kind: KindHistogram, Series: []Series{{Count: count, Sum: sum, Buckets: buckets}}}
+}
+
+func native(zero uint64, buckets map[int]uint64) Family {
+	f := Family{Name: "weir_edge_delivery_seconds", Kind: KindHistogram, Series: []Series{{IsNative: true, Zero: zero, Native: buckets, Count: zero}}}
+	for _, n := range buckets {
+		f.Series[0].Count += n
+	}
+	return f
 }
 
 func TestFamiliesAreSummed(t *testing.T) {
@@ -38,13 +48,20 @@ func TestFamiliesAreSummed(t *testing.T) {
 		},
 		{"gauges", []Family{gauge("weir_edge_conns", 2)}, []Family{gauge("weir_edge_conns", 5)}, []Family{gauge("weir_edge_conns", 7)}},
 		{"whether the link is up", []Family{gauge(leastHolds[0], 1)}, []Family{gauge(leastHolds[0], 0)}, []Family{gauge(leastHolds[0], 0)}},
-		{"how late the loops are", []Family{gauge(mostHolds[0], 1)}, []Family{gauge(mostHolds[0], 3)}, []Family{gauge(mostHolds[0], 3)}},
+		{"how long a loop is stuck", []Family{gauge(mostHolds[0], 1)}, []Family{gauge(mostHolds[0], 3)}, []Family{gauge(mostHolds[0], 3)}},
 		{
 			"histograms",
 			[]Family{latencies(3, 0.5, Bucket{0.1, 1}, Bucket{1, 3})},
 			[]Family{latencies(2, 4, Bucket{0.1, 0}, Bucket{1, 1})},
 			[]Family{latencies(5, 4.5, Bucket{0.1, 1}, Bucket{1, 4})},
 		},
+		{
+			"native buckets",
+			[]Family{native(2, map[int]uint64{-8: 1, 3: 4})},
+			[]Family{native(1, map[int]uint64{3: 2, 5: 1})},
+			[]Family{native(3, map[int]uint64{-8: 1, 3: 6, 5: 1})},
+		},
+		{"native buckets of a worker of which there are none yet", []Family{native(0, nil)}, []Family{native(0, map[int]uint64{3: 2})}, []Family{native(0, map[int]uint64{3: 2})}},
 		{"one that the other has not", []Family{gauge("weir_edge_conns", 2)}, nil, []Family{gauge("weir_edge_conns", 2)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -65,13 +82,22 @@ func TestFamiliesAreSummed(t *testing.T) {
 	})
 }
 
+// lagOf is a collector of one metric.
+type lagOf struct{ prometheus.Metric }
+
+func (l lagOf) Describe(ch chan<- *prometheus.Desc) { ch <- l.Desc() }
+func (l lagOf) Collect(ch chan<- prometheus.Metric) { ch <- l.Metric }
+
 // TestSumsTakeThePlaceOfOnesOwn goes from a registry to families and back.
 func TestSumsTakeThePlaceOfOnesOwn(t *testing.T) {
 	own := prometheus.NewRegistry()
+	var lags hist.Histogram
+	lags.RecordN(1e6, 3)
+	lag := lagOf{hist.NewMetric(prometheus.NewDesc("weir_edge_loop_lag_seconds", "Lag.", nil, nil), lags.Snapshot(), []float64{1})}
 	edge := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_edge_held_bytes", Help: "Held."}, []string{"where"})
 	bus := prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_bus_published_total", Help: "Published."})
 	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_edge_delivery_seconds", Help: "Age.", Buckets: []float64{1, 2}})
-	own.MustRegister(edge, bus, seconds)
+	own.MustRegister(edge, bus, seconds, lag)
 	edge.WithLabelValues("kernel").Set(2)
 	bus.Add(5)
 	seconds.Observe(1.5)
@@ -80,13 +106,13 @@ func TestSumsTakeThePlaceOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	families := FamiliesOf(gathered)
-	if len(families) != 2 {
+	if len(families) != 3 {
 		t.Fatalf("summed are %+v", families)
 	}
 	sums := totals{}
 	sums.add(families, true)
 	joined := sums.join(gathered)
-	if len(joined) != 3 {
+	if len(joined) != 4 {
 		t.Fatalf("joined: %v", joined)
 	}
 	registry := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return joined, nil })
@@ -99,6 +125,9 @@ func TestSumsTakeThePlaceOfOnesOwn(t *testing.T) {
 	}
 	if m := joined[2].GetMetric()[0]; m.GetGauge().GetValue() != 4 || m.GetLabel()[0].GetValue() != "kernel" {
 		t.Errorf("the gauge is %v", m)
+	}
+	if zero, buckets, isNative := hist.NativeOf(joined[3].GetMetric()[0].GetHistogram()); !isNative || zero != 0 || len(buckets) != 1 || buckets[-79] != 6 {
+		t.Errorf("the native buckets are %v", buckets)
 	}
 	if v := joined[0].GetMetric()[0].GetCounter().GetValue(); v != 5 {
 		t.Errorf("one's own is %v", v)

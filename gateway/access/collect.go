@@ -1,14 +1,10 @@
 package access
 
 import (
-	"maps"
-	"slices"
-
 	"weir/gateway/policy"
 	"weir/internal/hist"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 var (
@@ -55,58 +51,12 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		count(descBytes, t.received, s.name, "received")
 		count(descBytes, t.sent, s.name, "sent")
 		count(descRetries, t.retries, s.name)
-		ch <- &histogram{descTotal, s.name, &t.total}
-		ch <- &histogram{descAdded, s.name, &t.added}
+		ch <- hist.NewMetric(descTotal, &t.total, bounds, s.name)
+		ch <- hist.NewMetric(descAdded, &t.added, bounds, s.name)
 	})
 	for _, s := range e.policies {
 		for i, n := range s.sum() {
 			count(descDecisions, n, s.name, results[i])
 		}
-	}
-}
-
-// histogram is a snapshot as a native histogram, and as one of fixed buckets.
-type histogram struct {
-	desc  *prometheus.Desc
-	route string
-	of    *hist.Snapshot
-}
-
-// Desc implements [prometheus.Metric].
-func (h *histogram) Desc() *prometheus.Desc { return h.desc }
-
-// Write implements [prometheus.Metric].
-func (h *histogram) Write(out *dto.Metric) error {
-	out.Label = prometheus.MakeLabelPairs(h.desc, []string{h.route})
-	zero, buckets := h.of.Native()
-	out.Histogram = &dto.Histogram{
-		SampleCount: new(h.of.Count()), SampleSum: new(float64(h.of.Sum()) / 1e9),
-		Schema: new(int32(hist.NativeSchema)), ZeroThreshold: new(1e-9), ZeroCount: new(zero),
-	}
-	below := h.of.Buckets(bounds)
-	for _, b := range bounds {
-		out.Histogram.Bucket = append(out.Histogram.Bucket, &dto.Bucket{UpperBound: new(b), CumulativeCount: new(below[b])})
-	}
-	spans(out.Histogram, buckets)
-	return nil
-}
-
-// spans writes buckets as runs, each behind a gap, and each count as the difference to the one before.
-func spans(out *dto.Histogram, buckets map[int]uint64) {
-	if len(buckets) == 0 { // by a span it is known to be native
-		out.PositiveSpan = []*dto.BucketSpan{{Offset: new(int32(0)), Length: new(uint32(0))}}
-		return
-	}
-	next, before := 0, int64(0)
-	var span *dto.BucketSpan
-	for _, i := range slices.Sorted(maps.Keys(buckets)) {
-		if span == nil || i != next {
-			span = &dto.BucketSpan{Offset: new(int32(i - next)), Length: new(uint32(0))} //nolint:gosec // there are few buckets
-			out.PositiveSpan = append(out.PositiveSpan, span)
-		}
-		*span.Length++
-		n := int64(buckets[i]) //nolint:gosec // nobody counts so far
-		out.PositiveDelta = append(out.PositiveDelta, n-before)
-		next, before = i+1, n
 	}
 }

@@ -2,37 +2,40 @@ package loop
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
+	"time"
 
-	"github.com/panjf2000/gnet/v2"
+	"weir/internal/hist"
+	"weir/internal/pulse"
 )
 
 // Alive asks each event loop for an answer. The error says how many have given none when ctx ends; nil if the loops have stopped,
 // or have not begun.
 func (s *Server) Alive(ctx context.Context) error {
+	loops := s.allLoops()
+	asks := make([]pulse.Ask, len(loops))
+	for i, l := range loops {
+		asks[i] = l.do
+	}
+	return pulse.Alive(ctx, asks, s.stopped)
+}
+
+// Lag is how late the event loops took their turns, a value for each tick of each; stalled is how long the one that is stuck longest
+// has not taken its turn, and still does not.
+func (s *Server) Lag(now time.Time) (late hist.Snapshot, stalled time.Duration) {
+	var part hist.Snapshot
+	for _, l := range s.allLoops() {
+		l.lag.SnapshotInto(&part)
+		late.Merge(&part)
+		stalled = max(stalled, l.lag.Stalled(now))
+	}
+	return late, stalled
+}
+
+// allLoops are those made so far: all, once Run has dropped anchors.
+func (s *Server) allLoops() []*loop {
 	s.mu.Lock()
-	loops := slices.Collect(maps.Values(s.loops))
-	s.mu.Unlock()
-	answers := make(chan struct{}, len(loops))
-	asked := 0
-	for _, l := range loops {
-		if l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-			answers <- struct{}{}
-			return nil
-		})) == nil {
-			asked++
-		}
-	}
-	for n := range asked {
-		select {
-		case <-answers:
-		case <-s.stopped:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d event loops do not answer: %w", asked-n, len(loops), ctx.Err())
-		}
-	}
-	return nil
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.loops))
 }

@@ -206,7 +206,7 @@ func (c *client) ask() {
 	l.checking += checks
 	go func() {
 		o := ask(&e.x)
-		l.do(func() {
+		_ = l.do(func() {
 			l.asking--
 			l.checking -= checks
 			if c.state == stateClosed { // it waited for this to be given back

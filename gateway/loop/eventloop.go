@@ -11,6 +11,7 @@ import (
 	"weir/edge/http1"
 	"weir/gateway/upstream"
 	"weir/gateway/way"
+	"weir/internal/pulse"
 	"weir/internal/sockets"
 	"weir/internal/wheel"
 
@@ -22,6 +23,7 @@ type loop struct {
 	server  *Server
 	shard   uint32 // of what is counted: the loop's number
 	el      gnet.EventLoop
+	lag     *pulse.Lag
 	poller  int // epoll(7) descriptor; -1 while it is not known, 0 if it cannot be
 	limits  http1.Limits
 	answers http1.Limits
@@ -75,6 +77,7 @@ func newLoop(s *Server, el gnet.EventLoop, shard uint32) *loop {
 		idNext:  rand.Uint64(),                                                                                                //nolint:gosec // it tells requests apart, and is no secret
 		base:    time.Now(),
 	}
+	l.lag = pulse.NewLag(l.base)
 	l.now = l.base
 	var b [8]byte
 	for i := range b {
@@ -93,10 +96,9 @@ func (l *loop) clock() time.Time {
 // ticks is the clock of the rules when the loop's was read.
 func (l *loop) ticks() uint64 { return l.server.deps.Ticks(l.now) }
 
-// do has f run on the loop. Any goroutine.
-func (l *loop) do(f func()) {
-	// After the engine's end there is nothing to run it on.
-	_ = l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+// do has f run on the loop. Any goroutine. The error says that the engine has ended: then there is nothing to run it for.
+func (l *loop) do(f func()) error {
+	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
 		l.clock()
 		f()
 		return nil
@@ -104,7 +106,7 @@ func (l *loop) do(f func()) {
 }
 
 // tick advances the timers.
-func (l *loop) tick() {
+func (l *loop) tick(time.Duration) {
 	l.base = time.Now() // the wall's clock may have been set
 	l.now = l.base
 	l.wheel.Advance(func(e expirer) { e.expired() })
@@ -171,7 +173,7 @@ func (l *loop) lookSoon() {
 		return
 	}
 	l.looking = true
-	time.AfterFunc(look, func() { l.do(l.lookAtBlocked) })
+	time.AfterFunc(look, func() { _ = l.do(l.lookAtBlocked) })
 }
 
 func (l *loop) lookAtBlocked() {

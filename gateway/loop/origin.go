@@ -71,7 +71,7 @@ func (l *loop) dial(c *client, e *exchange, server *upstream.Server) {
 				_ = conn.Close()
 			}
 		}
-		l.do(func() {
+		_ = l.do(func() {
 			l.dialing--
 			if err != nil {
 				l.forget(o)

@@ -144,7 +144,10 @@ func (s *Server) runTicks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.each((*loop).tick)
+			due := time.Now()
+			for _, l := range s.allLoops() {
+				_ = l.lag.Ask(due, l.do, l.tick) // after the engine's end there is nothing to tick
+			}
 		}
 	}
 }
@@ -154,7 +157,7 @@ func (s *Server) each(f func(*loop)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.loops {
-		l.do(func() { f(l) })
+		_ = l.do(func() { f(l) })
 	}
 }
 
