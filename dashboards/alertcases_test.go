@@ -25,8 +25,11 @@ func alertCases() map[string]alertCase {
 			[]string{`weir_edge_closed_total{reason="slow_consumer"} 0+600`, "weir_edge_conns 1000"},
 			[]string{`weir_edge_closed_total{reason="slow_consumer"} 0+6`, `weir_edge_closed_total{reason="client_closed"} 0+600`, "weir_edge_conns 1000"},
 		},
-		"WeirEdgeInboxStalls": one("weir_edge_inbox_stalls_total 0+600", "weir_edge_inbox_stalls_total 0+6"),
-		"WeirEdgeFull":        one(`weir_edge_closed_total{reason="refused_full"} 0+6`, `weir_edge_closed_total{reason="refused_rate"} 0+6`),
+		"WeirEdgeInboxStalls":   one("weir_edge_inbox_stalls_total 0+600", "weir_edge_inbox_stalls_total 0+6"),
+		"WeirEdgeNearlyFull":    {[]string{"weir_edge_conns 950", "weir_edge_max_conns 1000"}, []string{"weir_edge_conns 850", "weir_edge_max_conns 1000"}},
+		"WeirGatewayNearlyFull": {[]string{"weir_gateway_conns 950", "weir_gateway_max_conns 1000"}, []string{"weir_gateway_conns 850", "weir_gateway_max_conns 1000"}},
+		"WeirBusStoreFull":      {stored(1, 99), stored(2, 99)},
+		"WeirEdgeFull":          one(`weir_edge_closed_total{reason="refused_full"} 0+6`, `weir_edge_closed_total{reason="refused_rate"} 0+6`),
 		"WeirEdgeCertificateExpires": { // it is the year 1970
 			[]string{"weir_edge_tls_certificate_expires_seconds 864000"},
 			[]string{"weir_edge_tls_certificate_expires_seconds 0"}, // there is none
@@ -100,6 +103,14 @@ func constant(selector string, value int) string { return fmt.Sprintf("%s %d", s
 // packets are a hundred a minute that pass, and others.
 func packets(action, reason string, perMinute int) []string {
 	return []string{`weir_xdp_packets_total{action="pass",reason="pass_quota"} 0+100`, growing(`weir_xdp_packets_total{action="`+action+`",reason="`+reason+`"}`, perMinute)}
+}
+
+// stored are so many bytes in memory, of shards that may hold a hundred each.
+func stored(shards, bytes int) []string {
+	return []string{
+		constant(`weir_bus_stored_bytes{storage="memory"}`, bytes), `weir_bus_stored_bytes{storage="file"} 0`,
+		constant("weir_bus_shards", shards), "weir_bus_shard_max_bytes 100",
+	}
 }
 
 func failures(perMinute int) []string {

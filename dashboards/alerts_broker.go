@@ -26,6 +26,13 @@ func brokerAlerts() Group {
 			Action:      "The broker's disk if it keeps files, its CPUs, or the network to it. Compare instances: all slow, the broker is; one slow, its way to it.",
 		},
 		{
+			Name: "WeirBusStoreFull", Severity: Info, For: 30 * time.Minute, KeepFiringFor: 30 * time.Minute,
+			Conditions:  []Condition{{Query: "instance:weir_bus_stored_bytes:ratio", Compare: "> 0.95"}},
+			Summary:     "The store of {{ $labels.instance }} is full",
+			Description: "The shards of {{ $labels.instance }} hold {{ $value | humanizePercentage }} of what they may: events go before they are as old as `bus.history_age` says.",
+			Action:      "Who was away for long is told `recovered:false`. Raise `bus.max_bytes`, if memory or the disk has room; or lower `bus.history_events` and `bus.history_age` to what is meant.",
+		},
+		{
 			Name: "WeirBrokerHoles", Severity: Warning, KeepFiringFor: 15 * time.Minute,
 			Conditions:  []Condition{{Query: `increase(weir_broker_gaps_total{outcome="hole"}[15m])`, Compare: "> 0"}},
 			Summary:     "Subscribers of {{ $labels.instance }} missed events",

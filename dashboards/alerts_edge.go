@@ -57,6 +57,13 @@ func edgeAlerts() Group {
 			Action:      "The edge writes more than its CPUs can: spread the connections over more of them or over more hosts; see Deliveries on the dashboard Edge for how much it is.",
 		},
 		{
+			Name: "WeirEdgeNearlyFull", Severity: Warning, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
+			Conditions:  []Condition{{Query: "instance:weir_edge_conns:ratio", Compare: "> 0.9"}},
+			Summary:     "{{ $labels.instance }} is nearly full",
+			Description: "{{ $labels.instance }} holds {{ $value | humanizePercentage }} of the connections that it may.",
+			Action:      "As at WeirEdgeFull, before clients are refused. With edge.workers the bound is that of all workers; the limit of descriptors is one for each.",
+		},
+		{
 			Name: "WeirEdgeFull", Severity: Critical, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
 			Conditions:  []Condition{{Query: `rate(weir_edge_closed_total{reason="refused_full"}[5m])`, Compare: "> 0"}},
 			Summary:     "{{ $labels.instance }} is full",

@@ -1,9 +1,12 @@
 package dashboards
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 func gatewayAlerts() Group {
-	return Group{Name: "weir-gateway", Alerts: append(upstreamAlerts(), []Alert{
+	return Group{Name: "weir-gateway", Alerts: slices.Concat(upstreamAlerts(), roomAlerts(), []Alert{
 		{
 			Name: "WeirGatewayErrors", Severity: Critical, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
 			Conditions:  []Condition{{Query: "instance_route:weir_gateway_failures:ratio_rate5m", Compare: "> 0.05"}},
@@ -17,22 +20,6 @@ func gatewayAlerts() Group {
 			Summary:     "{{ $labels.instance }} adds much time to route {{ $labels.route }}",
 			Description: "One of a hundred requests of route {{ $labels.route }} waits {{ $value | humanizeDuration }} or more for the gateway {{ $labels.instance }} itself.",
 			Action:      "Its CPUs are full (dashboard Host), or the shared store of quotas is slow: Redis' own latency, and `redis.timeout` as the bound of it.",
-		},
-		loopsLate("WeirGatewayLoopStalled", "gateway"),
-		loopStuck("WeirGatewayLoopStuck", "gateway"),
-		{
-			Name: "WeirGatewayShedding", Severity: Critical, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
-			Conditions:  []Condition{{Query: `sum by (job, instance) (rate(weir_gateway_requests_total{outcome="shed"}[5m]))`, Compare: "> 0"}},
-			Summary:     "{{ $labels.instance }} refuses requests for want of room",
-			Description: "{{ $labels.instance }} answers {{ $value | humanize }} requests a second with 503, the least urgent first, as there are more in flight than `max_in_flight` or the upstreams' bounds allow.",
-			Action:      "In flight grows since the upstreams are slow: mend those. Else raise `max_in_flight`, or add a gateway.",
-		},
-		{
-			Name: "WeirGatewayConnsRefused", Severity: Warning, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
-			Conditions:  []Condition{{Query: `rate(weir_gateway_conns_refused_total{reason="full"}[5m])`, Compare: "> 0"}},
-			Summary:     "{{ $labels.instance }} has no room for connections",
-			Description: "{{ $labels.instance }} refuses {{ $value | humanize }} connections a second, as it holds as many as it may.",
-			Action:      "Raise `gateway.max_conns` if memory and descriptors allow it, shorten the time that idle ones are kept, or add a gateway.",
 		},
 		{
 			Name: "WeirGatewayReloadRejected", Severity: Warning, KeepFiringFor: 15 * time.Minute,
@@ -69,7 +56,36 @@ func gatewayAlerts() Group {
 			Description: "{{ $value | humanize }} rate limit calls a second at {{ $labels.instance }} are answered with an error: Envoy lets those requests in, or refuses all, by its failure_mode_deny.",
 			Action:      "Descriptors of an Envoy's configuration that are malformed, or too many in a call: the log has the first ones.",
 		},
-	}...)}
+	})}
+}
+
+// roomAlerts are on loops that do not keep up, and on what there is no room for.
+func roomAlerts() []Alert {
+	return []Alert{
+		loopsLate("WeirGatewayLoopStalled", "gateway"),
+		loopStuck("WeirGatewayLoopStuck", "gateway"),
+		{
+			Name: "WeirGatewayShedding", Severity: Critical, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
+			Conditions:  []Condition{{Query: `sum by (job, instance) (rate(weir_gateway_requests_total{outcome="shed"}[5m]))`, Compare: "> 0"}},
+			Summary:     "{{ $labels.instance }} refuses requests for want of room",
+			Description: "{{ $labels.instance }} answers {{ $value | humanize }} requests a second with 503, the least urgent first, as there are more in flight than `max_in_flight` or the upstreams' bounds allow.",
+			Action:      "In flight grows since the upstreams are slow: mend those. Else raise `max_in_flight`, or add a gateway.",
+		},
+		{
+			Name: "WeirGatewayNearlyFull", Severity: Warning, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
+			Conditions:  []Condition{{Query: "instance:weir_gateway_conns:ratio", Compare: "> 0.9"}},
+			Summary:     "{{ $labels.instance }} is nearly full",
+			Description: "{{ $labels.instance }} holds {{ $value | humanizePercentage }} of the connections that it may.",
+			Action:      "As at WeirGatewayConnsRefused, before clients are refused.",
+		},
+		{
+			Name: "WeirGatewayConnsRefused", Severity: Warning, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
+			Conditions:  []Condition{{Query: `rate(weir_gateway_conns_refused_total{reason="full"}[5m])`, Compare: "> 0"}},
+			Summary:     "{{ $labels.instance }} has no room for connections",
+			Description: "{{ $labels.instance }} refuses {{ $value | humanize }} connections a second, as it holds as many as it may.",
+			Action:      "Raise `gateway.max_conns` if memory and descriptors allow it, shorten the time that idle ones are kept, or add a gateway.",
+		},
+	}
 }
 
 func upstreamAlerts() []Alert {

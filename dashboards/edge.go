@@ -11,6 +11,8 @@ func edgeConns() []*Panel {
 	return []*Panel{
 		row("Connections"),
 		graph("Connections", unitNumber, "Held now, by instance.", query(sumBy("instance", series("weir_edge_conns")), "{{instance}}")),
+		shares("Full", "Connections held, as a part of those that may be: edge.max_conns, or what the descriptor limit allows.",
+			query(share(sumBy("instance", series("weir_edge_conns")), sumBy("instance", series("weir_edge_max_conns"))), "{{instance}}")),
 		graph("Churn", unitPerSecond, "Handshakes answered with a subscription, connections taken over from another process, and connections that ended.",
 			query(sumBy("", rate("weir_edge_accepted_total")), "accepted"),
 			query(sumBy("", rate("weir_edge_adopted_total")), "taken over"),

@@ -64,6 +64,10 @@ func gatewayRefusals() []*Panel {
 func gatewayUpstreams() []*Panel {
 	return []*Panel{
 		row("Upstreams"),
+		graph("Time of an upstream", unitSeconds, "From when the first server was asked until the head of the last one's answer: apart from what the gateway adds.",
+			query(quantile(0.5, "upstream", "weir_gateway_upstream_seconds", ofUpstream), "{{upstream}} p50"),
+			query(quantile(0.99, "upstream", "weir_gateway_upstream_seconds", ofUpstream), "{{upstream}} p99")).wide(12),
+		heatmap("Time of upstreams", "How many requests waited how long for their upstream, of native buckets; those of classic ones are in the last row.", "weir_gateway_upstream_seconds", ofUpstream),
 		stacked("Requests by how they ended", unitRequests, "Each attempt counts.", query(sumBy("outcome", rate("weir_gateway_upstream_requests_total", ofUpstream)), "{{outcome}}")),
 		shares("Attempts that failed", "By upstream: all but ok and canceled.",
 			query(share(sumBy("upstream", rate("weir_gateway_upstream_requests_total", ofUpstream, `outcome!~"ok|canceled"`)), sumBy("upstream", rate("weir_gateway_upstream_requests_total", ofUpstream))), "{{upstream}}")),
@@ -82,6 +86,8 @@ func gatewayItself() []*Panel {
 	return []*Panel{
 		row("Connections and bytes"),
 		graph("Connections", unitNumber, "Client connections held.", query(sumBy("instance", series("weir_gateway_conns")), "{{instance}}")),
+		shares("Full", "Client connections held, as a part of those that may be: gateway.max_conns.",
+			query(share(sumBy("instance", series("weir_gateway_conns")), sumBy("instance", series("weir_gateway_max_conns"))), "{{instance}}")),
 		graph("Accepted", unitPerSecond, "Client connections accepted.", query(sumBy("instance", rate("weir_gateway_accepted_total")), "{{instance}}")),
 		graph("Bodies", unitBytesRate, "Bytes of bodies, received from clients and sent to them.", query(sumBy("direction", rate("weir_gateway_body_bytes_total", ofRoute)), "{{direction}}")),
 		row("The gateway itself"),
@@ -95,6 +101,7 @@ func gatewayItself() []*Panel {
 		hidden("Classic buckets (where the server stores no native histograms)",
 			classicHeatmap("Added", "How many requests had how much added, of classic buckets.", "weir_gateway_added_seconds", ofRoute).needing(NeedClassic),
 			classicHeatmap("Whole", "How long requests took from head to end, of classic buckets.", "weir_gateway_request_seconds", ofRoute).needing(NeedClassic),
+			classicHeatmap("Time of upstreams", "How many requests waited how long for their upstream, of classic buckets.", "weir_gateway_upstream_seconds", ofUpstream).needing(NeedClassic),
 			classicHeatmap("Loop lag", "How many turns of event loops were how late, of classic buckets.", "weir_gateway_loop_lag_seconds").needing(NeedClassic),
 		),
 	}

@@ -10,6 +10,7 @@ import (
 
 var (
 	descConns         = prometheus.NewDesc("weir_edge_conns", "Conns held now.", nil, nil)
+	descMaxConns      = prometheus.NewDesc("weir_edge_max_conns", "Conns that may be held: edge.max_conns, or what the descriptor limit allows if that is less.", nil, nil)
 	descSubscriptions = prometheus.NewDesc("weir_edge_subscriptions", "Subscriptions held now.", nil, nil)
 	descTopics        = prometheus.NewDesc("weir_edge_topics", "Topics open on this node.", nil, nil)
 	descPatterns      = prometheus.NewDesc("weir_edge_patterns", "Patterns among the topics open on this node.", nil, nil)
@@ -49,7 +50,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
+		descConns, descMaxConns, descSubscriptions, descTopics, descPatterns, descMatches, descAccepted, descAdopted, descDeflate, descDeflated, descDeflateSaved, descWrites,
 		descDeliveries, descSentBytes, descPings, descPongs, descStalls, descLag, descStalled, descBehind, descHeld, descSkipped, descOverflows, descClosed, descLatency,
 		descTLSConns, descTLSHandshakes, descTLSReloads, descTLSNotTaken, descTLSExpires,
 	} {
@@ -66,6 +67,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		value float64
 	}{
 		{descConns, prometheus.GaugeValue, float64(st.Conns)},
+		{descMaxConns, prometheus.GaugeValue, float64(st.MaxConns)},
 		{descSubscriptions, prometheus.GaugeValue, float64(st.Subscriptions)},
 		{descTopics, prometheus.GaugeValue, float64(st.Topics)},
 		{descPatterns, prometheus.GaugeValue, float64(st.Patterns)},

@@ -12,6 +12,7 @@ import (
 
 var (
 	descConns    = desc("conns", "Client connections held.")
+	descMaxConns = desc("max_conns", "Client connections that may be held: gateway.max_conns.")
 	descAccepted = desc("accepted_total", "Client connections accepted.")
 	descRefused  = desc("conns_refused_total", "Client connections refused.", "reason")
 	descInFlight = desc("requests_in_flight", "Requests that are being served.")
@@ -26,7 +27,7 @@ var (
 	descSpans    = desc("trace_spans_total", "Spans of requests and of their attempts at servers; dropped: too many waited; failed: no collector took them.", "result")
 	descLag      = desc("loop_lag_seconds", "How late event loops took a turn that each is asked for ten times a second.")
 	descStalled  = desc("loop_stalled_seconds", "How long the event loop that is stuck longest has not taken its turn, and still does not; 0: none is.")
-	descAllDesc  = []*prometheus.Desc{descConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans, descLag, descStalled}
+	descAllDesc  = []*prometheus.Desc{descConns, descMaxConns, descAccepted, descRefused, descInFlight, descReloads, descPressure, descServers, descPicks, descRetries, descEjected, descPanic, descLines, descSpans, descLag, descStalled}
 )
 
 // lagBounds are the classic buckets of weir_gateway_loop_lag_seconds, in seconds.
@@ -56,6 +57,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	gauge(descConns, float64(s.conns.n.Load()))
+	gauge(descMaxConns, float64(s.conns.most))
 	count(descAccepted, s.conns.accepted.Load())
 	for i, name := range refusalNames {
 		count(descRefused, s.conns.refused[i].Load(), name)

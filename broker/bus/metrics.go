@@ -38,6 +38,8 @@ var (
 	descSubscriptions = prometheus.NewDesc("weir_bus_link_subscriptions", "Subscriptions to live events, by what they are to.", []string{"to"}, nil)
 	descSwitches      = prometheus.NewDesc("weir_bus_link_switches_total", "Shards that a link began to subscribe to as a whole, or by topic again.", []string{"to"}, nil)
 	descUnwanted      = prometheus.NewDesc("weir_bus_link_unwanted_total", "Events that came with those of their shard, and that nobody subscribed to.", nil, nil)
+	descMaxBytes      = prometheus.NewDesc("weir_bus_max_bytes", "Bytes that may be stored over all shards: bus.max_bytes; 0: another process stores them.", nil, nil)
+	descShardMax      = prometheus.NewDesc("weir_bus_shard_max_bytes", "The part of them that each shard has, and drops its oldest events at; 0: another process stores them.", nil, nil)
 	descMemory        = prometheus.NewDesc("weir_bus_stored_bytes", "Bytes stored, by storage.", []string{"storage"}, nil)
 )
 
@@ -83,6 +85,8 @@ func (b *Bus) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descUnwanted
 	ch <- descShards
 	ch <- descMemory
+	ch <- descMaxBytes
+	ch <- descShardMax
 }
 
 // Collect implements [prometheus.Collector].
@@ -111,6 +115,12 @@ func (b *Bus) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(descShards, prometheus.GaugeValue, float64(used))
+	var most int64
+	if !b.Remote() {
+		most = b.cfg.MaxBytes
+	}
+	ch <- prometheus.MustNewConstMetric(descMaxBytes, prometheus.GaugeValue, float64(most))
+	ch <- prometheus.MustNewConstMetric(descShardMax, prometheus.GaugeValue, float64(most/broker.Shards))
 	var memory, file float64
 	if srv := b.srv.Load(); srv != nil && srv.JetStreamEnabled() {
 		if z, err := srv.Jsz(nil); err == nil {

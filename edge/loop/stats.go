@@ -37,6 +37,8 @@ type stats struct {
 type Stats struct {
 	// Conns are the conns held now, Subscriptions theirs, Topics those open on this node.
 	Conns, Subscriptions, Topics int
+	// MaxConns is how many conns may be held: Config.MaxConns, or fewer as descriptors bound it.
+	MaxConns int
 	// Patterns are those of the topics with a wildcard, Matched how events were matched with them.
 	Patterns int
 	Matched  broker.MatchStats
@@ -91,7 +93,7 @@ func (s *Server) Stats() Stats {
 
 // StatsInto is Stats into memory that the caller reuses.
 func (s *Server) StatsInto(total *Stats) {
-	*total = Stats{Conns: s.Conns(), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
+	*total = Stats{Conns: s.Conns(), MaxConns: min(s.cfg.MaxConns, s.maxFD), Topics: s.hub.Topics(), Deflated: s.hub.Deflated(), RateOverflows: s.gate.Overflows()}
 	total.Patterns, total.Matched = s.hub.Patterns()
 	if s.tls != nil {
 		total.TLS = s.tls.handshaker.Stats()
@@ -135,6 +137,7 @@ func (s *Server) StatsInto(total *Stats) {
 // Merge adds another edge's. A topic that is open on both counts twice.
 func (s *Stats) Merge(o *Stats) {
 	s.Conns += o.Conns
+	s.MaxConns += o.MaxConns
 	s.Subscriptions += o.Subscriptions
 	s.Topics += o.Topics
 	s.Patterns += o.Patterns
@@ -171,7 +174,7 @@ func (s *Stats) Merge(o *Stats) {
 func (s *Stats) Past() Stats {
 	past := *s
 	past.Conns, past.Subscriptions, past.Topics, past.Patterns, past.Behind = 0, 0, 0, 0, 0
-	past.Stalled = 0
+	past.MaxConns, past.Stalled = 0, 0
 	past.TLSKernel, past.TLSProcess, past.TLS.Expires = 0, 0, time.Time{}
 	past.HeldProcess, past.HeldKernel = 0, 0
 	return past

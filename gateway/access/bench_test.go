@@ -18,7 +18,7 @@ func BenchmarkObserve(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				r := &Record{
 					Shard: shards.Add(apart), Route: "all", Outcome: policy.Admitted, Status: 200, Received: 10, Sent: 1000, Attempts: 1,
-					Total: 1500 * time.Microsecond, Added: 40 * time.Microsecond, Policies: []Asked{{Name: "burst", Allowed: true}, {Name: "day", Allowed: true}},
+					Total: 1500 * time.Microsecond, Added: 40 * time.Microsecond, Upstream: time.Millisecond, Policies: []Asked{{Name: "burst", Allowed: true}, {Name: "day", Allowed: true}},
 				}
 				for pb.Next() {
 					r.Total += 37

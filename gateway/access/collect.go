@@ -15,6 +15,7 @@ var (
 	descBytes     = desc("body_bytes_total", "Bytes of bodies, received from clients and sent to them.", "route", "direction")
 	descRetries   = desc("retries_total", "Requests that were tried again at another server.", "route")
 	descTotal     = desc("request_seconds", "Time from a request's head to the end of its answer.", "route")
+	descUpstream  = desc("upstream_seconds", "Time from when the first server of an upstream was asked until the head of the last one's answer, or until it was given up; of each request, with what it was tried again.", "upstream")
 	descAdded     = desc("added_seconds", "Time that the gateway took itself, until it sent the answer's head.", "route")
 )
 
@@ -27,7 +28,7 @@ var bounds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, 
 
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descResponses, descFailures, descDecisions, descBytes, descRetries, descTotal, descAdded} {
+	for _, d := range []*prometheus.Desc{descRequests, descResponses, descFailures, descDecisions, descBytes, descRetries, descTotal, descAdded, descUpstream} {
 		ch <- d
 	}
 }
@@ -54,6 +55,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- hist.NewMetric(descTotal, &t.total, bounds, s.name)
 		ch <- hist.NewMetric(descAdded, &t.added, bounds, s.name)
 	})
+	for name, s := range e.upstreams {
+		ch <- hist.NewMetric(descUpstream, s.sum(), bounds, name)
+	}
 	for _, s := range e.policies {
 		for i, n := range s.sum() {
 			count(descDecisions, n, s.name, results[i])

@@ -1,6 +1,8 @@
 package access
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,8 @@ type Metrics struct {
 type expected struct {
 	routes   map[string]*routeSeries // "" is noRoute too
 	policies map[string]*policySeries
+	// upstreams are those of routes.
+	upstreams map[string]*upstreamSeries
 }
 
 // routeSeries are those of a route.
@@ -58,6 +62,8 @@ type routeSeries struct {
 	gone  bool // the last configuration does not have it
 	cells []atomic.Pointer[cell]
 	marks [windowMarks]mark
+	// upstream is where its requests go; nil without one.
+	upstream atomic.Pointer[upstreamSeries]
 }
 
 // cell is a shard of a route's, made when it is first counted in.
@@ -94,9 +100,10 @@ func NewMetrics(shards int, now time.Time) *Metrics {
 
 // Expect makes the series of a configuration.
 func (m *Metrics) Expect(r *policy.Rules) {
-	var routes, policies []string
+	var policies []string
+	routes := map[string]string{}
 	for _, route := range r.Routes() {
-		routes = append(routes, route.Name)
+		routes[route.Name] = route.Upstream
 	}
 	for _, p := range r.Config().Policies {
 		policies = append(policies, p.Quota.Name)
@@ -104,12 +111,13 @@ func (m *Metrics) Expect(r *policy.Rules) {
 	m.expect(routes, policies)
 }
 
-func (m *Metrics) expect(routes, policies []string) {
+// expect makes the series of routes, to upstreams, and of policies.
+func (m *Metrics) expect(routes map[string]string, policies []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.now.Load()
-	next := &expected{routes: map[string]*routeSeries{}, policies: map[string]*policySeries{}}
-	for _, name := range append(routes, noRoute) {
+	next := &expected{routes: map[string]*routeSeries{}, policies: map[string]*policySeries{}, upstreams: map[string]*upstreamSeries{}}
+	for _, name := range append(slices.Collect(maps.Keys(routes)), noRoute) {
 		s := before.routes[name]
 		if s == nil {
 			s = &routeSeries{name: name, cells: make([]atomic.Pointer[cell], m.shards)}
@@ -138,6 +146,7 @@ func (m *Metrics) expect(routes, policies []string) {
 			next.policies[name] = s
 		}
 	}
+	next.expectUpstreams(before, routes, m.shards)
 	m.now.Store(next)
 }
 
@@ -166,6 +175,11 @@ func (m *Metrics) Observe(r *Record) {
 	}
 	c.total.Record(int64(r.Total))
 	c.added.Record(int64(r.Added))
+	if r.Upstream > 0 {
+		if u := s.upstream.Load(); u != nil {
+			u.observe(r.Shard, r.Upstream)
+		}
+	}
 	for i := range r.Policies {
 		e.count(r.Shard, &r.Policies[i])
 	}

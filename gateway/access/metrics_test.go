@@ -59,17 +59,18 @@ func TestEachRequestMovesTheseSeriesAndNoOthers(t *testing.T) {
 		r    Record
 		want []string
 	}{
-		"an answer":                {admitted, []string{"requests_total,admitted,a", "responses_total,2xx,a"}},
-		"of an unknown route":      {with(func(r *Record) { r.Route = "gone" }), []string{"requests_total,admitted,none", "responses_total,2xx,none"}},
-		"an error of the upstream": {with(func(r *Record) { r.Status = 503 }), []string{"requests_total,admitted,a", "responses_total,5xx,a", "failures_total,a"}},
-		"half of an answer":        {with(func(r *Record) { r.Cut, r.Sent = true, 7 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a", "body_bytes_total,sent,a=7"}},
-		"no answer":                {with(func(r *Record) { r.Status = 0 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a"}},
-		"a client that goes":       {with(func(r *Record) { r.Status, r.Gone, r.Cut = 0, true, true }), []string{"requests_total,admitted,a", "responses_total,aborted,a"}},
-		"a whole 502 to a HEAD":    {with(func(r *Record) { r.Status, r.Err = 502, fmt.Errorf("x") }), []string{"requests_total,admitted,a", "responses_total,5xx,a", "failures_total,a"}},
-		"a status that is none":    {with(func(r *Record) { r.Status = 799 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a"}},
-		"a body":                   {with(func(r *Record) { r.Received, r.Sent = 3, 4 }), []string{"requests_total,admitted,a", "responses_total,2xx,a", "body_bytes_total,received,a=3", "body_bytes_total,sent,a=4"}},
-		"two retries":              {with(func(r *Record) { r.Attempts = 3 }), []string{"requests_total,admitted,a", "responses_total,2xx,a", "retries_total,a=2"}},
-		"a refusal by a full host": {with(func(r *Record) { r.Outcome, r.Status = policy.Shed, 503 }), []string{"requests_total,shed,a", "responses_total,5xx,a"}},
+		"an answer":                 {admitted, []string{"requests_total,admitted,a", "responses_total,2xx,a"}},
+		"of an unknown route":       {with(func(r *Record) { r.Route = "gone" }), []string{"requests_total,admitted,none", "responses_total,2xx,none"}},
+		"an error of the upstream":  {with(func(r *Record) { r.Status = 503 }), []string{"requests_total,admitted,a", "responses_total,5xx,a", "failures_total,a"}},
+		"half of an answer":         {with(func(r *Record) { r.Cut, r.Sent = true, 7 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a", "body_bytes_total,sent,a=7"}},
+		"no answer":                 {with(func(r *Record) { r.Status = 0 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a"}},
+		"a client that goes":        {with(func(r *Record) { r.Status, r.Gone, r.Cut = 0, true, true }), []string{"requests_total,admitted,a", "responses_total,aborted,a"}},
+		"a whole 502 to a HEAD":     {with(func(r *Record) { r.Status, r.Err = 502, fmt.Errorf("x") }), []string{"requests_total,admitted,a", "responses_total,5xx,a", "failures_total,a"}},
+		"a status that is none":     {with(func(r *Record) { r.Status = 799 }), []string{"requests_total,admitted,a", "responses_total,aborted,a", "failures_total,a"}},
+		"a body":                    {with(func(r *Record) { r.Received, r.Sent = 3, 4 }), []string{"requests_total,admitted,a", "responses_total,2xx,a", "body_bytes_total,received,a=3", "body_bytes_total,sent,a=4"}},
+		"an answer of the upstream": {with(func(r *Record) { r.Upstream = time.Second }), []string{"requests_total,admitted,a", "responses_total,2xx,a", "upstream_seconds,u"}},
+		"two retries":               {with(func(r *Record) { r.Attempts = 3 }), []string{"requests_total,admitted,a", "responses_total,2xx,a", "retries_total,a=2"}},
+		"a refusal by a full host":  {with(func(r *Record) { r.Outcome, r.Status = policy.Shed, 503 }), []string{"requests_total,shed,a", "responses_total,5xx,a"}},
 		"policies, each by its result": {with(func(r *Record) {
 			r.Policies = []Asked{{"p", false, true}, {"q", true, false}, {"p", false, false}, {"?", false, true}}
 		}), []string{"requests_total,admitted,a", "responses_total,2xx,a", "decisions_total,p,allowed", "decisions_total,q,shadow", "decisions_total,p,limited"}},
@@ -199,7 +200,7 @@ func TestTimesAreNativeHistogramsAndClassicOnes(t *testing.T) {
 func TestObserveAllocatesNothing(t *testing.T) {
 	m := NewMetrics(2, start)
 	m.Expect(rulesOf(t, []string{"a"}, []string{"p"}))
-	r := &Record{Route: "a", Status: 200, Total: 5, Policies: []Asked{{Name: "p"}}}
+	r := &Record{Route: "a", Status: 200, Total: 5, Upstream: 3, Policies: []Asked{{Name: "p"}}}
 	if n := testing.AllocsPerRun(100, func() { m.Observe(r) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
