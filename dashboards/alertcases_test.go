@@ -69,16 +69,22 @@ func alertCases() map[string]alertCase {
 		"WeirGatewayRetryBudget": one(`weir_gateway_upstream_retries_total{upstream="app",result="refused"} 0+6`,
 			`weir_gateway_upstream_retries_total{upstream="app",result="allowed"} 0+6`),
 		"WeirGatewayEnvoyInvalid": one(`weir_gateway_rls_requests_total{code="invalid"} 0+6`, `weir_gateway_rls_requests_total{code="over_limit"} 0+6`),
-		"WeirHostListenOverflows": one("node_netstat_TcpExt_ListenOverflows 0+6", "node_netstat_TcpExt_ListenOverflows 6"),
-		"WeirHostSoftirqSqueezed": one(`node_softnet_times_squeezed_total{cpu="0"} 0+6000`, `node_softnet_times_squeezed_total{cpu="0"} 0+60`),
+		"WeirHostListenOverflows": one("weir_host_listen_overflows_total 0+6", "weir_host_listen_overflows_total 6"),
+		"WeirHostSoftirqSqueezed": one("weir_host_softnet_squeezed_total 0+6000", "weir_host_softnet_squeezed_total 0+60"),
 		"WeirHostRetransmits": {
-			[]string{"node_netstat_Tcp_RetransSegs 0+600", "node_netstat_Tcp_OutSegs 0+6000"},
-			[]string{"node_netstat_Tcp_RetransSegs 0+6", "node_netstat_Tcp_OutSegs 0+6000"},
+			[]string{"weir_host_tcp_retransmitted_segments_total 0+600", "weir_host_tcp_sent_segments_total 0+6000"},
+			[]string{"weir_host_tcp_retransmitted_segments_total 0+6", "weir_host_tcp_sent_segments_total 0+6000"},
 		},
 		"WeirHostConntrackFull": {
-			[]string{"node_nf_conntrack_entries 900", "node_nf_conntrack_entries_limit 1000"},
-			[]string{"node_nf_conntrack_entries 100", "node_nf_conntrack_entries_limit 1000"},
+			[]string{"weir_host_conntrack_entries 900", "weir_host_conntrack_max_entries 1000"},
+			[]string{"weir_host_conntrack_entries 100", "weir_host_conntrack_max_entries 1000"},
 		},
+		"WeirHostTCPMemory": {
+			[]string{"weir_host_tcp_memory_bytes 900", "weir_host_tcp_max_memory_bytes 1000"},
+			[]string{"weir_host_tcp_memory_bytes 700", "weir_host_tcp_max_memory_bytes 1000"},
+		},
+		"WeirHostTCPMemoryAborts": one("weir_host_tcp_memory_aborts_total 0+1", "weir_host_tcp_memory_aborts_total 7"),
+		"WeirHostTuningDrift":     one("weir_tuning_drifted_settings 1", "weir_tuning_drifted_settings 0"),
 	}
 }
 

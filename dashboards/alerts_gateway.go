@@ -120,36 +120,3 @@ func upstreamAlerts() []Alert {
 		},
 	}
 }
-
-func hostAlerts() Group {
-	return Group{Name: "weir-host", Alerts: []Alert{
-		{
-			Name: "WeirHostListenOverflows", Severity: Warning, For: 2 * time.Minute, KeepFiringFor: 5 * time.Minute,
-			Conditions:  []Condition{{Query: "rate(node_netstat_TcpExt_ListenOverflows[5m])", Compare: "> 0", Need: NeedNodeExporter}},
-			Summary:     "Listen queues of {{ $labels.instance }} overflow",
-			Description: "{{ $value | humanize }} connections a second at {{ $labels.instance }} were dropped since the queue of a listener was full: they are tried again a second later, or not.",
-			Action:      "net.core.somaxconn is too small for a storm of connections, or the loops accept too late: WeirEdgeLoopStalled.",
-		},
-		{
-			Name: "WeirHostSoftirqSqueezed", Severity: Warning, For: 10 * time.Minute, KeepFiringFor: 10 * time.Minute,
-			Conditions:  []Condition{{Query: "sum by (job, instance) (rate(node_softnet_times_squeezed_total[5m]))", Compare: "> 10", Need: NeedNodeExporter}},
-			Summary:     "CPUs of {{ $labels.instance }} do not keep up with packets",
-			Description: "{{ $value | humanize }} times a second a CPU of {{ $labels.instance }} ended its round of packets with some left.",
-			Action:      "Spread the queues of the NIC over more CPUs (`weir doctor`), then raise net.core.netdev_budget and netdev_budget_usecs.",
-		},
-		{
-			Name: "WeirHostRetransmits", Severity: Warning, For: 10 * time.Minute, KeepFiringFor: 10 * time.Minute,
-			Conditions:  []Condition{{Query: "rate(node_netstat_Tcp_RetransSegs[5m]) / clamp_min(rate(node_netstat_Tcp_OutSegs[5m]), 1)", Compare: "> 0.05", Need: NeedNodeExporter}},
-			Summary:     "{{ $labels.instance }} sends much twice",
-			Description: "{{ $value | humanizePercentage }} of the TCP segments of {{ $labels.instance }} are sent again.",
-			Action:      "Loss between here and the clients: drops of the NIC and its switch port, a link that is full, a path MTU that is not discovered.",
-		},
-		{
-			Name: "WeirHostConntrackFull", Severity: Critical, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
-			Conditions:  []Condition{{Query: "node_nf_conntrack_entries / node_nf_conntrack_entries_limit", Compare: "> 0.8", Need: NeedNodeExporter}},
-			Summary:     "Connection tracking of {{ $labels.instance }} is almost full",
-			Description: "{{ $labels.instance }} tracks {{ $value | humanizePercentage }} of the connections it can; when it is full, new ones are dropped.",
-			Action:      "Leave weir's ports out of tracking (a notrack rule), or raise net.netfilter.nf_conntrack_max.",
-		},
-	}}
-}

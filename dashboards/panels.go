@@ -27,6 +27,12 @@ const (
 	NeedNodeExporter Need = "node_exporter"
 	// NeedWorkers: an edge with edge.workers.
 	NeedWorkers Need = "edge.workers"
+	// NeedHostNetwork: a weir in the host's own network namespace, which alone has the bound of TCP's memory.
+	NeedHostNetwork Need = "the host's own network namespace"
+	// NeedConntrack: a kernel that tracks connections.
+	NeedConntrack Need = "connection tracking"
+	// NeedTuned: a host that weir tune apply has changed, whose journal the process may read.
+	NeedTuned Need = "weir tune apply"
 	// NeedEnvoy: a gateway that answers Envoy's rate limit calls.
 	NeedEnvoy Need = "rls in the file of routes"
 )

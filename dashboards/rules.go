@@ -73,7 +73,7 @@ func ruleFiles() []ruleFile {
 	return []ruleFile{
 		{"weir-recording.yml", "What the alerts and whoever asks often need.", []Group{recordings()}},
 		{"weir-alerts.yml", "Alerts on what weir itself exports. They need weir-recording.yml.", []Group{processAlerts(), edgeAlerts(), brokerAlerts(), xdpAlerts(), gatewayAlerts()}},
-		{"weir-host-alerts.yml", "Optional: alerts on the host, which need node_exporter.", []Group{hostAlerts()}},
+		{"weir-host-alerts.yml", "Alerts on the host beside weir, by what weir reads of it: each process of a host tells the same.", []Group{hostAlerts()}},
 	}
 }
 

@@ -22,6 +22,9 @@ import (
 var maybeEmpty = map[dashboards.Need]string{
 	dashboards.NeedNodeExporter: "the metrics are node_exporter's, which is optional",
 	dashboards.NeedWorkers:      "they are there with edge.workers alone",
+	dashboards.NeedHostNetwork:  "a network namespace of its own does not have tcp_mem",
+	dashboards.NeedConntrack:    "nf_conntrack is a module that may not be loaded",
+	dashboards.NeedTuned:        "no test tunes the host that it runs on",
 }
 
 // prometheus is one that scrapes weirs. native: it stores native histograms in place of classic buckets that a metric has beside them.

@@ -22,7 +22,6 @@ import (
 	"weir/token/jwks"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // gatewayNode is the gateway with its admin page and its quotas in XDP.
@@ -39,6 +38,7 @@ type gatewayNode struct {
 	guard    *guard
 	admin    *admin.Server
 	registry *prometheus.Registry
+	drift    *drift
 	top      *gatewayTop
 
 	service       *service
@@ -52,7 +52,7 @@ type gatewayNode struct {
 }
 
 func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.Plan, error), log *slog.Logger, a *app) (_ *gatewayNode, err error) {
-	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, environ: a.environ, binder: &binder{}, registry: prometheus.NewRegistry()}
+	n := &gatewayNode{cfg: cfg, log: log, started: time.Now(), read: read, environ: a.environ, binder: &binder{}, registry: prometheus.NewRegistry(), drift: newDrift(log)}
 	if cfg.Gateway.Way == gateway.WayLoops {
 		makeRoom(cfg.Gateway.Defaults().Loops, a.environ)
 	}
@@ -153,6 +153,7 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 	}
 	part(n.guard.run)
 	part(n.cuts.run)
+	part(n.drift.run)
 	if n.keys != nil {
 		part(n.keys.Run)
 	}
@@ -192,7 +193,7 @@ func (n *gatewayNode) newAdmin() (err error) {
 	if n.keys != nil {
 		n.registry.MustRegister(n.keys)
 	}
-	n.registry.MustRegister(n.server, &n.redis, n.guard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.registry.MustRegister(append(besides(n.drift), n.server, &n.redis, n.guard)...)
 	deps := admin.Deps{
 		QuotasOff: n.guard.off,
 		Why: func(context.Context, string) (any, error) {

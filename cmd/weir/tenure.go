@@ -14,7 +14,6 @@ import (
 	"weir/broker/region"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // tenure is what only one of two processes can have: the admin's port, the quotas in XDP, and the bus
@@ -23,6 +22,7 @@ type tenure struct {
 	admin    *admin.Server
 	guard    *guard
 	registry *prometheus.Registry
+	drift    *drift
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 }
@@ -39,7 +39,7 @@ func (n *node) acquire(ctx context.Context) error {
 	if n.role == roleWorker { // whoever started it has all that
 		return nil
 	}
-	t := &tenure{registry: prometheus.NewRegistry()}
+	t := &tenure{registry: prometheus.NewRegistry(), drift: newDrift(n.log)}
 	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.beginTenure(ctx, t); err != nil {
 		t.end()
@@ -51,6 +51,7 @@ func (n *node) acquire(ctx context.Context) error {
 		t.serve(ctx, n, t.refreshOnce(n))
 	}
 	t.serve(ctx, n, n.watchBus)
+	t.serve(ctx, n, t.drift.run)
 	if n.feed != nil {
 		t.serve(ctx, n, func(ctx context.Context) error { return n.feed.Run(ctx, n.feedOne) })
 	}
@@ -122,8 +123,7 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	}); err != nil {
 		return err
 	}
-	t.registry.MustRegister(n.bus, t.admin, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	t.registry.MustRegister(append(besides(t.drift), n.bus, t.admin)...)
 	return nil
 }
 
