@@ -68,9 +68,10 @@ func alertCases() map[string]alertCase {
 		"WeirGatewayUpstreamPanic":    one(`weir_gateway_upstream_panic_picks_total{upstream="app"} 0+6`, `weir_gateway_upstream_panic_picks_total{upstream="app"} 6`),
 		"WeirGatewayRetryBudget": one(`weir_gateway_upstream_retries_total{upstream="app",result="refused"} 0+6`,
 			`weir_gateway_upstream_retries_total{upstream="app",result="allowed"} 0+6`),
-		"WeirGatewayEnvoyInvalid": one(`weir_gateway_rls_requests_total{code="invalid"} 0+6`, `weir_gateway_rls_requests_total{code="over_limit"} 0+6`),
-		"WeirHostListenOverflows": one("weir_host_listen_overflows_total 0+6", "weir_host_listen_overflows_total 6"),
-		"WeirHostSoftirqSqueezed": one("weir_host_softnet_squeezed_total 0+6000", "weir_host_softnet_squeezed_total 0+60"),
+		"WeirGatewayRedisFallbacks": one("weir_gateway_redis_fallbacks_total 0+6", "weir_gateway_redis_fallbacks_total 6"),
+		"WeirGatewayEnvoyInvalid":   one(`weir_gateway_rls_requests_total{code="invalid"} 0+6`, `weir_gateway_rls_requests_total{code="over_limit"} 0+6`),
+		"WeirHostListenOverflows":   one("weir_host_listen_overflows_total 0+6", "weir_host_listen_overflows_total 6"),
+		"WeirHostSoftirqSqueezed":   one("weir_host_softnet_squeezed_total 0+6000", "weir_host_softnet_squeezed_total 0+60"),
 		"WeirHostRetransmits": {
 			[]string{"weir_host_tcp_retransmitted_segments_total 0+600", "weir_host_tcp_sent_segments_total 0+6000"},
 			[]string{"weir_host_tcp_retransmitted_segments_total 0+6", "weir_host_tcp_sent_segments_total 0+6000"},

@@ -6,7 +6,7 @@ import (
 )
 
 func gatewayAlerts() Group {
-	return Group{Name: "weir-gateway", Alerts: slices.Concat(upstreamAlerts(), roomAlerts(), []Alert{
+	return Group{Name: "weir-gateway", Alerts: slices.Concat(upstreamAlerts(), roomAlerts(), redisAlerts(), []Alert{
 		{
 			Name: "WeirGatewayErrors", Severity: Critical, For: 5 * time.Minute, KeepFiringFor: 5 * time.Minute,
 			Conditions:  []Condition{{Query: "instance_route:weir_gateway_failures:ratio_rate5m", Compare: "> 0.05"}},

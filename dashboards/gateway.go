@@ -98,6 +98,7 @@ func gatewayItself() []*Panel {
 		graph("Access log", unitPerSecond, "Lines; dropped: the file is too slow, or cannot be written.", query(sumBy("result", rate("weir_gateway_access_log_lines_total")), "{{result}}")),
 		graph("Spans", unitPerSecond, "Spans of requests; dropped: too many waited; failed: no collector took them.", query(sumBy("result", rate("weir_gateway_trace_spans_total")), "{{result}}")),
 		gatewayEnvoy(),
+		gatewayRedis(),
 		hidden("Classic buckets (where the server stores no native histograms)",
 			classicHeatmap("Added", "How many requests had how much added, of classic buckets.", "weir_gateway_added_seconds", ofRoute).needing(NeedClassic),
 			classicHeatmap("Whole", "How long requests took from head to end, of classic buckets.", "weir_gateway_request_seconds", ofRoute).needing(NeedClassic),

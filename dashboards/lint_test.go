@@ -207,3 +207,26 @@ func TestEveryMetricExists(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryMetricIsShown wants each metric of docs/METRICS.md in a panel or an alert.
+func TestEveryMetricIsShown(t *testing.T) {
+	page, err := os.ReadFile("../docs/METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	for _, q := range Queries() {
+		for _, name := range names.FindAllString(q.Expr, -1) {
+			asked[strings.TrimSuffix(name, "_bucket")] = true
+		}
+	}
+	listed := regexp.MustCompile("(?m)^\\| `(weir_[a-z0-9_]+)` \\|").FindAllStringSubmatch(string(page), -1)
+	if len(listed) < 100 {
+		t.Fatalf("only %d metrics", len(listed))
+	}
+	for _, m := range listed {
+		if !asked[m[1]] {
+			t.Errorf("nobody looks at %s: give it a panel or an alert", m[1])
+		}
+	}
+}
