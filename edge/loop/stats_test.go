@@ -12,7 +12,7 @@ import (
 func TestAllStatsAreMerged(t *testing.T) {
 	var h hist.Histogram
 	h.Record(5)
-	one := Stats{Latency: *h.Snapshot()}
+	one := Stats{Latency: *h.Snapshot(), Lag: *h.Snapshot()}
 	var fill func(v reflect.Value)
 	fill = func(v reflect.Value) {
 		switch v.Kind() {
@@ -46,7 +46,7 @@ func TestAllStatsAreMerged(t *testing.T) {
 		t.Errorf("merged into nothing: %+v, want %+v", two, one)
 	}
 	past := one.Past()
-	if past.Conns+past.Subscriptions+past.Topics+past.Patterns+past.Behind+int(past.HeldProcess+past.HeldKernel+past.TLSKernel+past.TLSProcess) != 0 || past.Deliveries != 1 || past.Latency.Count() != 1 {
+	if past.Conns+past.MaxConns+int(past.Stalled)+past.Subscriptions+past.Topics+past.Patterns+past.Behind+int(past.HeldProcess+past.HeldKernel+past.TLSKernel+past.TLSProcess) != 0 || past.Deliveries != 1 || past.Latency.Count() != 1 || past.Lag.Count() != 1 {
 		t.Errorf("what is left of it is %+v", past)
 	}
 }

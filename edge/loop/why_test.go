@@ -85,3 +85,24 @@ func TestWhySaysThatTheLoopWasLate(t *testing.T) {
 		t.Errorf("the lag is not among the counters: %d turns, at most %v late", lag.Count(), time.Duration(lag.Quantile(1)))
 	}
 }
+
+func TestALoopThatIsStuckIsSaidWhileItIs(t *testing.T) {
+	r := start(t, Config{Loops: 2})
+	r.open("/ws/a")
+	let := make(chan struct{})
+	if err := r.srv.allLoops()[0].ask(func() { <-let }); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(what string, is func(Stats) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(waitFor); !is(r.srv.Stats()); <-time.After(tick / 10) {
+			if time.Now().After(deadline) {
+				t.Errorf("%s: stalled for %v", what, r.srv.Stats().Stalled)
+				return
+			}
+		}
+	}
+	wait("a loop is stuck", func(s Stats) bool { return s.Stalled > 3*tick })
+	close(let)
+	wait("it goes on", func(s Stats) bool { return s.Stalled < tick && time.Duration(s.Lag.Quantile(1)) > 2*tick })
+}
