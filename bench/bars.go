@@ -64,7 +64,7 @@ func (b Bar) String() string {
 // figure has a digit more than the bar, so that one that just misses it is not taken for it.
 func (b Bar) figure() string {
 	switch b.Unit {
-	case "x", "us":
+	case "x", "us", "%":
 		return fmt.Sprintf("%.2f", b.Figure)
 	case "ns":
 		return fmt.Sprintf("%.1f", b.Figure)

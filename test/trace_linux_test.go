@@ -74,3 +74,24 @@ func TestE2ETraceSeesARunningWeir(t *testing.T) {
 		t.Errorf("rtt: exit code %d, %v: %s%s", code, err, out, errs)
 	}
 }
+
+func TestE2ETracersAreMeasured(t *testing.T) {
+	bpftest.Require(t, "6.3", "sk_data_ready")
+	out, errs, code := weir(t, "bench", "trace", "--only", "stall,read", "--rate", "1000", "--duration", "200ms", "--reps", "1", "--json")
+	var r struct {
+		Rows []struct {
+			Tracer string
+			Seen   float64 `json:"seen_share"`
+			Own    float64 `json:"own_ns_per_event"`
+		}
+		Bars []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || len(r.Rows) != 2 || len(r.Bars) != 2 {
+		t.Fatalf("exit code %d, %v: %s%s", code, err, out, errs)
+	}
+	for _, row := range r.Rows {
+		if row.Seen < 0.9 || row.Own <= 0 {
+			t.Errorf("%+v", row)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"weir/bench"
 	"weir/bench/httpload"
 	"weir/bench/load"
+	"weir/bench/traceload"
 )
 
 type benchCmd struct {
@@ -20,6 +21,7 @@ type benchCmd struct {
 	Fairness benchFairnessCmd `cmd:"" help:"Measure what a topic of many subscribers does to one of few."`
 	Flood    benchFloodCmd    `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
 	Gateway  benchGatewayCmd  `cmd:"" help:"Forward requests, beside nginx, HAProxy and Caddy, and hold off an abuser."`
+	Trace    benchTraceCmd    `cmd:"" help:"Measure what the tracers of weir trace cost (root)."`
 	XDP      benchXDPCmd      `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
@@ -108,7 +110,7 @@ func (c *benchXDPCmd) Run(ctx context.Context, a *app) error {
 }
 
 type benchWorkerCmd struct {
-	Role string `arg:"" optional:"" default:"load" enum:"load,http,floor,minimal"`
+	Role string `arg:"" optional:"" default:"load" enum:"load,http,trace,floor,minimal"`
 	At   string `arg:"" optional:""`
 }
 
@@ -119,6 +121,8 @@ func (c *benchWorkerCmd) Run(a *app) error {
 		return load.Run(a.stdin, a.stdout)
 	case "http":
 		return httpload.Run(a.stdin, a.stdout)
+	case "trace":
+		return traceload.Run(a.stdin, a.stdout)
 	}
 	return bench.RunServer(c.Role, c.At, a.stdin, a.stdout)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, command := range []string{"", "serve", "broker", "edge", "gateway", "publish", "subscribe", "why", "quota show", "quota top", "quota replay", "quota explain", "quota events", "quota set", "quota allow", "quota deny", "quota class", "quota unlist", "quota apply", "quota confirm", "quota unpin", "demo", "trace", "doctor", "tune plan", "tune apply", "tune verify", "tune rollback", "version", "bench fanout", "bench hold", "bench connect", "bench slow", "bench fairness", "bench flood", "bench gateway", "bench xdp"} {
+	for _, command := range []string{"", "serve", "broker", "edge", "gateway", "publish", "subscribe", "why", "quota show", "quota top", "quota replay", "quota explain", "quota events", "quota set", "quota allow", "quota deny", "quota class", "quota unlist", "quota apply", "quota confirm", "quota unpin", "demo", "trace", "doctor", "tune plan", "tune apply", "tune verify", "tune rollback", "version", "bench fanout", "bench hold", "bench connect", "bench slow", "bench fairness", "bench flood", "bench gateway", "bench trace", "bench xdp"} {
 		var out, errs bytes.Buffer
 		code := run(append(strings.Fields(command), "--help"), &app{stdout: &out, stderr: &errs})
 		if code != exitOK || errs.Len() > 0 {
