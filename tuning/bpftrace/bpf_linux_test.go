@@ -19,6 +19,7 @@ import (
 
 	"weir/bpf/bpftest"
 	"weir/bpf/netlab"
+	"weir/internal/sockets"
 
 	"golang.org/x/sys/unix"
 )
@@ -314,19 +315,55 @@ func answerWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close() //nolint:errcheck // it is no longer needed
-	message := make([]byte, 200)
+	message, answer := make([]byte, 200), make([]byte, 3000)
 	out := gather(t, "write", Params{PID: os.Getpid()}, func() error {
 		for _, w := range []io.Writer{writes, file} {
 			if _, err := w.Write(message); err != nil {
 				return err
 			}
 		}
+		if err := sentRaw(writes, answer); err != nil {
+			return err
+		}
 		_ = full.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		_, _ = full.Write(make([]byte, 1<<20)) // once it is full that takes too long, and is not taken
 		return nil
 	})
-	holds(t, out, `@socket_bytes:`, `@socket_us:`, `@file_bytes:`, `\[128, 256\) +[1-9]\d* \|`,
+	holds(t, out, `@socket_bytes:`, `@socket_us:`, `@file_bytes:`, `\[128, 256\) +[1-9]\d* \|`, `\[2K, 4K\) +[1-9]\d* \|`,
 		`@socket_calls: count [1-9]`, `@socket_partial: [1-9]`, `@full: [1-9]`)
+}
+
+// sentRaw writes as the gateway's event loops do, by a system call that Go's runtime does not know of.
+func sentRaw(conn net.Conn, b []byte) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // it is TCP
+	if err != nil {
+		return err
+	}
+	return raw.Write(func(fd uintptr) bool {
+		b = b[sockets.Send(int(fd), b):] //nolint:gosec // a descriptor
+		return len(b) == 0
+	})
+}
+
+// TestBPFBpftraceSessionSaysThatItsProcessHasEnded is of one that ends while it is looked at.
+func TestBPFBpftraceSessionSaysThatItsProcessHasEnded(t *testing.T) {
+	requireBpftrace(t)
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	var once sync.Once
+	err := Run(t.Context(), "write", Params{PID: cmd.Process.Pid, Duration: 10 * time.Minute}, writerFunc(func(line []byte) (int, error) {
+		once.Do(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // it was killed
+		})
+		return out.Write(line)
+	}))
+	if want := fmt.Sprintf("process %d has ended: the above is of the ", cmd.Process.Pid); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("%v: %q, want %q", err, &out, want)
+	}
 }
 
 func answerXDPDrop(t *testing.T) {

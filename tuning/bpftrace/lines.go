@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"time"
 )
 
 // lines hands on what bpftrace prints, line by line, each as translate makes it. It is written to by one
@@ -12,9 +13,10 @@ type lines struct {
 	out       io.Writer
 	translate func(line string) string
 	stacks    stacks
-	// begun is closed at the first line of the script's own, which bpftrace hands on once all probes are attached.
+	// begun is closed at the first line of the script's own, which bpftrace hands on once all probes are attached, which was at.
 	begun chan struct{}
 	began bool
+	at    time.Time
 	// blank says that the last line was empty: of several that follow each other one is handed on.
 	blank   bool
 	partial []byte
@@ -40,7 +42,7 @@ func (l *lines) line(text, end string) {
 		if text == "" || strings.HasPrefix(text, "Attaching ") {
 			return
 		}
-		l.began = true
+		l.began, l.at = true, time.Now()
 		close(l.begun)
 	}
 	text = l.translate(text)

@@ -20,6 +20,8 @@ const (
 // job is a session made ready for a process.
 type job struct {
 	session Session
+	// pid is the process that is looked at, 0 if it is none.
+	pid int
 	// duration is how long it gathers, begin how long bpftrace may take before that and end how long after it.
 	duration, begin, end time.Duration
 	script               string
@@ -36,7 +38,7 @@ func prepare(s Session, p Params) (*job, error) {
 		return nil, err
 	}
 	j := &job{
-		session: s, duration: p.Duration, begin: beginTimeout, end: endTimeout, script: script,
+		session: s, pid: p.PID, duration: p.Duration, begin: beginTimeout, end: endTimeout, script: script,
 		args:      []string{strconv.Itoa(p.PID), strconv.Itoa(p.Port)},
 		translate: func(line string) string { return line },
 	}

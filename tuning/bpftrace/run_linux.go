@@ -41,7 +41,7 @@ func Run(ctx context.Context, name string, p Params, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%s: %w", name, ErrNotPermitted)
 	}
-	if _, err := os.Stat("/proc/" + strconv.Itoa(p.PID)); p.PID != 0 && err != nil {
+	if p.PID != 0 && !isThere(p.PID) {
 		return fmt.Errorf("%s: %w: there is no process %d", name, ErrParams, p.PID)
 	}
 	if name == "gc" && runtime.GOARCH != "amd64" {
@@ -55,6 +55,12 @@ func Run(ctx context.Context, name string, p Params, out io.Writer) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// isThere reports whether there is a process.
+func isThere(pid int) bool {
+	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	return err == nil
 }
 
 // run runs bpftrace until it ends, or is to.
@@ -87,7 +93,11 @@ func (j *job) run(ctx context.Context, program string, out io.Writer) error {
 	for _, w := range warnings(said.text.String()) {
 		printed.line(w, "\n")
 	}
-	return errors.Join(err, printed.finish())
+	_ = printed.finish() // its error is kept
+	if printed.began && j.pid != 0 && !isThere(j.pid) {
+		printed.write(fmt.Sprintf("process %d has ended: the above is of the %v that it was looked at\n", j.pid, time.Since(printed.at).Round(time.Millisecond)))
+	}
+	return errors.Join(err, printed.err)
 }
 
 // watch waits until the process has ended, and ends it in time. Its error is the process's, or ErrHung.

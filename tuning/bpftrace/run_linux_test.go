@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -78,6 +80,28 @@ func TestContextEndsASession(t *testing.T) {
 	}
 	if err := j.run(ctx, pretend(t, endless), begun); !errors.Is(err, context.Canceled) {
 		t.Errorf("before it has begun: %v", err)
+	}
+}
+
+func TestEndOfTheProcessIsSaid(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		pid  int
+		want string
+	}{
+		{"it has ended", gone.Process.Pid, fmt.Sprintf(`^begun\n@a: 1\nprocess %d has ended: the above is of the \d+m?s that it was looked at\n$`, gone.Process.Pid)},
+		{"it is there", os.Getpid(), `^begun\n@a: 1\n$`},
+		{"there is none", 0, `^begun\n@a: 1\n$`},
+	} {
+		j := &job{pid: tt.pid, begin: patience, end: patience, translate: func(line string) string { return line }}
+		var out strings.Builder
+		if err := j.run(t.Context(), pretend(t, begins+"echo @a: 1\n"), &out); err != nil || !regexp.MustCompile(tt.want).MatchString(out.String()) {
+			t.Errorf("%s: %q, %v", tt.name, &out, err)
+		}
 	}
 }
 
