@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"weir/bench/load"
@@ -29,6 +31,8 @@ type FanoutConfig struct {
 	Workers int
 	// Servers are measured, in turns. Default all.
 	Servers []string
+	// With are variables of a weir that is measured besides, KEY=VALUE each.
+	With []string
 }
 
 // Step is what was measured at one rate.
@@ -83,7 +87,10 @@ type FanoutResult struct {
 	Seconds float64      `json:"seconds"`
 	Turns   []FanoutTurn `json:"turns"`
 	Rows    []FanoutRow  `json:"rows"`
-	Bars    []Bar        `json:"bars"`
+	// With are the variables of weir-with, WithRatios how it stands to weir.
+	With       []string    `json:"with,omitempty"`
+	WithRatios []WithRatio `json:"with_ratios,omitempty"`
+	Bars       []Bar       `json:"bars"`
 }
 
 const (
@@ -134,7 +141,20 @@ func (c FanoutConfig) Validate() error {
 	bad.check("duration", c.Duration >= time.Second && c.Duration <= time.Hour, c.Duration, "1s to 1h")
 	bad.check("reps", c.Reps >= 1 && c.Reps <= 100, c.Reps, "1 to 100")
 	bad.check("workers", c.Workers >= 1 && c.Workers <= 256, c.Workers, "1 to 256")
+	for _, v := range c.With {
+		key, _, fine := strings.Cut(v, "=")
+		bad.check("with", fine && key != "", v, "KEY=VALUE, such as GOMAXPROCS=2")
+	}
+	bad.check("with", len(c.With) == 0 || slices.Contains(c.Servers, ServerWeir), strings.Join(c.With, ","), "none without weir among the servers")
 	return errors.Join(append(bad, checkServers(c.Servers))...)
+}
+
+// measured are the servers, weir-with among them if it is.
+func (c FanoutConfig) measured() []string {
+	if len(c.With) == 0 {
+		return c.Servers
+	}
+	return append(slices.Clone(c.Servers), ServerWeirWith)
 }
 
 // flagErrors gathers what is wrong with flags.
@@ -153,9 +173,10 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (r *Fa
 	}
 	cfg = cfg.withDefaults()
 	r = &FanoutResult{
-		Host: ReadHostCard(), Conns: cfg.Conns, Size: cfg.Size, Rate: cfg.Rate, Gather: cfg.Gather, Seconds: cfg.Duration.Seconds(),
+		Host: ReadHostCard(), Conns: cfg.Conns, Size: cfg.Size, Rate: cfg.Rate, Gather: cfg.Gather, Seconds: cfg.Duration.Seconds(), With: cfg.With,
 	}
-	r.Floor, err = inTurns(ctx, cfg.Servers, cfg.Reps, func(s *servers, name string, rep int) error {
+	r.Floor, err = inTurns(ctx, cfg.measured(), cfg.Reps, func(s *servers, name string, rep int) error {
+		s.with = cfg.With
 		t := FanoutTurn{Server: name, Rep: rep}
 		err := fanoutTurn(ctx, cfg, s, &t, progress)
 		r.Turns = append(r.Turns, t)
@@ -165,6 +186,7 @@ func RunFanout(ctx context.Context, cfg FanoutConfig, progress io.Writer) (r *Fa
 		return nil, err
 	}
 	r.Rows = fanoutRows(r.Turns)
+	r.WithRatios = withRatios(r.Turns)
 	r.Bars = fanoutBars(r.Turns)
 	return r, nil
 }
@@ -192,7 +214,7 @@ func fanoutTurn(ctx context.Context, cfg FanoutConfig, s *servers, t *FanoutTurn
 			low, high = cfg.Rate, cfg.Gather
 		}
 	}
-	if t.Server == ServerWeir {
+	if isWeir(t.Server) {
 		if err := f.bus(ctx, t); err != nil {
 			return err
 		}

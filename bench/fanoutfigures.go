@@ -70,7 +70,7 @@ func edgeMicros(s, bus *Step) float64 {
 
 // fanoutRows are the medians of each server's turns.
 func fanoutRows(turns []FanoutTurn) (rows []FanoutRow) {
-	for _, name := range Servers() {
+	for _, name := range append(Servers(), ServerWeirWith) {
 		for _, at := range []string{atSweep, atGather, atMost} {
 			if at == atMost && !slices.ContainsFunc(turns, func(t FanoutTurn) bool { return len(t.Search) > 0 }) {
 				continue
@@ -176,7 +176,7 @@ func (r *FanoutResult) Lost() bool {
 	for i := range r.Turns {
 		t := &r.Turns[i]
 		for _, s := range []*Step{t.Sweep, t.Gather, t.BusSweep, t.BusGather} {
-			if t.Server == ServerWeir && s != nil && !s.whole() {
+			if isWeir(t.Server) && s != nil && !s.whole() {
 				return true
 			}
 		}
@@ -208,7 +208,7 @@ func (r *FanoutResult) Print(out io.Writer) error {
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
-	for _, name := range Servers() {
+	for _, name := range append(Servers(), ServerWeirWith) {
 		var memory, connects []float64
 		for i := range r.Turns {
 			if t := &r.Turns[i]; t.Server == name {
@@ -222,6 +222,7 @@ func (r *FanoutResult) Print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	printWithRatios(out, r.With, r.WithRatios)
 	printBars(out, r.Bars)
 	return nil
 }

@@ -24,10 +24,15 @@ const (
 	ServerFloor   = "floor"
 	ServerMinimal = "minimal"
 	ServerWeir    = "weir"
+	// ServerWeirWith is a weir with variables of its own, beside the one without.
+	ServerWeirWith = "weir-with"
 )
 
-// Servers are all of them, in the order of tables.
+// Servers are those that can be named, in the order of tables.
 func Servers() []string { return []string{ServerFloor, ServerMinimal, ServerWeir} }
+
+// isWeir reports whether a server is one, with variables or without.
+func isWeir(name string) bool { return name == ServerWeir || name == ServerWeirWith }
 
 // checkServers says which names are not of servers, and that none is twice.
 func checkServers(names []string) error {
@@ -44,6 +49,8 @@ type servers struct {
 	dir, floor string // floor is the compiled one, "" for that in Go
 	// floorIs says what the floor is.
 	floorIs string
+	// with are the variables of ServerWeirWith, KEY=VALUE each.
+	with []string
 }
 
 // newServers makes ready what those of the names need. close it.
@@ -119,7 +126,10 @@ func (s *servers) start(ctx context.Context, name string, env ...string) (*serve
 		return nil, err
 	}
 	srv := &server{name: name, edge: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))} //nolint:gosec // a port
-	if name == ServerWeir {
+	if name == ServerWeirWith {
+		env = slices.Concat(env, s.with)
+	}
+	if isWeir(name) {
 		if err := srv.serveWeir(ctx, env); err != nil {
 			return nil, err
 		}

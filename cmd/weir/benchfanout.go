@@ -21,6 +21,7 @@ type benchFanoutCmd struct {
 	Reps     int           `help:"Turns of each server." default:"3"`
 	Workers  int           `help:"Processes that hold the subscribers; 0: one for each 15,000." default:"0"`
 	Servers  []string      `help:"Servers to measure: floor, minimal, weir; all if none." placeholder:"NAME"`
+	With     []string      `help:"Measure a weir with this variable too, beside the one without; repeat it for others." placeholder:"KEY=VALUE" sep:"none"`
 	JSON     bool          `help:"Print the result as JSON." name:"json"`
 }
 
@@ -30,12 +31,14 @@ func (*benchFanoutCmd) Help() string {
   weir bench fanout
   weir bench fanout --search --reps 5 --json > result.json
   weir bench fanout --servers weir --rate 50
+  weir bench fanout --servers weir --with GOMAXPROCS=2 --reps 5
 
 Each server is started anew for each of its turns, on loopback. floor is a C program of one
 pinned thread (in Go, where there is no C compiler): one write for each event and subscriber, and
 nothing else. minimal is gnet with a handshake, one frame shared by all, and one write for all
 events that gathered. weir is all of "weir serve", and beside it with one subscriber at the same
-rates: what an event costs before it comes to the many is the bus's, the rest the edge's.
+rates: what an event costs before it comes to the many is the bus's, the rest the edge's. With
+--with there is a weir-with, and its ratios to weir.
 
 The load checks on every connection that each event comes once and in order. Latency is from the
 time at which an event was due. CPU is the process's, user and system; load us is the load
@@ -50,7 +53,7 @@ var errFaults = errors.New("events were lost, late or doubled: see above")
 // Run measures.
 func (c *benchFanoutCmd) Run(ctx context.Context, a *app) error {
 	cfg := bench.FanoutConfig{
-		Conns: c.Conns, Rate: c.Rate, Gather: c.Gather, Search: c.Search, Size: c.Size, Duration: c.Duration, Reps: c.Reps, Workers: c.Workers, Servers: c.Servers,
+		Conns: c.Conns, Rate: c.Rate, Gather: c.Gather, Search: c.Search, Size: c.Size, Duration: c.Duration, Reps: c.Reps, Workers: c.Workers, Servers: c.Servers, With: c.With,
 	}
 	if err := cfg.Validate(); err != nil {
 		return &usageError{err}
