@@ -25,8 +25,8 @@ type job struct {
 	// duration is how long it gathers, begin how long bpftrace may take before that and end how long after it.
 	duration, begin, end time.Duration
 	script               string
-	// flags go before the script's name on bpftrace's command line, args behind it.
-	flags, args []string
+	// flags go before the script's name on bpftrace's command line, args behind it, env in its environment.
+	flags, args, env []string
 	// translate makes a line of output readable.
 	translate func(line string) string
 }
@@ -50,6 +50,8 @@ func prepare(s Session, p Params) (*job, error) {
 		return j, j.probeRuntime(executable(p.PID))
 	case "offcpu":
 		if b, err := openBinary(executable(p.PID)); err == nil { // of what is no Go program addresses will do
+			// It would read all of the binary's symbols again for each stack: half a minute of a weir that is not stripped.
+			j.env = append(j.env, "BPFTRACE_NO_USER_SYMBOLS=1")
 			j.translate = b.name
 			j.args[1] = strconv.Itoa(ownPoller(fmt.Sprintf("/proc/%d", p.PID), b))
 		}

@@ -72,7 +72,7 @@ func (j *job) run(ctx context.Context, program string, out io.Writer) error {
 	cmd := exec.Command(program, args...) //nolint:gosec // bpftrace, with a script and numbers of ours
 	// A group of its own: Ctrl-C would come to it twice, and the second one has it print nothing.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Env = append(os.Environ(), "BPFTRACE_MAP_KEYS_MAX="+strconv.Itoa(maxKeys))
+	cmd.Env = append(append(os.Environ(), "BPFTRACE_MAP_KEYS_MAX="+strconv.Itoa(maxKeys)), j.env...)
 	printed := &lines{out: out, translate: j.translate, stacks: stacks{name: "@blocked_in_us"}, begun: make(chan struct{})}
 	said := &bounded{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(j.script), printed, said

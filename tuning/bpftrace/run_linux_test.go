@@ -156,6 +156,22 @@ func TestFunctionsAreNamedWithoutSymbols(t *testing.T) {
 	}
 }
 
+func TestStacksOfAGoProgramAreNamedHereNotByBpftrace(t *testing.T) {
+	s, err := find("offcpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := prepare(s, Params{PID: os.Getpid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.begin, j.end = patience, patience
+	var out strings.Builder
+	if err := j.run(t.Context(), pretend(t, begins+"echo $BPFTRACE_NO_USER_SYMBOLS\n"), &out); err != nil || out.String() != "begun\n1\n" {
+		t.Errorf("%q, %v", &out, err)
+	}
+}
+
 func TestRuntimesOwnPollerIsToldFromALoops(t *testing.T) {
 	b, err := openBinary(executable(os.Getpid()))
 	if err != nil {
