@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,21 @@ func TestE2EQuotasOnLoopback(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestE2ETakeoverLoadsQuotasAhead: the kernel's verifier takes a second or more, for which nobody would serve.
+func TestE2ETakeoverLoadsQuotasAhead(t *testing.T) {
+	bpftest.Require(t, "5.12", "XDP")
+	p := serve(t, "--xdp", "on", "--interface", "lo", "--data", t.TempDir())
+	next := &process{tb: t, edge: p.edge, admin: p.admin, cmd: exec.Command(binary(t), append(slices.Clone(p.cmd.Args[1:]), "--takeover")...)}
+	next.cmd.Env = p.cmd.Env
+	p.takeOver(next)
+	if log := next.out.String(); !strings.Contains(log, "ahead=true") {
+		t.Errorf("quotas were loaded while nobody served:\n%s", log)
+	}
+	if out, errs, code := weir(t, "quota", "show", "--admin", "http://"+next.admin); code != 0 || !strings.Contains(out, "lo (generic)") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
 }
 
 func TestE2EDemoHoldsTheFloodAndCleansUp(t *testing.T) {

@@ -30,6 +30,7 @@ type guard struct {
 	operators []kernel.Peer
 	protected map[uint16]string // ports, and who is connected there
 	queues    queueWatch
+	ahead     bool   // loaded before a takeover
 	off       string // why, if there is no program
 }
 
@@ -39,6 +40,19 @@ var _ prometheus.Collector = (*guard)(nil)
 // that cannot run it is served without; anything else that is wrong is an error. own are whom no
 // quota may cut off.
 func newGuard(cfg config.XDP, busListen string, own []kernel.Peer, log *slog.Logger, environ []string) (*guard, error) {
+	g, err := loadGuard(cfg, busListen, own, log, environ)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.attach(); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// loadGuard is newGuard without attaching: that is attach.
+func loadGuard(cfg config.XDP, busListen string, own []kernel.Peer, log *slog.Logger, environ []string) (*guard, error) {
 	g := &guard{cfg: cfg, log: log, operators: append(operators(environ), own...), protected: map[uint16]string{sshPort: "connected by SSH"}}
 	if _, port, err := net.SplitHostPort(busListen); err == nil {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 0 {
@@ -64,21 +78,26 @@ func newGuard(cfg config.XDP, busListen string, own []kernel.Peer, log *slog.Log
 		log.Info("no quota for an address of our own", "remote", o.Addr, "why", o.Why)
 		policy.List(kernel.Entry{Prefix: netip.PrefixFrom(o.Addr, o.Addr.BitLen()), Allow: true})
 	}
-	err = g.start(policy, *mode)
-	if err == nil {
-		return g, nil
+	if err := g.without(g.load(policy, *mode)); err != nil {
+		g.close()
+		return nil, err
 	}
-	g.close()
-	cannot := errors.Is(err, xdp.ErrNotPermitted) || errors.Is(err, xdp.ErrKernel) || errors.Is(err, errors.ErrUnsupported)
-	if cfg.Enabled == "auto" && cannot {
-		log.Warn("serving without quotas in xdp", "err", err)
-		g.off = err.Error()
-		return g, nil
-	}
-	return nil, err
+	return g, nil
 }
 
-func (g *guard) start(policy kernel.Policy, mode xdp.Mode) error {
+// without has an error that says that this host cannot run the program end in no quotas, if that is wanted.
+func (g *guard) without(err error) error {
+	cannot := errors.Is(err, xdp.ErrNotPermitted) || errors.Is(err, xdp.ErrKernel) || errors.Is(err, errors.ErrUnsupported)
+	if g.cfg.Enabled != "auto" || !cannot {
+		return err
+	}
+	g.close()
+	g.log.Warn("serving without quotas in xdp", "err", err)
+	g.off = err.Error()
+	return nil
+}
+
+func (g *guard) load(policy kernel.Policy, mode xdp.Mode) error {
 	prog, err := xdp.Load(xdp.Config{
 		Interface:      g.cfg.Interface,
 		Attach:         xdp.AttachMode(g.cfg.Attach),
@@ -95,14 +114,21 @@ func (g *guard) start(policy kernel.Policy, mode xdp.Mode) error {
 		return err
 	}
 	g.Program = prog
-	if g.agent, err = kernel.NewAgent(prog, policy, mode, g.peers, g.log); err != nil {
-		return err
+	g.agent, err = kernel.NewAgent(prog, policy, mode, g.peers, g.log)
+	return err
+}
+
+// attach has a program that is loaded see packets. It may be called again if it fails.
+func (g *guard) attach() error {
+	if !g.on() {
+		return nil
 	}
+	prog := g.Program
 	how, err := prog.Attach()
 	if err != nil {
-		return err
+		return g.without(err)
 	}
-	g.log.Info("quotas in xdp", "iface", g.cfg.Interface, "attach", how, "mode", prog.Mode(), "adopted", prog.Adopted(),
+	g.log.Info("quotas in xdp", "iface", g.cfg.Interface, "attach", how, "mode", prog.Mode(), "adopted", prog.Adopted(), "ahead", g.ahead,
 		"cookies", prog.Features().Cookies, "proof", prog.Proofless() == nil, "table_bytes", g.cfg.Slots*xdp.SlotBytes)
 	return nil
 }

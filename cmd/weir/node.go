@@ -55,8 +55,10 @@ type node struct {
 
 	// takeover has the node go on with what another process serves, which ends then.
 	takeover bool
-	behind   context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
-	fail     func(error)     // ends the node
+	// loaded are quotas that a takeover is to attach, until then.
+	loaded *guard
+	behind context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
+	fail   func(error)     // ends the node
 }
 
 // front is what clients connect to.
@@ -192,6 +194,7 @@ func (n *node) run(ctx context.Context, ready func()) error {
 // serve returns when the edge has ended, or without one ctx.
 func (n *node) serve(ctx context.Context, ready func()) error {
 	if n.takeover {
+		n.loadAhead(ctx)
 		if err := n.edge.TakeOver(ctx); err != nil {
 			return err
 		}
@@ -248,6 +251,9 @@ func (n *node) ready() error {
 
 // close gives up what newNode took, in reverse.
 func (n *node) close() {
+	if n.loaded != nil {
+		n.loaded.close()
+	}
 	if n.link != nil {
 		n.link.Close()
 	}

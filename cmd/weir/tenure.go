@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"weir/broker"
 	"weir/broker/bus"
 	"weir/broker/region"
+	"weir/cmd/weir/config"
+	"weir/ratelimit/kernel"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -81,10 +84,16 @@ func (n *node) takeBus(ctx context.Context) error {
 func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	t.guard = &guard{off: "weir broker has no quotas, its edges have"}
 	if n.front != nil {
-		if err := n.patiently(ctx, func() (err error) {
-			t.guard, err = newGuard(n.cfg.XDP, n.cfg.Bus.Listen, n.brokers(ctx), n.log, n.environ)
-			return err
-		}); err != nil {
+		if n.loaded != nil {
+			t.guard, n.loaded = n.loaded, nil
+			err = n.patiently(ctx, t.guard.attach)
+		} else {
+			err = n.patiently(ctx, func() (err error) {
+				t.guard, err = n.newGuard(ctx, newGuard)
+				return err
+			})
+		}
+		if err != nil {
 			return err
 		}
 		t.registry.MustRegister(t.guard)
@@ -125,6 +134,24 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	}
 	t.registry.MustRegister(append(besides(t.drift), n.bus, t.admin)...)
 	return nil
+}
+
+func (n *node) newGuard(ctx context.Context, make func(config.XDP, string, []kernel.Peer, *slog.Logger, []string) (*guard, error)) (*guard, error) {
+	return make(n.cfg.XDP, n.cfg.Bus.Listen, n.brokers(ctx), n.log, n.environ)
+}
+
+// loadAhead loads the quotas' program before anything is taken over, since the kernel's verifier takes its time and nobody is served
+// meanwhile: attached it is in the tenure. State that is pinned is the other process's until then. If it fails, it is tried there.
+func (n *node) loadAhead(ctx context.Context) {
+	if n.role == roleWorker || n.cfg.XDP.Pin {
+		return
+	}
+	var err error
+	if n.loaded, err = n.newGuard(ctx, loadGuard); err != nil {
+		n.log.Info("quotas are loaded in the takeover, not ahead of it", "err", err)
+		return
+	}
+	n.loaded.ahead = true
 }
 
 // startAdmin returns when the admin server listens.
