@@ -84,7 +84,7 @@ func (p *Process) WaitReady(ctx context.Context, client *http.Client, admin stri
 
 // awaitAnswer waits until a server answers with a status that will do.
 func (p *Process) awaitAnswer(ctx context.Context, client *http.Client, url string, will func(status int) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
