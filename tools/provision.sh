@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-guest=(iproute2 nftables kmod ethtool procps adduser ca-certificates curl)
+guest=(sudo iproute2 nftables kmod ethtool procps adduser ca-certificates curl)
 machine=("${guest[@]}" git make golang-go wrk)
 develop=(bpftrace gcc libc6-dev clang-14 llvm-14 clang-format-14 libbpf-dev linux-libc-dev chromium curl iproute2 mmdebstrap nftables nginx-light prometheus qemu-system-x86 redis-server vagrant wrk xz-utils)
 
@@ -67,6 +67,16 @@ fi
 
 if [[ $1 != develop ]] && ! (($(id -u))); then
 	modprobe -a tls veth || echo "provision: no modules tls and veth: kernel TLS and the tests of networks do without" >&2
+fi
+if [[ $1 != develop ]] && ! (($(id -u))); then
+	# Whoever logs in may become root there, and much of weir has to be: vagrant ssh edge -c 'weir demo'.
+	install -m 755 /dev/stdin /usr/local/bin/weir <<-'SH'
+		#!/bin/sh
+		if [ "$(id -u)" = 0 ]; then
+			exec /usr/bin/weir "$@"
+		fi
+		exec sudo --preserve-env /usr/bin/weir "$@"
+	SH
 fi
 if [[ $1 == machine ]]; then
 	make build deb
