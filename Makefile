@@ -85,7 +85,7 @@ test-kernels: ## The BPF and netns tests on Linux 6.1 and 6.12, under qemu
 
 .PHONY: vm
 vm: deps build ## The package and the BPF and netns tests in a Debian guest under qemu (minutes)
-	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -timeout 40m -run '^TestVM' ./test/kernels
+	WEIR_BIN=$(CURDIR)/bin/weir go test -count=1 -timeout 75m -run '^TestVM' ./test/kernels
 	@cat .cache/vm/summary
 
 .PHONY: autobahn

@@ -27,8 +27,11 @@ const (
 const cpu = "max,-cx16,-erms,-fsrm,-la57,-smap,-smep,-umip,-pku,-xsave"
 
 // cpus is one, since the guests run side by side, and one that could be added: what is kept per CPU
-// is kept for two.
-const cpus = "1,maxcpus=2"
+// is kept for two. The guest with disks runs alone, has two, and a NIC with a queue for each.
+const (
+	cpus      = "1,maxcpus=2"
+	wholeCPUs = "2"
+)
 
 // params are the kernel's, all for speed: the clock is read without leaving the emulated code, RCU
 // does not wait for the timer, and there is nobody whom mitigations would keep out.
@@ -43,6 +46,9 @@ type guest struct {
 	disks []string
 }
 
+// whole reports whether the guest is a host of its own, with disks and a NIC, which may boot again.
+func (g guest) whole() bool { return len(g.disks) > 0 }
+
 func (g guest) path(name string) string { return filepath.Join(g.dir, name) }
 
 func (g guest) read(t *testing.T, name string) string {
@@ -55,16 +61,30 @@ func (g guest) read(t *testing.T, name string) string {
 }
 
 func (g guest) command(ctx context.Context) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg", "-cpu", cpu, "-smp", cpus, "-m", "2G",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-serial", "file:"+g.path("console.log"), "-serial", "file:"+g.path("report.log"),
+	args := []string{
+		"qemu-system-x86_64",
+		"-accel", "tcg", "-cpu", cpu, "-m", "2G",
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-serial", "file:" + g.path("console.log"), "-serial", "file:" + g.path("report.log"),
 		"-kernel", g.path("vmlinuz"), "-initrd", g.path("initrd"),
-		"-append", "console=ttyS0 quiet panic=-1 "+params+g.root)
-	for _, disk := range g.disks {
-		cmd.Args = append(cmd.Args, "-drive", "if=virtio,format=raw,snapshot=on,file="+g.path(disk))
+		"-append", "console=ttyS0 quiet panic=-1 " + params + g.root,
 	}
-	return cmd
+	if g.whole() {
+		args = append(args, "-smp", wholeCPUs)
+		// The other end of its link is in a network namespace that ends with qemu.
+		alone := []string{"unshare", "--net"}
+		if os.Geteuid() != 0 {
+			alone = append(alone, "--map-root-user")
+		}
+		args = append(append(alone, args...), "-netdev", "tap,id=link,queues=2,script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=link,mq=on,vectors=6")
+	} else {
+		args = append(args, "-smp", cpus, "-no-reboot")
+	}
+	for _, disk := range g.disks {
+		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,file="+g.path(disk))
+	}
+	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
 // boot runs the guest to its end, which leaves its logs. If the same bytes passed before it leaves
@@ -78,8 +98,8 @@ func (g guest) boot(t *testing.T) (again string) {
 		t.Fatal(err)
 	}
 	patience := patience
-	if len(g.disks) > 0 { // systemd and dpkg have their time too
-		patience *= 2
+	if g.whole() { // systemd and dpkg have their time too, and it boots twice
+		patience *= 5
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // pkg is a package with tests to run in a guest.
@@ -27,6 +28,9 @@ type pkg struct {
 	leftOut []string
 	binary  string
 	pattern string // of its tests; empty: runPattern
+
+	rebooted bool          // the guest boots again before them
+	patience time.Duration // with the binary; 0: binaryPatience
 }
 
 func (p *pkg) add(test string) {
@@ -163,11 +167,17 @@ type tree interface {
 func addTests(a tree, packages []pkg) error {
 	var list strings.Builder
 	for _, p := range packages {
-		pattern := runPattern
+		if p.rebooted {
+			list.WriteString("reboot\n")
+		}
+		pattern, patience := runPattern, binaryPatience
+		if p.patience != 0 {
+			patience = p.patience
+		}
 		if p.pattern != "" {
 			pattern = p.pattern
 		}
-		fmt.Fprintf(&list, "/weir/%s -test.run=%s -test.v=test2json -test.timeout=%v", p.Dir, pattern, binaryPatience)
+		fmt.Fprintf(&list, "/weir/%s -test.run=%s -test.v=test2json -test.timeout=%v", p.Dir, pattern, patience)
 		if len(p.leftOut) > 0 {
 			fmt.Fprintf(&list, " -test.skip=^(%s)$", strings.Join(p.leftOut, "|"))
 		}

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/json"
+	"maps"
 	"os/exec"
 	"strings"
 	"testing"
@@ -41,6 +42,22 @@ func (r result) problem(name string) string {
 	}
 }
 
+// after adds what the package did earlier, by other tests of it.
+func (r result) after(earlier result) result {
+	if earlier.ended == nil {
+		return r
+	}
+	if r.status == "0" {
+		r.status = earlier.status
+	}
+	maps.Copy(r.ended, earlier.ended)
+	maps.Copy(r.partly, earlier.partly)
+	for name, text := range earlier.output {
+		r.output[name] = tail(text + r.output[name])
+	}
+	return r
+}
+
 // mark begins the lines of test/kernels/init.
 const mark = "=== weir: "
 
@@ -51,7 +68,7 @@ func parse(text string) report {
 	var printed strings.Builder
 	end := func(status string) {
 		if dir != "" {
-			g.packages[dir] = parsePackage(printed.String(), status)
+			g.packages[dir] = parsePackage(printed.String(), status).after(g.packages[dir])
 		}
 		dir = ""
 		printed.Reset()
@@ -147,6 +164,10 @@ func TestReportHidesNothing(t *testing.T) {
 		if problem := r.problem("TestBPFA"); problem != tt.problem || r.status != tt.status || g.done != tt.done {
 			t.Errorf("%s: %q, status %q, done %v: want %q, %q, %v", name, problem, r.status, g.done, tt.problem, tt.status, tt.done)
 		}
+	}
+	twice := parse(begin + runA + passA + "\x16FAIL\n" + end + "1" + begin + strings.ReplaceAll(runA+passA, "TestBPFA", "TestBPFB") + "\x16PASS\n" + end + "0" + done)
+	if r := twice.packages["a"]; r.problem("TestBPFA") != "" || r.problem("TestBPFB") != "" || r.status != "1" {
+		t.Errorf("run twice it is %+v", r)
 	}
 	if g := parse("\n" + mark + "error no veth\n"); g.err != "no veth" {
 		t.Errorf("init's error is %q", g.err)

@@ -18,6 +18,7 @@ import (
 
 // mark begins the lines that are init's own. They are
 //
+//	boot again
 //	begin DIRECTORY
 //	end DIRECTORY STATUS
 //	error TEXT
@@ -43,13 +44,23 @@ func main() {
 	if err == nil {
 		err = runAll(report, list)
 	}
+	if errors.Is(err, errAgain) {
+		fmt.Fprintf(report, "\n%sboot again\n", mark)
+		flush(report)
+		if err = exec.Command("systemctl", "reboot").Run(); err == nil {
+			return
+		}
+	}
 	if err != nil {
 		fmt.Fprintf(report, "\n%serror %s\n", mark, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	fmt.Fprintf(report, "\n%sdone\n", mark)
-	_ = unix.IoctlSetInt(int(report.Fd()), unix.TCSBRK, 1) // wait until it is sent
+	flush(report)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
+
+// flush returns when all is sent.
+func flush(report *os.File) { _ = unix.IoctlSetInt(int(report.Fd()), unix.TCSBRK, 1) }
 
 // openReport opens the serial port for the host, which gets each byte as it is.
 func openReport() (*os.File, error) {
@@ -132,8 +143,13 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
 }
 
+// errAgain says that the system is to boot again: what is left is in the file of the list and restSuffix.
+var errAgain = errors.New("the system is to boot again")
+
+const restSuffix = ".rest"
+
 // runAll runs the binaries of tests that a file lists: a line is the directory, in which its
-// binary is called tests, and the arguments.
+// binary is called tests, and the arguments; or "reboot".
 func runAll(report *os.File, listed string) error {
 	list, err := os.Open(listed)
 	if err != nil {
@@ -143,6 +159,9 @@ func runAll(report *os.File, listed string) error {
 	for s := bufio.NewScanner(list); s.Scan(); {
 		line := strings.Fields(s.Text())
 		dir := line[0]
+		if dir == "reboot" {
+			return errors.Join(leaveRest(s, listed+restSuffix), errAgain)
+		}
 		fmt.Fprintf(report, "\n%sbegin %s\n", mark, dir)
 		cmd := exec.Command(filepath.Join(dir, "tests"), line[1:]...)
 		cmd.Dir = dir
@@ -156,4 +175,15 @@ func runAll(report *os.File, listed string) error {
 		fmt.Fprintf(report, "\n%send %s %d\n", mark, dir, cmd.ProcessState.ExitCode())
 	}
 	return nil
+}
+
+// leaveRest writes the lines that are left, to be there after the boot.
+func leaveRest(s *bufio.Scanner, path string) error {
+	var rest strings.Builder
+	for s.Scan() {
+		rest.WriteString(s.Text() + "\n")
+	}
+	err := os.WriteFile(path, []byte(rest.String()), 0o600)
+	unix.Sync()
+	return err
 }
