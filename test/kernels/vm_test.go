@@ -26,8 +26,8 @@ const vector = "aesni_intel,ghash_clmulni_intel,crc32_pclmul,crct10dif_pclmul,po
 var vmTest = regexp.MustCompile(`(?m)^func (TestVM\w*)\(`)
 
 // TestVM boots a whole Debian, made of its packages by tools/vm.sh and kept in .cache/vm, provisioned as any machine of ours, and
-// runs the tests of weir's Debian package and of the host's tuning in it, then all that TestKernels runs; it boots again, and what
-// is to hold over that is tested. `make vm` runs it.
+// runs the tests of weir's Debian package and of the host's tuning in it; it boots again, what is to hold over that is tested, and
+// then all that TestKernels runs. `make vm` runs it.
 func TestVM(t *testing.T) {
 	for _, tool := range []string{"qemu-system-x86_64", "mmdebstrap", "mke2fs"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -58,13 +58,14 @@ func (g guest) version(t *testing.T) string {
 	return strings.Join(numbers[:min(2, len(numbers))], ".")
 }
 
-// Tests of the units that run around the boot, after all others.
+// Tests of the units that run around the boot, after their others.
 const (
 	beforeBoot = "TestVMBeforeBoot"
 	afterBoot  = "TestVMAfterBoot"
 )
 
-// inPhases is the order in which packages run: what a test leaves behind for after the boot comes last before it.
+// inPhases is the order in which packages run: what a test leaves behind for after the boot comes last before it, and the tiers,
+// which need nothing of weir installed, when that has been purged.
 func inPhases(units pkg, tiers []pkg) []pkg {
 	var phases [3]pkg // first, before the boot, after it
 	for i, pattern := range []string{"^TestVM", "^" + beforeBoot, "^" + afterBoot} {
@@ -82,7 +83,7 @@ func inPhases(units pkg, tiers []pkg) []pkg {
 		}
 		phases[i].tests = append(phases[i].tests, name)
 	}
-	return slices.Concat(phases[:1], tiers, phases[1:])
+	return append(phases[:], tiers...)
 }
 
 // buildUnits is the package of the units' tests, with its binary.
@@ -119,7 +120,7 @@ func writeDisk(t *testing.T, path string, packages []pkg) error {
 	}
 	err = errors.Join(
 		addTests(at, packages),
-		at.addFile("init", 0o755, filepath.Join(filepath.Dir(packages[1].binary), "init")),
+		at.addFile("init", 0o755, filepath.Join(filepath.Dir(packages[len(packages)-1].binary), "init")),
 		at.addFile("weir.deb", 0o644, strings.TrimSpace(string(deb))),
 		at.addFile("tools/provision.sh", 0o755, root+"/tools/provision.sh"),
 		at.addFile("run", 0o755, root+"/tools/vm-guest.sh"),

@@ -241,6 +241,8 @@ func TestVMReloadTakesOver(t *testing.T) {
 
 // TestVMWatchdogRestartsWhatIsStuck, also a process that has taken over.
 func TestVMWatchdogRestartsWhatIsStuck(t *testing.T) {
+	installed(t)
+	write(t, configuration, "bus: {data: /var/lib/weir}\nxdp: {enabled: \"off\"}\n")
 	serving(t)
 	before := mainPID(t)
 	run(t, "systemctl", "reload", serve)
