@@ -30,11 +30,7 @@ func (r *floodRun) read(ctx context.Context) (c floodCount, err error) {
 		return c, err
 	}
 	c.sent, c.queueLost = sent.Sent, link.TxDropped
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return c, fmt.Errorf("read CPU time: %w", err)
-	}
-	if c.softirq, c.allCPU, err = softirqTicks(string(stat)); err != nil {
+	if c.softirq, c.allCPU, err = readSoftirq(); err != nil {
 		return c, err
 	}
 	if c.serverCPU, err = cpuSeconds(r.lab.server.Pid()); err != nil {
@@ -70,6 +66,15 @@ func more(before, after map[string]uint64) map[string]uint64 {
 		}
 	}
 	return diff
+}
+
+// readSoftirq is [softirqTicks] now.
+func readSoftirq() (softirq, all uint64, err error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read CPU time: %w", err)
+	}
+	return softirqTicks(string(stat))
 }
 
 // softirqTicks are the time that all CPUs have spent in soft interrupts, and in all (proc(5),

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -298,11 +297,7 @@ func (a *abuseRun) cpuAfter(ctx context.Context, wait time.Duration) (c abuseCPU
 // softirq is the time in soft interrupts so far, seconds.
 func (a *abuseRun) softirq() (float64, error) {
 	if a.receiving == nil {
-		stat, err := os.ReadFile("/proc/stat")
-		if err != nil {
-			return 0, fmt.Errorf("read CPU time: %w", err)
-		}
-		ticks, _, err := softirqTicks(string(stat))
+		ticks, _, err := readSoftirq()
 		return float64(ticks) * cpuTick.Seconds(), err
 	}
 	s, err := a.receiving.Snapshot()

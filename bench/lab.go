@@ -88,6 +88,20 @@ type Lab struct {
 // NewLab makes the namespaces and their cable, and removes first what an earlier run with the
 // prefix left. The addresses are the clients'.
 func NewLab(prefix string, addrs ...netip.Addr) (*Lab, error) {
+	l, err := newPlainLab(prefix, addrs...)
+	if err != nil {
+		return nil, err
+	}
+	// SYN cookies arrive only at an end with a program of its own.
+	if l.pass, err = l.Load.PassXDP(LabLoadEnd); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// newPlainLab is a lab whose clients have no program: no offload of the edge's end is switched off
+// for it, and SYN cookies of a program do not arrive.
+func newPlainLab(prefix string, addrs ...netip.Addr) (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("network namespaces are made by root: run it as root")
 	}
@@ -126,10 +140,6 @@ func (l *Lab) build(prefix string, addrs []netip.Addr) (err error) {
 	}
 	// With an XDP program and without one, the flood and the clients then share the edge's queue.
 	if err := l.Edge.SetFeatures(LabEdgeEnd, true, netlab.FeatureGRO); err != nil {
-		return err
-	}
-	// SYN cookies arrive only at an end with a program of its own.
-	if l.pass, err = l.Load.PassXDP(LabLoadEnd); err != nil {
 		return err
 	}
 	return l.Load.SetFeatures(LabLoadEnd, false, netlab.FeaturesTSO()...)

@@ -117,6 +117,8 @@ type server struct {
 	edge  netip.AddrPort
 	admin string  // host:port of a weir
 	piped *Worker // the others
+	// client asks the admin address; nil is the default one.
+	client *http.Client
 }
 
 // start starts the server of a name on loopback. The variables are a weir's.
@@ -204,7 +206,7 @@ func (srv *server) collect(ctx context.Context) (heap uint64, err error) {
 		return strconv.ParseUint(strings.TrimSpace(string(line)), 10, 64)
 	}
 	for range 2 {
-		if _, err := get(ctx, http.DefaultClient, "http://"+srv.admin+"/debug/pprof/heap?gc=1"); err != nil {
+		if _, err := srv.ask(ctx, "/debug/pprof/heap?gc=1"); err != nil {
 			return 0, err
 		}
 	}
@@ -212,9 +214,18 @@ func (srv *server) collect(ctx context.Context) (heap uint64, err error) {
 	return uint64(m["go_memstats_heap_inuse_bytes"]), err
 }
 
+// ask reads what a weir's admin address answers.
+func (srv *server) ask(ctx context.Context, path string) ([]byte, error) {
+	client := srv.client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return get(ctx, client, "http://"+srv.admin+path)
+}
+
 // metrics are a weir's, by name and labels as they stand in the text.
 func (srv *server) metrics(ctx context.Context) (map[string]float64, error) {
-	text, err := get(ctx, http.DefaultClient, "http://"+srv.admin+"/metrics")
+	text, err := srv.ask(ctx, "/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,21 @@ func (n *Namespace) DefaultRoute(name string, gateway netip.Addr) error {
 	})
 }
 
+// SetUp brings an interface of the namespace up, or down as a cable is cut: what the other end sends is lost. Routes
+// by way of its IPv4 addresses come back with it; what else was configured while it was up does not.
+func (n *Namespace) SetUp(name string, up bool) error {
+	return n.onLink(name, func(link netlink.Link) error {
+		set := netlink.LinkSetDown
+		if up {
+			set = netlink.LinkSetUp
+		}
+		if err := set(link); err != nil {
+			return fmt.Errorf("bring %s up or down: %w", name, err)
+		}
+		return nil
+	})
+}
+
 // Remove removes an interface of the namespace, and with it the other end of its cable.
 func (n *Namespace) Remove(name string) error {
 	return n.onLink(name, func(link netlink.Link) error {

@@ -56,6 +56,9 @@ func (n *Namespace) DefaultRoute(name string, _ netip.Addr) error {
 	return unsupported("route through " + name)
 }
 
+// SetUp wraps [errors.ErrUnsupported].
+func (n *Namespace) SetUp(name string, _ bool) error { return unsupported("bring up " + name) }
+
 // Remove wraps [errors.ErrUnsupported].
 func (n *Namespace) Remove(name string) error { return unsupported("remove " + name) }
 
