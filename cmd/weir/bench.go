@@ -22,6 +22,7 @@ type benchCmd struct {
 	Flood    benchFloodCmd    `cmd:"" help:"Measure what a flood does to clients, with and without defenses (root)."`
 	Gateway  benchGatewayCmd  `cmd:"" help:"Forward requests, beside nginx, HAProxy and Caddy, and hold off an abuser."`
 	Trace    benchTraceCmd    `cmd:"" help:"Measure what the tracers of weir trace cost (root)."`
+	Tuning   benchTuningCmd   `cmd:"" help:"Measure what the host's settings change, with and without them (root)."`
 	XDP      benchXDPCmd      `cmd:"" name:"xdp" help:"Cost of a packet in the XDP program, beside other limiters (root)."`
 }
 
