@@ -32,7 +32,7 @@ type TuningConfig struct {
 	// Duration is how long each turn publishes. Defaults 10 s, and 3 s with Each.
 	Duration time.Duration
 	// Reps is how many pairs of turns, without and with settings, there are; with Each of each group. Defaults 12,
-	// and 6 with Each.
+	// and 5 with Each.
 	Reps int
 	// Journal is that of weir tune on this host.
 	Journal string
@@ -47,7 +47,7 @@ func (c TuningConfig) Quick() TuningConfig {
 func (c TuningConfig) withDefaults() TuningConfig {
 	conns, rate, duration, reps := 8000, 5.0, 10*time.Second, 12
 	if c.Each {
-		conns, rate, duration, reps = 4000, 10, 3*time.Second, 6
+		conns, rate, duration, reps = 4000, 10, 3*time.Second, 5
 	}
 	for _, d := range []struct {
 		field *int

@@ -11,6 +11,7 @@ import (
 	"weir/internal/golden"
 	"weir/tuning"
 	"weir/tuning/catalog"
+	"weir/tuning/knob"
 )
 
 func TestTuningConfigIsHeldToItsRanges(t *testing.T) {
@@ -225,6 +226,7 @@ func tuningResult(each bool) *TuningResult {
 		{Setting: "threaded", Status: tuning.Same, Is: "0"},
 		{Setting: "kernel.nmi_watchdog", Status: tuning.Refused, Why: "it can only be read"},
 		{Setting: "channels/combined", Status: tuning.Advice, Command: "ethtool -L"},
+		{Setting: "GOGC", Status: tuning.Advice, Command: "Environment=GOGC=200 in the unit"},
 	}}
 	r.settle(groups, plan)
 	return r
@@ -234,7 +236,7 @@ func TestEachSettingIsMarkedByItsName(t *testing.T) {
 	all := tuningResult(true).Settings
 	for key, want := range map[string]Verdict{
 		"napi_defer_hard_irqs": VerdictGain, "gro_flush_timeout": VerdictNotHere, "threaded": VerdictAsIs, "vm.swappiness": VerdictUnmeasured,
-		"kernel.nmi_watchdog": VerdictNotHere, "channels/combined": VerdictAdvice, "GOGC": VerdictAdvice, "net.core.somaxconn": VerdictWallMoved,
+		"kernel.nmi_watchdog": VerdictNotHere, "channels/combined": VerdictAdvice, "GOGC": VerdictAdvice, "isolcpus": VerdictAdvice, "net.core.somaxconn": VerdictWallMoved,
 		"fs.nr_open": VerdictWall, "rings/rx": VerdictNotHere,
 	} {
 		if got := all[key]; got.Verdict != want {
@@ -248,6 +250,19 @@ func TestEachSettingIsMarkedByItsName(t *testing.T) {
 		if m, has := all[s.Key]; has != s.Of(catalog.Edge) || has && m.Verdict == "" {
 			t.Errorf("%s: %+v", s.Key, m)
 		}
+	}
+}
+
+func TestAnEdgesVariablesAreWhatThePlanAdvises(t *testing.T) {
+	plan := &tuning.Plan{Items: []tuning.Item{
+		{Setting: "GOGC", Status: tuning.Advice, Knob: knob.Knob{Name: "GOGC"}, Want: "200", Command: "Environment=GOGC=200 in the unit"},
+		{Setting: "GOMAXPROCS", Status: tuning.Advice, Knob: knob.Knob{Name: "GOMAXPROCS"}, Want: "2", Command: "Environment=GOMAXPROCS=2 in the unit"},
+		{Setting: "GOMEMLIMIT", Status: tuning.Advice, Knob: knob.Knob{Name: "GOMEMLIMIT"}, Want: "none fits", Command: "conns take all of the memory"},
+		{Setting: "thash_entries", Status: tuning.Advice, Command: "thash_entries=1 on the kernel's command line"},
+	}}
+	got := variables(plan, []string{"GOGC", "GOMEMLIMIT", "thash_entries"})
+	if want := []TuningChange{{Setting: "GOGC", Knob: "GOGC", From: "as weir has it", To: "200"}}; !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -64,7 +64,7 @@ const (
 )
 
 // tuningLeast is how many pairs, and turns of the same settings behind one another, a verdict takes. Where nothing
-// changes, one verdict in 75 is then a gain or a loss all the same, with six pairs one in 500, with twelve hardly any
+// changes, one verdict in 75 is then a gain or a loss all the same, with five pairs one in 175, with twelve hardly any
 // (normal noise, simulated).
 const tuningLeast = 4
 

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"slices"
+	"strings"
 
+	"weir/tuning"
 	"weir/tuning/catalog"
 )
 
@@ -16,6 +18,9 @@ type tuningGroup struct {
 
 // tuningBacklog is the wall of which there is a test: see [TuningWall].
 const tuningBacklog = "net.core.somaxconn"
+
+// tuningRuntime is the group of what the Go runtime of an edge is told: advice, which its process is given.
+const tuningRuntime = "runtime"
 
 // tuningGroups are those whose settings can be seen in the figures of a turn.
 func tuningGroups() []tuningGroup {
@@ -35,6 +40,7 @@ func tuningGroups() []tuningGroup {
 		}},
 		{"vm", "how memory is found", []string{"transparent_hugepage/enabled", "vm.swappiness", "vm.min_free_kbytes", "vm.zone_reclaim_mode", "kernel.numa_balancing"}},
 		{"timers", "what else runs on a CPU", []string{"vm.stat_interval", "kernel.timer_migration", "kernel.nmi_watchdog", "scaling_governor"}},
+		{tuningRuntime, "how often an edge collects its garbage", []string{"GOMEMLIMIT", "GOGC", "GOMAXPROCS"}},
 	}
 }
 
@@ -65,7 +71,7 @@ func tuningWalls() map[string]string {
 
 // tuningAdvice are the settings that are not weir's to set, so that no turn has them.
 func tuningAdvice() []string {
-	return []string{"isolcpus", "cpu_dma_latency", "kernel.io_uring_disabled", "GOMEMLIMIT", "GOGC", "GOMAXPROCS"}
+	return []string{"isolcpus", "cpu_dma_latency", "kernel.io_uring_disabled"}
 }
 
 // TuningGroups are the names that Only may have.
@@ -76,13 +82,23 @@ func TuningGroups() (names []string) {
 	return names
 }
 
-// profileGroup is all that a profile has, and weir sets.
+// profileGroup is all that a profile has, and weir tune apply sets.
 func profileGroup(profile catalog.Profile) tuningGroup {
 	g := tuningGroup{name: string(profile), about: "all of the profile"}
 	for _, s := range catalog.All() {
-		if s.Of(profile) && !slices.Contains(tuningAdvice(), s.Key) {
+		if s.Of(profile) && s.Scope != catalog.Process && s.Scope != catalog.Boot {
 			g.settings = append(g.settings, s.Key)
 		}
 	}
 	return g
+}
+
+// variables are what an edge's process is told by some settings of a plan.
+func variables(plan *tuning.Plan, settings []string) (all []TuningChange) {
+	for _, item := range plan.Of(tuning.Advice) {
+		if strings.HasPrefix(item.Command, "Environment=") && slices.Contains(settings, item.Setting) {
+			all = append(all, TuningChange{Setting: item.Setting, Knob: item.Knob.Name, From: "as weir has it", To: item.Want})
+		}
+	}
+	return all
 }

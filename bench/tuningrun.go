@@ -106,6 +106,7 @@ func (r *tuningRun) look(groups []tuningGroup) (some []tuningGroup, err error) {
 					n++
 				}
 			}
+			n += len(variables(t.plan, g.settings))
 			if n == 0 {
 				fmt.Fprintf(r.progress, "%s (%s): nothing of it is to be changed here\n", g.name, g.about)
 				continue
@@ -173,8 +174,11 @@ func (r *tuningRun) turn(ctx context.Context, s slot, to *TuningTurn) error {
 	}
 	return r.inLab(settings, func(lab *Lab, t *tuned) error {
 		return t.during(r.progress, func(changed []TuningChange) error {
+			l := &tuningLoad{cfg: r.cfg, lab: lab, progress: r.progress, env: []string{maxConnsEnv(r.cfg.Conns)}}
 			to.Changed = changed
-			l := &tuningLoad{cfg: r.cfg, lab: lab, progress: r.progress}
+			for _, v := range variables(t.plan, settings) {
+				to.Changed, l.env = append(to.Changed, v), append(l.env, v.Knob+"="+v.To)
+			}
 			defer l.end()
 			if err := l.measure(ctx, to); err != nil {
 				if errors.Is(ctx.Err(), context.Canceled) {
@@ -194,13 +198,14 @@ type tuningLoad struct {
 	cfg      TuningConfig
 	lab      *Lab
 	progress io.Writer
+	env      []string // of the edge
 	fan      *fanout
 	release  []func() bool // of what ends workers with their context
 }
 
 // measure runs one turn's load.
 func (l *tuningLoad) measure(ctx context.Context, to *TuningTurn) (err error) {
-	if err := l.lab.Serve(ctx, []string{"--xdp", "off"}, maxConnsEnv(l.cfg.Conns)); err != nil {
+	if err := l.lab.Serve(ctx, []string{"--xdp", "off"}, l.env...); err != nil {
 		return err
 	}
 	srv := &server{Process: l.lab.server, name: ServerWeir, edge: LabEdge(), admin: LabAdmin, client: l.lab.Client}
@@ -308,12 +313,16 @@ func (l *tuningLoad) queue(ctx context.Context) (m Memory, err error) {
 	if err := l.fan.reset(); err != nil {
 		return m, err
 	}
+	before, err := l.written(ctx)
+	if err != nil {
+		return m, err
+	}
 	if err := l.lab.Load.SetUp(LabLoadEnd, false); err != nil {
 		return m, err
 	}
 	published, _, err := l.fan.pub.Run(ctx, 1, time.Second)
 	if err == nil {
-		err = l.fan.server.settle(ctx)
+		err = l.awaitWritten(ctx, before+float64(l.cfg.Conns))
 	}
 	if err == nil {
 		m, err = l.fan.server.memory(ctx)
@@ -331,6 +340,35 @@ func (l *tuningLoad) queue(ctx context.Context) (m Memory, err error) {
 		}
 		if time.Now().After(deadline) {
 			return m, fmt.Errorf("%d of %d messages came after the cable was mended (%+v)", s.Deliveries, s.Expected, s.Faults)
+		}
+	}
+}
+
+// written is how many events the edge has written to conns.
+func (l *tuningLoad) written(ctx context.Context) (float64, error) {
+	const name = "weir_edge_deliveries_total"
+	m, err := l.fan.server.metrics(ctx)
+	n, has := m[name]
+	if err == nil && !has {
+		err = fmt.Errorf("the edge has no %s among its metrics", name)
+	}
+	return n, err
+}
+
+// awaitWritten waits until it has written so many.
+func (l *tuningLoad) awaitWritten(ctx context.Context, want float64) error {
+	for deadline := time.Now().Add(tuningArrive); ; {
+		n, err := l.written(ctx)
+		if err != nil || n >= want {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the edge wrote a message to %.0f of %d connections", n-want+float64(l.cfg.Conns), l.cfg.Conns)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

@@ -10,14 +10,15 @@ import (
 
 type benchTuningCmd struct {
 	Profile  string        `help:"What is on in every other turn: edge or gateway." default:"edge"`
-	For      int           `help:"Connections that the profile is made for." default:"1000000" placeholder:"N"`
+	For      int           `help:"Connections that the profile is made for." default:"1000000"`
 	Each     bool          `help:"Measure each group of settings by itself, in place of all of the profile."`
-	Only     []string      `help:"Groups to measure with --each: memory, sending, softirq, steering, napi, offloads, vm, timers; all if none." placeholder:"NAME"`
+	Only     []string      `help:"Groups to measure with --each: memory, sending, softirq, steering, napi, offloads, vm, timers, runtime; all if none." placeholder:"NAME"`
 	Conns    int           `help:"Subscribers; 0: 8000, and 4000 with --each." default:"0"`
 	Rate     float64       `help:"Events a second; 0: 5, and 10 with --each." default:"0"`
 	Size     int           `help:"Bytes of a payload." default:"128"`
 	Duration time.Duration `help:"How long each turn publishes; 0: 10s, and 3s with --each." default:"0s"`
-	Reps     int           `help:"Pairs of turns, without and with the settings; 0: 12, and 6 of each group with --each." default:"0"`
+	Reps     int           `help:"Pairs of turns, without and with the settings; 0: 12, and 5 of each group with --each." default:"0"`
+	Quick    bool          `help:"The least that shows all of it: two short turns of a few subscribers."`
 	JSON     bool          `help:"Print the result as JSON." name:"json"`
 }
 
@@ -31,7 +32,8 @@ func (*benchTuningCmd) Help() string {
 Whether tuning pays. Each turn has two network namespaces, an edge in one and its subscribers in
 the other; in every other turn the profile, or one group of its settings, is applied as
 "weir tune apply" does: what is a namespace's to the edge's, what is a device's to its end of the cable,
-what is the host's to this host. It is put back after each turn, byte for byte, also if the run
+what is the host's to this host; "runtime" is what the edge's process is told, which weir tune
+leaves to you. It is put back after each turn, byte for byte, also if the run
 fails or is interrupted; a run that was killed is put back by the next one, or by
 "weir tune rollback --journal /run/weir-bench-tuning/host.journal". The command fails if anything
 is not as it was, and refuses a host on which weir tune has been applied.
@@ -48,6 +50,9 @@ it takes about 8 minutes, and 12 with --each.`
 func (c *benchTuningCmd) Run(ctx context.Context, a *app) error {
 	cfg := bench.TuningConfig{
 		Profile: catalog.Profile(c.Profile), For: c.For, Each: c.Each, Only: c.Only, Conns: c.Conns, Rate: c.Rate, Size: c.Size, Duration: c.Duration, Reps: c.Reps,
+	}
+	if c.Quick {
+		cfg = cfg.Quick()
 	}
 	if err := cfg.Validate(); err != nil {
 		return &usageError{err}
