@@ -149,22 +149,26 @@ type TuningTurn struct {
 	// is in HostMicros all the same.
 	SoftirqMicros float64 `json:"softirq_us_per_delivery"`
 	HostMicros    float64 `json:"host_cpu_us_per_delivery"`
+	// Gathered is the share of deliveries that left in one write with another, as the edge was late: their CPU is less.
+	Gathered float64 `json:"gathered_share"`
 }
 
 // TuningResult is a run's.
 type TuningResult struct {
-	Host     HostCard        `json:"host"`
-	Profile  catalog.Profile `json:"profile"`
-	For      int             `json:"profile_conns"`
-	Each     bool            `json:"each"`
-	Conns    int             `json:"conns"`
-	Rate     float64         `json:"rate"`
-	Size     int             `json:"payload_bytes"`
-	Seconds  float64         `json:"seconds"`
-	Reps     int             `json:"reps"`
-	Turns    []TuningTurn    `json:"turns"`
-	Rows     []TuningRow     `json:"rows"`
-	Wall     *TuningWall     `json:"wall,omitempty"`
-	Settings TuningMarks     `json:"settings"`
-	Bars     []Bar           `json:"bars,omitempty"`
+	Host    HostCard        `json:"host"`
+	Profile catalog.Profile `json:"profile"`
+	For     int             `json:"profile_conns"`
+	Each    bool            `json:"each"`
+	Conns   int             `json:"conns"`
+	Rate    float64         `json:"rate"`
+	Size    int             `json:"payload_bytes"`
+	Seconds float64         `json:"seconds"`
+	Reps    int             `json:"reps"`
+	Turns   []TuningTurn    `json:"turns"`
+	// Gathered are the turns of which more than a twentieth of the deliveries were.
+	Gathered int         `json:"turns_gathered"`
+	Rows     []TuningRow `json:"rows"`
+	Wall     *TuningWall `json:"wall,omitempty"`
+	Settings TuningMarks `json:"settings"`
+	Bars     []Bar       `json:"bars,omitempty"`
 }

@@ -175,6 +175,18 @@ func TestConnectionsPerGBAreOfAllThatAConnAdds(t *testing.T) {
 	}
 }
 
+func TestEventsThatLeaveTogetherAreGathered(t *testing.T) {
+	before := written{events: 100, writes: 90}
+	for _, tt := range []struct {
+		after written
+		want  float64
+	}{{before, 0}, {written{200, 190}, 0}, {written{200, 140}, 0.5}, {written{200, 195}, 0}} {
+		if got := tt.after.gathered(before); math.Abs(got-tt.want) > 1e-9 {
+			t.Errorf("%+v: %v, want %v", tt.after, got, tt.want)
+		}
+	}
+}
+
 func TestHostTimeIsReadAndSharedAmongDeliveries(t *testing.T) {
 	const stat = "cpu  10 20 30 400 5 6 77 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\ncpu1 1 2 3 4 5 6 7 8 0 0\nintr 1\n"
 	before, err := parseHostTime(stat)
@@ -216,6 +228,7 @@ func tuningResult(each bool) *TuningResult {
 	r.Turns[1].Changed = append(r.Turns[1].Changed,
 		TuningChange{Setting: "gro_flush_timeout", Knob: "x", From: "0", To: "0", Note: "left as it is: no"},
 		TuningChange{Setting: "fs.nr_open", Knob: "fs.nr_open", From: "1", To: "2"})
+	r.Turns[0].Gathered, r.Turns[3].Gathered = 0.04, 0.06
 	r.Wall = &TuningWall{
 		Setting: tuningBacklog, Conns: 8000, Moved: true,
 		Off: WallTurn{Somaxconn: "4096", StallSeconds: 0.4, Waiting: 4097, Overflows: 3903, LastSeconds: 1.1}, On: WallTurn{Somaxconn: "20000", StallSeconds: 0.4, Waiting: 8000, LastSeconds: 0.2},

@@ -186,8 +186,8 @@ func (r *tuningRun) turn(ctx context.Context, s slot, to *TuningTurn) error {
 				}
 				return err
 			}
-			fmt.Fprintf(r.progress, "%-9s %-3s %7.0f conns/GB, %7.0f with a message queued  p50 %.2f  p99 %.2f ms  %5.2f us of the server a delivery\n",
-				s.group.name, onOff(s.on), to.perGB(to.Held, r.cfg.Conns), to.perGB(to.Queued, r.cfg.Conns), to.Fanout.P50, to.Fanout.P99, to.Fanout.MicrosCPU)
+			fmt.Fprintf(r.progress, "%-9s %-3s %7.0f conns/GB, %7.0f with a message queued  p50 %.2f  p99 %.2f ms  %5.2f us of the server a delivery, %.0f %% gathered\n",
+				s.group.name, onOff(s.on), to.perGB(to.Held, r.cfg.Conns), to.perGB(to.Queued, r.cfg.Conns), to.Fanout.P50, to.Fanout.P99, to.Fanout.MicrosCPU, 100*to.Gathered)
 			return nil
 		})
 	})
@@ -222,6 +222,10 @@ func (l *tuningLoad) measure(ctx context.Context, to *TuningTurn) (err error) {
 	if _, err := l.fan.measure(ctx, 5, time.Second); err != nil {
 		return err
 	}
+	wrote, err := l.written(ctx)
+	if err != nil {
+		return err
+	}
 	before, err := readHostTime()
 	if err != nil {
 		return err
@@ -234,6 +238,11 @@ func (l *tuningLoad) measure(ctx context.Context, to *TuningTurn) (err error) {
 		return err
 	}
 	to.SoftirqMicros, to.HostMicros = after.perDelivery(before, to.Fanout.Deliveries)
+	now, err := l.written(ctx)
+	if err != nil {
+		return err
+	}
+	to.Gathered = now.gathered(wrote)
 	if !to.Fanout.whole() {
 		return fmt.Errorf("%d of %d events came (%+v): lower --rate or --conns", to.Fanout.Deliveries, to.Fanout.Expected, to.Fanout.Faults)
 	}
@@ -322,7 +331,7 @@ func (l *tuningLoad) queue(ctx context.Context) (m Memory, err error) {
 	}
 	published, _, err := l.fan.pub.Run(ctx, 1, time.Second)
 	if err == nil {
-		err = l.awaitWritten(ctx, before+float64(l.cfg.Conns))
+		err = l.awaitWritten(ctx, before.events+float64(l.cfg.Conns))
 	}
 	if err == nil {
 		m, err = l.fan.server.memory(ctx)
@@ -344,26 +353,42 @@ func (l *tuningLoad) queue(ctx context.Context) (m Memory, err error) {
 	}
 }
 
-// written is how many events the edge has written to conns.
-func (l *tuningLoad) written(ctx context.Context) (float64, error) {
-	const name = "weir_edge_deliveries_total"
-	m, err := l.fan.server.metrics(ctx)
-	n, has := m[name]
-	if err == nil && !has {
-		err = fmt.Errorf("the edge has no %s among its metrics", name)
+// written is what an edge has written to conns: events, and how often.
+type written struct{ events, writes float64 }
+
+// gathered is the share of events that left in one write with another, since before.
+func (w written) gathered(before written) float64 {
+	if w.events == before.events {
+		return 0
 	}
-	return n, err
+	return max(1-(w.writes-before.writes)/(w.events-before.events), 0)
+}
+
+// written asks the edge.
+func (l *tuningLoad) written(ctx context.Context) (w written, err error) {
+	m, err := l.fan.server.metrics(ctx)
+	if err != nil {
+		return w, err
+	}
+	for name, to := range map[string]*float64{"weir_edge_deliveries_total": &w.events, "weir_edge_writes_total": &w.writes} {
+		n, has := m[name]
+		if !has {
+			return w, fmt.Errorf("the edge has no %s among its metrics", name)
+		}
+		*to = n
+	}
+	return w, nil
 }
 
 // awaitWritten waits until it has written so many.
 func (l *tuningLoad) awaitWritten(ctx context.Context, want float64) error {
 	for deadline := time.Now().Add(tuningArrive); ; {
-		n, err := l.written(ctx)
-		if err != nil || n >= want {
+		w, err := l.written(ctx)
+		if err != nil || w.events >= want {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the edge wrote a message to %.0f of %d connections", n-want+float64(l.cfg.Conns), l.cfg.Conns)
+			return fmt.Errorf("the edge wrote a message to %.0f of %d connections", w.events-want+float64(l.cfg.Conns), l.cfg.Conns)
 		}
 		select {
 		case <-ctx.Done():

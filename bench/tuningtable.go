@@ -33,6 +33,9 @@ func (r *TuningResult) Print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if r.Gathered > 0 {
+		fmt.Fprintf(out, "\nIn %d of %d turns the edge was late, and messages left together: their CPU is less than that of one by one. Lower --rate.\n", r.Gathered, len(r.Turns))
+	}
 	if wall := r.Wall; wall != nil {
 		fmt.Fprintf(out, "\n%d connections at once, to one loop that stands\n", wall.Conns)
 		w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
