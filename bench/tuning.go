@@ -34,8 +34,6 @@ type TuningConfig struct {
 	// Reps is how many pairs of turns, without and with settings, there are; with Each of each group. Defaults 12,
 	// and 5 with Each.
 	Reps int
-	// Journal is that of weir tune on this host.
-	Journal string
 }
 
 // Quick is the least that shows all of it.

@@ -52,15 +52,12 @@ func RunTuning(ctx context.Context, cfg TuningConfig, progress io.Writer) (_ *Tu
 	if os.Geteuid() != 0 {
 		return nil, errors.New("it makes network namespaces and changes settings of this host: run it as root")
 	}
-	if cfg.Journal == "" {
-		cfg.Journal = journal.DefaultPath
-	}
-	here, closer, err := tuning.Open("", cfg.Journal, "")
+	here, closer, err := tuning.Open("", journal.DefaultPath, "")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	release, err := beginTuning(tuningDir, cfg.Journal, here.System, progress)
+	release, err := beginTuning(tuningDir, journal.DefaultPath, here.System, progress)
 	if err != nil {
 		return nil, err
 	}
