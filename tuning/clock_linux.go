@@ -2,15 +2,17 @@ package tuning
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// ClockSynchronized reports whether something keeps the host's clock right, by adjtimex(2).
-func ClockSynchronized() (bool, error) {
-	state, err := unix.Adjtimex(&unix.Timex{})
+// ReadClock asks the kernel how right the host's clock is, by adjtimex(2).
+func ReadClock() (Clock, error) {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
 	if err != nil {
-		return false, fmt.Errorf("ask the kernel about its clock: %w", err)
+		return Clock{}, fmt.Errorf("ask the kernel about its clock: %w", err)
 	}
-	return state != unix.TIME_ERROR, nil
+	return Clock{Synchronized: state != unix.TIME_ERROR, MaxError: time.Duration(t.Maxerror) * time.Microsecond}, nil
 }

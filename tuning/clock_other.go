@@ -4,5 +4,5 @@ package tuning
 
 import "errors"
 
-// ClockSynchronized is not known here.
-func ClockSynchronized() (bool, error) { return false, errors.ErrUnsupported }
+// ReadClock wraps [errors.ErrUnsupported].
+func ReadClock() (Clock, error) { return Clock{}, errors.ErrUnsupported }

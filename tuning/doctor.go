@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+
+	"weir/tuning/catalog"
 )
 
 // Level is how bad a finding is.
@@ -48,18 +49,13 @@ type Host struct {
 	Interface string
 	// Storage says what the bus keeps: "memory", "interval" or "always".
 	Storage string
-	// Synchronized says that something keeps the clock right, see [ClockSynchronized].
-	Synchronized bool
+	// Clock is how right the host's clock is, see [ReadClock].
+	Clock Clock
 }
 
 // Examine looks at all and returns a finding each, in a fixed order.
 func (h Host) Examine() []Finding {
-	return []Finding{
-		h.kernel(), h.btf(), h.privileges(), h.iface(), h.descriptors(),
-		h.atLeast("accept queue", "net/core/somaxconn", 4096, "a burst of new connections overflows the accept queue and is lost without a sign"),
-		h.atLeast("SYN queue", "net/ipv4/tcp_max_syn_backlog", 4096, "half-open connections of a burst are dropped"),
-		h.ports(), h.clock(), h.synchronized(), h.storage(),
-	}
+	return []Finding{h.kernel(), h.privileges(), h.iface(), h.descriptors(), h.clocksource(), h.synchronized(), h.storage()}
 }
 
 // Failed reports whether any finding is a Fail.
@@ -77,36 +73,18 @@ func (h Host) read(path string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// kernel says which it is. What it can do is probed, and a finding of its own: a version does not tell.
 func (h Host) kernel() Finding {
 	f := Finding{Check: "kernel", Level: OK}
 	var err error
 	if f.Found, err = h.read("/proc/sys/kernel/osrelease"); err != nil {
 		return unreadable(f, err)
 	}
-	var major, minor int
-	if _, err := fmt.Sscanf(f.Found, "%d.%d", &major, &minor); err != nil {
-		return unreadable(f, err)
-	}
-	if major < 5 || major == 5 && minor < 12 {
-		f.Level = Fail
-		f.Why = "the quotas in XDP need compare-and-swap in BPF, which came with 5.12"
-		f.Mend = "boot Linux 5.12 or newer, or set xdp.enabled: off"
-	}
 	return f
 }
 
 func unreadable(f Finding, err error) Finding {
 	f.Level, f.Why = Warn, "it cannot be read: "+err.Error()
-	return f
-}
-
-func (h Host) btf() Finding {
-	f := Finding{Check: "kernel types (BTF)", Level: OK, Found: "there"}
-	if _, err := os.Stat(filepath.Join(h.Root, "/sys/kernel/btf/vmlinux")); err != nil {
-		f.Level, f.Found = Warn, "missing"
-		f.Why = "tracers need it; the quotas do not"
-		f.Mend = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-	}
 	return f
 }
 
@@ -126,85 +104,25 @@ func (h Host) iface() Finding {
 	dir := filepath.Join(h.Root, "/sys/class/net", h.Interface)
 	if _, err := os.Stat(dir); err != nil || h.Interface == "" {
 		f.Level, f.Why, f.Mend = Fail, "there is no such interface", "set xdp.interface to one of: ls /sys/class/net"
-		return f
-	}
-	mtu, err := h.read("/sys/class/net/" + h.Interface + "/mtu")
-	if err != nil {
-		return unreadable(f, err)
-	}
-	f.Found += ", mtu " + mtu
-	if n, err := strconv.Atoi(mtu); err == nil && n > 3498 && h.Interface != "lo" {
-		f.Level = Warn
-		f.Why = "most drivers run XDP natively only up to an MTU of about 3,500: it will run generic, at several times the cost"
-		f.Mend = "ip link set " + h.Interface + " mtu 1500"
 	}
 	return f
 }
 
+// descriptors holds the limit against the conns that are wanted, and what else needs some.
 func (h Host) descriptors() Finding {
-	f := Finding{Check: "descriptors", Level: OK, Found: strconv.Itoa(h.Descriptors)}
-	if h.Descriptors < h.MaxConns {
+	room := catalog.ConnsWithin(int64(h.Descriptors))
+	f := Finding{Check: "descriptors", Level: OK, Found: fmt.Sprintf("%d: room for %d connections, of which %d are wanted", h.Descriptors, room, h.MaxConns)}
+	want := catalog.Descriptors(h.MaxConns)
+	f.Mend = fmt.Sprintf("ulimit -n %d, or LimitNOFILE=%d in the unit", want, want)
+	switch {
+	case h.Descriptors < h.MaxConns:
 		f.Level = Fail
 		f.Why = fmt.Sprintf("edge.max_conns is %d: connections past the limit get 503", h.MaxConns)
-		f.Mend = fmt.Sprintf("ulimit -n %d, or LimitNOFILE= in the unit", h.MaxConns+4096)
-	}
-	return f
-}
-
-// atLeast wants a sysctl to have a value.
-func (h Host) atLeast(check, sysctl string, want int, why string) Finding {
-	f := Finding{Check: check, Level: OK}
-	var err error
-	if f.Found, err = h.read("/proc/sys/" + sysctl); err != nil {
-		return unreadable(f, err)
-	}
-	if n, err := strconv.Atoi(f.Found); err != nil || n < want {
-		name := strings.ReplaceAll(sysctl, "/", ".")
-		f.Level, f.Why, f.Mend = Warn, why, fmt.Sprintf("sysctl -w %s=%d", name, want)
-	}
-	return f
-}
-
-func (h Host) ports() Finding {
-	f := Finding{Check: "ephemeral ports", Level: OK}
-	var err error
-	if f.Found, err = h.read("/proc/sys/net/ipv4/ip_local_port_range"); err != nil {
-		return unreadable(f, err)
-	}
-	var low, high int
-	if _, err := fmt.Sscan(f.Found, &low, &high); err != nil {
-		return unreadable(f, err)
-	}
-	if high-low < 50000 {
+	case room < int64(h.MaxConns):
 		f.Level = Warn
-		f.Why = "load generated on this host runs out of ports per source address; servers are not concerned"
-		f.Mend = `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`
-	}
-	return f
-}
-
-func (h Host) clock() Finding {
-	f := Finding{Check: "clock", Level: OK}
-	var err error
-	if f.Found, err = h.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"); err != nil {
-		return unreadable(f, err)
-	}
-	switch f.Found {
-	case "tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page":
+		f.Why = "files of the bus, the admin page and upstreams need some too: with all connections there, these fail first"
 	default:
-		f.Level = Warn
-		f.Why = "reading the time is a system call with this clock source, at every packet and event"
-		f.Mend = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
-	}
-	return f
-}
-
-func (h Host) synchronized() Finding {
-	f := Finding{Check: "clock's time", Level: OK, Found: "synchronized"}
-	if !h.Synchronized {
-		f.Level, f.Found = Warn, "nothing keeps it right"
-		f.Why = "tokens begin and end by it, and the age of an event is the difference of two hosts' clocks"
-		f.Mend = "timedatectl set-ntp true, or: apt-get install chrony"
+		f.Mend = ""
 	}
 	return f
 }

@@ -16,7 +16,7 @@ func (t *Tuner) Examine(wanted catalog.Wanted, iface string) ([]Finding, error) 
 	if err != nil {
 		return nil, err
 	}
-	found := []Finding{settings(plan)}
+	found := append([]Finding{settings(plan)}, singled(plan)...)
 	if i := slices.IndexFunc(plan.Host.NICs, func(n host.NIC) bool { return n.Name == iface }); i >= 0 {
 		nic := &plan.Host.NICs[i]
 		found = append(found, driver(nic), queues(plan.Host, nic), interrupts(plan.Host, nic))
@@ -34,6 +34,41 @@ func settings(p *Plan) Finding {
 		f.Mend = fmt.Sprintf("weir tune plan --profile %s --conns %d, then weir tune apply with the same", p.Profile, p.Conns)
 	}
 	return f
+}
+
+// walls are the settings that doctor names by themselves, since what is past them is lost: by key, as people call them.
+func walls() map[string]string {
+	return map[string]string{
+		"net.core.somaxconn": "accept queue", "net.ipv4.tcp_max_syn_backlog": "SYN queue", "net.ipv4.ip_local_port_range": "ephemeral ports",
+		"net.ipv4.tcp_mem": "memory of TCP", "fs.nr_open": "descriptors of a process", "fs.epoll.max_user_watches": "watches of epoll",
+	}
+}
+
+// singled are the findings of walls, as the catalog has them: what they should be is known there alone.
+func singled(p *Plan) (all []Finding) {
+	for _, item := range p.Items {
+		name, ok := walls()[item.Setting]
+		if !ok {
+			continue
+		}
+		f := Finding{Check: name, Level: OK, Found: item.Knob.Name + " = " + item.Is}
+		if item.Status != Same {
+			f.Why = item.Reason
+		}
+		switch item.Status {
+		case Same:
+		case Absent:
+			f.Found, f.Why = item.Knob.Name+" is not there", item.Why
+		case Refused:
+			f.Level, f.Found = Warn, f.Found+", "+item.Want+" would be right"
+			f.Mend = item.Why
+		case Change, Advice:
+			f.Level, f.Found = Warn, f.Found+", "+item.Want+" would be right"
+			f.Mend = fmt.Sprintf("sysctl -w %s=%q", item.Knob.Name, item.Want)
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 func driver(n *host.NIC) Finding {

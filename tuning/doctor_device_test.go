@@ -20,6 +20,12 @@ func TestDevicesAreExamined(t *testing.T) {
 		found, mend        string
 	}{
 		{"defaults", "small", "eth0", nil, "settings", Warn, "profile edge: ", "weir tune plan --profile edge --conns 20000"},
+		{"an accept queue that suffices", "small", "eth0", nil, "accept queue", OK, "net.core.somaxconn = 4096", ""},
+		{"an accept queue that does not", "small", "eth0", shape{"proc/sys/net/core/somaxconn": "128\n"}, "accept queue", Warn, "128, 4096 would be right", "sysctl -w net.core.somaxconn=\"4096\""},
+		{"a queue of SYNs", "small", "eth0", nil, "SYN queue", Warn, "1024, 4096 would be right", "sysctl -w net.ipv4.tcp_max_syn_backlog"},
+		{"a sysctl that is not there", "small", "eth0", shape{"proc/sys/net/ipv4/tcp_max_syn_backlog": "->nowhere"}, "SYN queue", OK, "is not there", ""},
+		{"the host's, in a container", "container", "eth0", shape{"proc/sys/fs/nr_open": "1024\n"}, "descriptors of a process", Warn, "would be right", "set it on the host"},
+		{"ports of a gateway", "virtio", "eth0", nil, "ephemeral ports", Warn, "32768 60999", "ip_local_port_range=\"10240 65535\""},
 		{"a driver", "small", "eth0", nil, "driver", OK, "eth0: virtio_net", ""},
 		{"no device", "metal", "docker0", nil, "driver", OK, "docker0: no device", ""},
 		{"a queue a CPU", "small", "eth0", nil, "queues", OK, "eth0: 2 to receive, 2 to send, 2 CPUs", ""},
@@ -36,7 +42,11 @@ func TestDevicesAreExamined(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer closer.Close() //nolint:errcheck // it was read
-			all, err := tn.Examine(catalog.Wanted{Profile: catalog.Edge, Conns: 20_000}, tt.iface)
+			wanted := catalog.Wanted{Profile: catalog.Edge, Conns: 20_000}
+			if tt.shape == "virtio" {
+				wanted.Profile = catalog.Gateway
+			}
+			all, err := tn.Examine(wanted, tt.iface)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -56,6 +56,16 @@ func (n *Namespace) SetUp(name string, up bool) error {
 	})
 }
 
+// SetMTU sets the MTU of an interface in the namespace, in bytes.
+func (n *Namespace) SetMTU(name string, bytes int) error {
+	return n.onLink(name, func(link netlink.Link) error {
+		if err := netlink.LinkSetMTU(link, bytes); err != nil {
+			return fmt.Errorf("set the MTU of %s to %d: %w", name, bytes, err)
+		}
+		return nil
+	})
+}
+
 // Remove removes an interface of the namespace, and with it the other end of its cable.
 func (n *Namespace) Remove(name string) error {
 	return n.onLink(name, func(link netlink.Link) error {

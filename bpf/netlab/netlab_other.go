@@ -62,6 +62,9 @@ func (n *Namespace) SetUp(name string, _ bool) error { return unsupported("bring
 // Remove wraps [errors.ErrUnsupported].
 func (n *Namespace) Remove(name string) error { return unsupported("remove " + name) }
 
+// SetMTU wraps [errors.ErrUnsupported].
+func (n *Namespace) SetMTU(name string, _ int) error { return unsupported("set the MTU of " + name) }
+
 // SetFeatures wraps [errors.ErrUnsupported].
 func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
 	return unsupported("switch features of " + name)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +13,12 @@ const (
 	iflaXDP         = 43
 	iflaXDPAttached = 2
 	iflaXDPProgID   = 4
+	iflaXDPDrvID    = 5
+	iflaXDPSkbID    = 6
+	iflaXDPHwID     = 7
 	xdpAttachedDrv  = 1
+	xdpAttachedSkb  = 2
+	xdpAttachedHw   = 3
 	nlaTypeMask     = 1<<14 - 1
 )
 
@@ -43,12 +47,9 @@ func occupant(ifindex int) string {
 	if d.program == 0 {
 		return ""
 	}
-	name := ""
-	if prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(d.program)); err == nil {
-		if info, err := prog.Info(); err == nil {
-			name = ", " + info.Name
-		}
-		_ = prog.Close() // it was only asked for its name
+	name := nameOf(d.program)
+	if name != "" {
+		name = ", " + name
 	}
 	return fmt.Sprintf(" (program %d%s)", d.program, name)
 }
@@ -70,8 +71,10 @@ func driver(name string) string {
 // device is what the kernel says of an interface.
 type device struct {
 	hardware uint16 // ARPHRD_..., see linux/if_arp.h
-	program  uint32 // id of the XDP program on it, 0 if there is none
+	program  uint32 // id of the XDP program on it, 0 if there is none, or several
 	attached uint8  // XDP_ATTACHED_...
+	// programs are the ids of those on it by how they are: xdpAttachedDrv, xdpAttachedSkb, xdpAttachedHw.
+	programs map[uint8]uint32
 }
 
 func deviceOf(ifindex int) (device, bool) {
@@ -89,10 +92,15 @@ func deviceOf(ifindex int) (device, bool) {
 		if m.Header.Type != syscall.RTM_NEWLINK || len(m.Data) < syscall.SizeofIfInfomsg || int(binary.NativeEndian.Uint32(m.Data[4:])) != ifindex {
 			continue
 		}
-		d := device{hardware: binary.NativeEndian.Uint16(m.Data[2:])}
+		d := device{hardware: binary.NativeEndian.Uint16(m.Data[2:]), programs: map[uint8]uint32{}}
 		xdp := attribute(m.Data[syscall.SizeofIfInfomsg:], iflaXDP)
 		if id := attribute(xdp, iflaXDPProgID); len(id) == 4 {
 			d.program = binary.NativeEndian.Uint32(id)
+		}
+		for how, kind := range map[uint8]uint16{xdpAttachedDrv: iflaXDPDrvID, xdpAttachedSkb: iflaXDPSkbID, xdpAttachedHw: iflaXDPHwID} {
+			if id := attribute(xdp, kind); len(id) == 4 {
+				d.programs[how] = binary.NativeEndian.Uint32(id)
+			}
 		}
 		if how := attribute(xdp, iflaXDPAttached); len(how) == 1 {
 			d.attached = how[0]

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"weir/bpf/hooks"
 	"weir/bpf/xdp"
 	"weir/broker/bus"
 	"weir/cmd/weir/config"
@@ -48,7 +49,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	if cfg.Bus.Defaults().Storage == bus.File {
 		storage = string(cfg.Bus.Sync)
 	}
-	synchronized, err := tuning.ClockSynchronized()
+	clock, err := tuning.ReadClock()
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
@@ -58,15 +59,20 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		Privileged:  canLoad(cfg.XDP.Interface),
 		Interface:   cfg.XDP.Interface,
 		Storage:     storage,
-
-		Synchronized: synchronized,
+		Clock:       clock,
 	}.Examine()
+	probed := hooks.Probe()
+	found = append(found, examineHooks(probed, cfg.XDP.Enabled)...)
+	if x, ok := lookAtXDP(cfg.XDP, probed); ok {
+		found = append(found, x.Examine()...)
+	}
+	found = append(found, tuning.ExamineIOUring())
+	if c.Routes != "" {
+		cfg.Gateway.Routes = c.Routes
+	}
 	found = append(found, examineDevices(cfg)...)
 	if len(cfg.Bus.Servers) > 0 {
 		found = append(found, examineBroker(ctx, cfg.Bus))
-	}
-	if c.Routes != "" {
-		cfg.Gateway.Routes = c.Routes
 	}
 	if cfg.Gateway.Routes != "" {
 		found = append(found, examineRoutes(cfg.Gateway)...)
@@ -82,10 +88,15 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// examineDevices looks at the guarded interface's device, and at how far the host is from the profile of an edge.
+// examineDevices looks at the guarded interface's device, and at how far the host is from the profile of an edge, or of a gateway if it is
+// to be one.
 func examineDevices(cfg *config.Config) (found []tuning.Finding) {
 	err := tuneHost{Journal: journal.DefaultPath}.on(func(t *tuning.Tuner) (err error) {
-		found, err = t.Examine(catalog.Wanted{Profile: catalog.Edge, Conns: max(wantedOfOne(cfg), 1), QueuedBytes: 1024}, cfg.XDP.Interface)
+		profile := catalog.Edge
+		if cfg.Gateway.Routes != "" {
+			profile = catalog.Gateway
+		}
+		found, err = t.Examine(catalog.Wanted{Profile: profile, Conns: max(wantedOfOne(cfg), 1), QueuedBytes: 1024}, cfg.XDP.Interface)
 		return err
 	})
 	if err != nil {

@@ -84,7 +84,7 @@ func HeavyLibraries() []Heavy {
 		{"github.com/goccy/go-yaml", []string{"weir/cmd/weir/config"}},
 		{"github.com/alecthomas/kong", []string{"weir/cmd/weir"}},
 		{"github.com/HdrHistogram", []string{"weir/bench/..."}},
-		{"github.com/mdlayher", []string{"weir/tuning/ethtool"}},
+		{"github.com/mdlayher", []string{"weir/tuning/ethtool", "weir/tuning/netdev"}},
 	}
 }
 

@@ -10,6 +10,18 @@ import (
 // files, upstreams and listeners.
 func Descriptors(conns int) int64 { return int64(conns)*21/20 + 4096 }
 
+// What weir keeps of a limit of descriptors for other uses than conns: an eighth, within bounds, and those that
+// accepts hold for a moment.
+const (
+	leastKept, mostKept = 64, 2048
+	accepting           = 64
+)
+
+// ConnsWithin is how many conns a process takes by itself with a limit of descriptors, unless it is told another number.
+func ConnsWithin(limit int64) int64 {
+	return max(limit-min(max(limit/8, leastKept), mostKept)-accepting, 0)
+}
+
 // most are bounds of the kernel's, or of what can be meant.
 const (
 	mostInt32   = 1<<31 - 1
