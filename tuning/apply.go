@@ -3,6 +3,7 @@ package tuning
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"weir/tuning/catalog"
@@ -19,6 +20,8 @@ var (
 	ErrElsewhere = errors.New("the journal is not of here")
 	// ErrUndone says that an apply failed, and that all it did was restored.
 	ErrUndone = errors.New("what had been written was restored")
+	// ErrDenied says that this process may write nothing of what was to be written.
+	ErrDenied = errors.New("none of the settings may be written by this process: run it as root, and not in a container")
 	// ErrStuck says that something could not be restored.
 	ErrStuck = errors.New("not all could be restored: weir tune rollback tries again")
 )
@@ -73,6 +76,9 @@ func (t *Tuner) Apply(wanted catalog.Wanted, announce func(*Plan) error) (done [
 		return nil, fmt.Errorf("nothing was changed: %w", err)
 	}
 	written, done, err := t.write(changes)
+	if err == nil {
+		err = t.settle(written)
+	}
 	if err == nil {
 		next.State, next.Entries = journal.Applied, merge(last, written)
 		err = t.Journal.Save(next)
@@ -139,9 +145,13 @@ func merge(last *journal.Journal, changes []change) []journal.Entry {
 
 // write writes changes in order. Written are those that may have changed something, also if it fails.
 func (t *Tuner) write(changes []change) (written []change, done []Outcome, err error) {
+	denied := 0
 	for _, c := range changes {
 		form := c.Knob.Form
 		if why := t.cannotRestore(c); why != nil {
+			if errors.Is(why, fs.ErrPermission) {
+				denied++
+			}
 			done = append(done, leftAlone(c, why))
 			if raw, err := t.System.Read(c.Knob); err != nil || raw != c.is {
 				written = append(written, c) // even so it changed: that is to be undone
@@ -165,7 +175,27 @@ func (t *Tuner) write(changes []change) (written []change, done []Outcome, err e
 		}
 		done = append(done, Outcome{Knob: c.Knob.Name, From: form.Show(c.is), To: form.Show(raw)})
 	}
+	if denied == len(changes) {
+		return written, nil, fmt.Errorf("%w: %s", ErrDenied, done[0].Knob)
+	}
 	return written, done, nil
+}
+
+// settle looks at all once more: a knob may change another one that was written before it, as the lengths of a device's rings
+// make new instances of its queues. What is not as wanted is written again, once.
+func (t *Tuner) settle(written []change) error {
+	var failed error
+	for _, c := range written {
+		if raw, err := t.System.Read(c.Knob); err != nil || !c.Knob.Form.Same(c.Wanted, raw) {
+			failed = errors.Join(failed, err, t.System.Write(c.Knob, c.Wanted))
+		}
+	}
+	for _, c := range written {
+		if raw, err := t.System.Read(c.Knob); err != nil || !c.Knob.Form.Same(c.Wanted, raw) {
+			return errors.Join(failed, err, fmt.Errorf("%s was written as %s, another one changed it, and written again it says %s", c.Knob.Name, c.Wanted, c.Knob.Form.Show(raw)))
+		}
+	}
+	return nil
 }
 
 // leftAlone is the outcome of a knob that was not changed.
@@ -191,12 +221,18 @@ func (t *Tuner) cannotRestore(c change) error {
 	return nil
 }
 
+// passes is how often what is put back is looked at: a knob that is put back may change one that was put back before it.
+const passes = 2
+
 // undo restores what was written to what it said before this apply, and with it the journal of the apply before.
 func (t *Tuner) undo(written []change, last, next *journal.Journal, cause error) error {
 	var stuck []error
-	for _, c := range slices.Backward(written) {
-		if _, err := t.restore(c.Knob, c.is); err != nil {
-			stuck = append(stuck, err)
+	for range passes {
+		stuck = nil
+		for _, c := range slices.Backward(written) {
+			if _, err := t.restore(c.Knob, c.is); err != nil {
+				stuck = append(stuck, err)
+			}
 		}
 	}
 	if len(stuck) > 0 {

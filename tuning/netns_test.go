@@ -4,6 +4,7 @@ package tuning
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,7 +75,7 @@ func TestNetnsIsTunedAndPutBack(t *testing.T) {
 	root, path := mounted(t, n), filepath.Join(t.TempDir(), "journal")
 	err := n.Do(func() (err error) {
 		tn := tuner(t, root, path)
-		devices, err := ethtool.Open()
+		devices, err := openDevices()
 		if err != nil {
 			return err
 		}
@@ -129,6 +130,66 @@ func TestNetnsIsTunedAndPutBack(t *testing.T) {
 		}
 		same(t, before, texts(t, tn.System.Files, p))
 		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNetnsInstancesAreTunedAndPutBack has somebody's value in one NAPI instance of a veth, which the kernel overwrites when the
+// device's file is written: it is there again in the end.
+func TestNetnsInstancesAreTunedAndPutBack(t *testing.T) {
+	bpftest.Require(t, "6.13", "settings of NAPI instances")
+	n := bpftest.Namespace(t)
+	if err := netlab.Pair(netlab.End{In: n, Interface: "weirt0"}, netlab.End{In: n, Interface: "weirt1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SetFeatures("weirt0", true, netlab.FeatureGRO); err != nil { // a veth has instances only then
+		t.Fatal(err)
+	}
+	root := mounted(t, n)
+	err := n.Do(func() (err error) {
+		tn := tuner(t, root, filepath.Join(t.TempDir(), "journal"))
+		devices, err := openDevices()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, devices.Close()) }()
+		tn.System = knob.System{Files: tn.System.Files, Devices: devices}
+		if err := devices.Set("weirt0", "napi-0/defer-hard-irqs", "7"); err != nil {
+			return err
+		}
+		before, err := devices.All("weirt0")
+		if err != nil || before["napi-0/defer-hard-irqs"] != "7" {
+			t.Errorf("%v, %v", before, err)
+		}
+		wanted := catalog.Wanted{Profile: catalog.Edge, Conns: 1000, Interfaces: []string{"weirt0"}, BusyPoll: true}
+		if _, err := tn.Apply(wanted, quiet); err != nil {
+			return err
+		}
+		now, err := devices.All("weirt0")
+		for field, want := range map[string]string{"defer-hard-irqs": "100", "gro-flush-timeout": "20000", "irq-suspend-timeout": "20000000"} {
+			if now["napi-0/"+field] != want {
+				t.Errorf("%s is %q, want %s, %v", field, now["napi-0/"+field], want, err)
+			}
+		}
+		if v, err := tn.Verify(); err != nil || len(v.Drift) > 0 {
+			t.Errorf("%+v, %v", v, err)
+		}
+		if err := devices.Set("weirt0", "napi-0/irq-suspend-timeout", "1"); err != nil {
+			return err
+		}
+		if v, err := tn.Verify(); err != nil || len(v.Drift) != 1 || v.Drift[0].Knob != "weirt0 napi-0/irq-suspend-timeout" {
+			t.Errorf("%+v, %v", v, err)
+		}
+		if _, err := tn.Rollback(); err != nil {
+			return err
+		}
+		after, err := devices.All("weirt0")
+		if !maps.Equal(before, after) {
+			t.Errorf("%v, was %v", after, before)
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

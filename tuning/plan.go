@@ -40,6 +40,8 @@ type Item struct {
 	Reason string        `json:"reason"`
 	Risk   string        `json:"risk"`
 	Check  string        `json:"check"`
+	// Measured is what a benchmark showed, "" if nothing was measured.
+	Measured string `json:"measured,omitempty"`
 	// Command is what to do about advice.
 	Command string `json:"command,omitempty"`
 

@@ -12,6 +12,11 @@ import (
 	"weir/tuning/catalog"
 )
 
+func preferring(w catalog.Wanted) catalog.Wanted {
+	w.BusyPoll = true
+	return w
+}
+
 func wantedOf(profile catalog.Profile, conns int) catalog.Wanted {
 	return catalog.Wanted{Profile: profile, Conns: conns, QueuedBytes: 1024}
 }
@@ -20,7 +25,7 @@ func wantedOf(profile catalog.Profile, conns int) catalog.Wanted {
 func byShape() map[string]catalog.Wanted {
 	return map[string]catalog.Wanted{
 		"small": wantedOf(catalog.Edge, 100_000), "metal": wantedOf(catalog.Edge, 2_000_000), "container": wantedOf(catalog.Gateway, 20_000),
-		"virtio": wantedOf(catalog.Gateway, 300_000), "plain": wantedOf(catalog.Bench, 50_000),
+		"virtio": wantedOf(catalog.Gateway, 300_000), "plain": wantedOf(catalog.Bench, 50_000), "recent": preferring(wantedOf(catalog.Edge, 500_000)),
 	}
 }
 
@@ -123,6 +128,13 @@ func TestWhatIsPlannedFollowsFromTheHost(t *testing.T) {
 		{"what the kernel lets nobody write, and is right", "virtio", "kernel.nmi_watchdog", Same, "0|0"},
 		{"no module", "virtio", "net.core.default_qdisc", Refused, "sch_fq is not in this kernel"},
 		{"no bbr", "virtio", "net.ipv4.tcp_congestion_control", Refused, "cubic|bbr|the kernel lists no bbr"},
+		{"an instance of a queue", "recent", "eth0 napi-3/defer-hard-irqs", Change, "0|100"},
+		{"somebody's value for one of them", "recent", "eth0 napi-2/gro-flush-timeout", Change, "90000|20000"},
+		{"interrupts off while programs poll", "recent", "eth0 napi-0/irq-suspend-timeout", Change, "0|20000000"},
+		{"a share for each queue", "recent", "eth0 rss/table", Change, "128: 0-1|128: 0-3"},
+		{"a table of a kernel that has no order for it", "metal", "ens1f0 rss/table", Advice, "2048: 0-7|2048: 0-15"},
+		{"a key that everybody knows", "metal", "ens1f0 rss/key", Advice, "published|own"},
+		{"a key of its own", "recent", "eth0 rss/key", Same, "own"},
 		{"a limit of a process", "small", "max open files of this process", Advice, "1024|109096"},
 	} {
 		if status, says := statusOf(plans[tt.shape], tt.knob); status != tt.status || !strings.Contains(says, tt.says) {
@@ -143,6 +155,44 @@ func TestIrqbalanceIsNotFought(t *testing.T) {
 	}
 	if status, says := statusOf(p, "/proc/irq/38/smp_affinity_list"); status != Refused || !strings.Contains(says, "--banirq=38") {
 		t.Errorf("%q %q", status, says)
+	}
+}
+
+func TestInterruptsAreSuspendedOnlyForWhoPolls(t *testing.T) {
+	const knob = "eth0 napi-0/irq-suspend-timeout"
+	for _, tt := range []struct {
+		name, shape string
+		prefers     bool
+		status      Status
+		says        string
+	}{
+		{"nobody polls", "recent", false, Advice, "0|20000000"},
+		{"somebody does", "recent", true, Change, "0|20000000"},
+		{"on an older kernel", "small", true, Absent, "it came with Linux 6.13, and this is 6.12.48"},
+		{"on an older kernel nobody does", "small", false, "", ""},
+	} {
+		wanted := byShape()[tt.shape]
+		wanted.BusyPoll = tt.prefers
+		p, err := tuner(t, plant(t, shapes()[tt.shape]), "").Plan(wanted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, says := statusOf(p, knob); status != tt.status || !strings.Contains(says, tt.says) {
+			t.Errorf("%s: %q, %q", tt.name, status, says)
+		}
+	}
+	s := shapes()["recent"]
+	for name := range s {
+		if strings.Contains(name, "napi-") {
+			delete(s, name)
+		}
+	}
+	p, err := tuner(t, plant(t, s), "").Plan(byShape()["recent"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, says := statusOf(p, knob); status != Absent || !strings.Contains(says, "its driver has none") {
+		t.Errorf("a driver without: %q, %q", status, says)
 	}
 }
 

@@ -133,6 +133,9 @@ func (g alike) print(b *strings.Builder) {
 			fmt.Fprintf(b, "      risk  %s\n", first.Risk)
 		}
 		fmt.Fprintf(b, "      see   %s\n", first.Check)
+		if first.Measured != "" {
+			fmt.Fprintf(b, "      bench %s\n", first.Measured)
+		}
 	case Same:
 		fmt.Fprintf(b, "  %s = %s\n", g.name(), is)
 	case Advice:
@@ -203,6 +206,7 @@ func (p *Plan) Tuned(w io.Writer) error {
 			if len(sections["[cpu]"]) == 0 {
 				add("[cpu]", "governor=%s", value)
 			}
+		case strings.HasPrefix(item.Knob.Field, "napi-"), strings.HasPrefix(item.Knob.Field, "rss/"): // tuned has no word for them
 		case item.Knob.Device != "":
 			addDevice(sections, item, value)
 		case item.Status == Change && !item.Knob.ThisBoot:
@@ -214,7 +218,7 @@ func (p *Plan) Tuned(w io.Writer) error {
 	for _, name := range sortedKeys(sections) {
 		fmt.Fprintf(&b, "\n%s\n%s\n", name, strings.Join(sections[name], "\n"))
 	}
-	b.WriteString("\n# Affinities of interrupts are not here: their numbers change from boot to boot.\n")
+	b.WriteString("\n# Affinities of interrupts are not here: their numbers change from boot to boot. Neither are settings of NAPI instances\n# and tables of queues, which tuned does not set.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -252,7 +256,7 @@ func sortedKeys(m map[string][]string) (all []string) {
 // Markdown is the table of all settings of the catalog, for docs/TUNING.md.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString("| setting | of | profiles | should be | why | risk | see | source |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| setting | of | profiles | should be | why | risk | see | measured | source |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range catalog.All() {
 		profiles := make([]string, len(s.Profiles))
 		for i, p := range s.Profiles {
@@ -262,7 +266,7 @@ func Markdown() string {
 		if len(profiles) == len(catalog.Profiles()) {
 			list = "all"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", s.Key, s.Scope, list, cell(s.Formula), cell(s.Reason), cell(s.Risk), cell(s.Check), cell(s.Source))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", s.Key, s.Scope, list, cell(s.Formula), cell(s.Reason), cell(s.Risk), cell(s.Check), cell(s.Measured), cell(s.Source))
 	}
 	return b.String()
 }

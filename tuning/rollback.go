@@ -35,13 +35,16 @@ func (t *Tuner) Rollback() (done []Outcome, err error) {
 		return nil, nil
 	}
 	var stuck []error
-	for _, e := range slices.Backward(j.Entries) {
-		o, err := t.back(h, j, e)
-		if err != nil {
-			stuck = append(stuck, err)
-			continue
+	for pass := range passes {
+		stuck = nil
+		for _, e := range slices.Backward(j.Entries) {
+			o, err := t.back(h, j, e)
+			if err != nil {
+				stuck = append(stuck, err)
+			} else if pass == 0 {
+				done = append(done, o)
+			}
 		}
-		done = append(done, o)
 	}
 	if len(stuck) > 0 {
 		return done, fmt.Errorf("%w: %w", errors.Join(stuck...), ErrStuck)

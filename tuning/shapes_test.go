@@ -101,7 +101,7 @@ func (s shape) ethtool(device string, settings map[string]string) {
 	}
 }
 
-// shapes are the five hosts.
+// shapes are the hosts.
 func shapes() map[string]shape {
 	small := bare(2, 2<<20)
 	small.nic("eth0", "sys/devices/virtio2", "virtio_net", 2, 2)
@@ -123,6 +123,7 @@ func shapes() map[string]shape {
 	}
 	metal.ethtool("ens1f0", map[string]string{
 		"rings/rx": "512", "rings/rx-max": "8160", "rings/tx": "256", "rings/tx-max": "8160", "channels/combined": "16", "channels/combined-max": "64",
+		"rss/table": "2048: 0-7", "rss/key": "published",
 		"coalesce/adaptive-rx": "0", "coalesce/rx-usecs": "50", "features/rx-gro": "off", "features/rx-lro": "on", "features/rx-gro-list": "off",
 		"features/tx-tcp-segmentation": "on", "features/tx-generic-segmentation": "on",
 	})
@@ -166,7 +167,29 @@ func shapes() map[string]shape {
 	delete(plain, "proc/sys/kernel/io_uring_disabled")
 	plain["proc/977/comm"] = "irqbalance"
 	plain["proc/sys/net/ipv4/tcp_mem"] = "10000000 10000000 10000000"
-	return terminated(map[string]shape{"small": small, "metal": metal, "container": container, "virtio": virtio, "plain": plain})
+	return terminated(map[string]shape{"small": small, "metal": metal, "container": container, "virtio": virtio, "plain": plain, "recent": recent()})
+}
+
+// recent is a host of Linux 6.18 whose programs prefer busy polling.
+func recent() shape {
+	s := bare(4, 16<<20)
+	s["proc/sys/kernel/osrelease"] = "6.18.2"
+	delete(s, "lib/modules/6.12.48/modules.dep")
+	s["lib/modules/6.18.2/modules.dep"] = "kernel/net/sched/sch_fq.ko.zst:\nkernel/net/ipv4/tcp_bbr.ko.zst:"
+	s.nic("eth0", "sys/devices/0000:00:05.0", "mlx5_core", 4, 4)
+	settings := map[string]string{
+		"rings/rx": "1024", "rings/rx-max": "8192", "rings/tx": "1024", "rings/tx-max": "8192", "channels/combined": "4", "channels/combined-max": "4",
+		"coalesce/adaptive-rx": "1", "features/rx-gro": "on", "features/rx-lro": "off", "rss/table": "128: 0-1", "rss/key": "own",
+	}
+	for q := range 4 {
+		s.irq(40+q, fmt.Sprintf("mlx5_comp%d@pci:0000:00:05.0", q), 4)
+		for _, field := range []string{"defer-hard-irqs", "gro-flush-timeout", "irq-suspend-timeout"} {
+			settings[fmt.Sprintf("napi-%d/%s", q, field)] = "0"
+		}
+	}
+	settings["napi-2/defer-hard-irqs"], settings["napi-2/gro-flush-timeout"] = "7", "90000" // somebody's
+	s.ethtool("eth0", settings)
+	return s
 }
 
 // terminated has each file end in a line's end, as the kernel's do.

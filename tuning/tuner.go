@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"weir/tuning/catalog"
-	"weir/tuning/ethtool"
 	"weir/tuning/host"
 	"weir/tuning/journal"
 	"weir/tuning/knob"
@@ -78,7 +78,7 @@ func hasNIC(h *host.Host, name string) bool {
 
 // item reads a target's knob and says what is to be done.
 func (t *Tuner) item(h *host.Host, s catalog.Setting, target catalog.Target) Item {
-	item := Item{Setting: s.Key, Knob: target.Knob, Want: target.Want, Scope: s.Scope, Reason: s.Reason, Risk: s.Risk, Check: s.Check, Command: target.Advice}
+	item := Item{Setting: s.Key, Knob: target.Knob, Want: target.Want, Scope: s.Scope, Reason: s.Reason, Risk: s.Risk, Check: s.Check, Measured: s.Measured, Command: target.Advice}
 	if target.Knob.Path == "" && target.Knob.Device == "" { // nothing that could be read
 		item.Status = Advice
 		return item
@@ -110,7 +110,20 @@ func absence(h *host.Host, s catalog.Setting, target catalog.Target) string {
 	if target.Knob.Namespaced && !h.InitialNetwork && (s.Scope == catalog.Global || s.Scope == catalog.HostNamespace) {
 		return "it is the whole host's, and this is a network namespace of its own: set it in the initial one"
 	}
+	if major, minor, ok := strings.Cut(target.Since, "."); ok && !since(h, major, minor) {
+		return "it came with Linux " + target.Since + ", and this is " + h.Kernel
+	}
+	if target.Knob.Device != "" {
+		return "the device does not tell of it: it is down, or its driver has none"
+	}
 	return "Linux " + h.Kernel + " here does not have it"
+}
+
+// since reports whether the host's kernel is of a version or newer.
+func since(h *host.Host, major, minor string) bool {
+	a, err := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err == nil && err2 == nil && h.Since(a, b)
 }
 
 // refusal is why a knob that is there is not to be written, "" if nothing speaks against it.
@@ -135,9 +148,12 @@ func (t *Tuner) refusal(h *host.Host, s catalog.Setting, k knob.Knob, raw string
 func Open(root, journalPath, now string) (*Tuner, io.Closer, error) {
 	t := &Tuner{Journal: journal.Store{Path: journalPath, Disk: journal.OS{}}, Now: now}
 	if root == "" || root == "/" {
-		devices, err := ethtool.Open()
+		devices, err := openDevices()
+		if err != nil {
+			return nil, nil, err
+		}
 		t.System = knob.System{Files: host.Live{}, Devices: devices}
-		return t, devices, err
+		return t, devices, nil
 	}
 	tree, err := host.OpenTree(root)
 	if err != nil {

@@ -41,10 +41,11 @@ type tuneWanted struct {
 	Conns     int      `help:"Connections at once." default:"100000" placeholder:"N"`
 	Queued    int      `help:"Bytes that one connection may have in the kernel in the worst burst." default:"1024" placeholder:"BYTES"`
 	Interface []string `help:"Interfaces to set; all that have a device and are up unless named." placeholder:"NAME"`
+	BusyPoll  bool     `help:"Programs here poll by an epoll that prefers busy polling (EPIOCSPARAMS), which weir's own loops do not: keep interrupts off while they do." name:"busy-poll"`
 }
 
 func (w tuneWanted) wanted() catalog.Wanted {
-	return catalog.Wanted{Profile: catalog.Profile(w.Profile), Conns: w.Conns, QueuedBytes: w.Queued, Interfaces: w.Interface}
+	return catalog.Wanted{Profile: catalog.Profile(w.Profile), Conns: w.Conns, QueuedBytes: w.Queued, Interfaces: w.Interface, BusyPoll: w.BusyPoll}
 }
 
 type tunePlanCmd struct {

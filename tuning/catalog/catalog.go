@@ -63,6 +63,8 @@ type Wanted struct {
 	QueuedBytes int
 	// Interfaces are those whose devices are set; none stands for all that have a device and are up.
 	Interfaces []string
+	// BusyPoll says that the programs there poll by an epoll that prefers busy polling (EPIOCSPARAMS).
+	BusyPoll bool
 }
 
 // Validate says what is out of range.
@@ -104,6 +106,8 @@ type Target struct {
 	// Advice is the command that sets it, for what is not weir's to set. Refuse is why it is not set here.
 	Advice string
 	Refuse string
+	// Since is the release of Linux that it came with, "" if it does not matter.
+	Since string
 }
 
 // Setting is one entry of the catalog.
@@ -116,6 +120,8 @@ type Setting struct {
 	// Formula says in words what it should be; Reason why, Source from where, Risk what may be worse with it, and
 	// Check by what to see that it holds and helps.
 	Formula, Reason, Source, Risk, Check string
+	// Measured is what `weir bench` has shown of it, with where, "" if nothing was measured.
+	Measured string
 	// Targets are its knobs on a host; none if the host has nothing that it is for.
 	Targets func(in Input) []Target
 }
@@ -125,7 +131,7 @@ func (s Setting) Of(p Profile) bool { return slices.Contains(s.Profiles, p) }
 
 // All is the catalog, in the order in which settings are applied.
 func All() []Setting {
-	return slices.Concat(limits(), buffers(), handshakes(), endings(), paths(), softirq(), queues(), devices(), machine(), advice(), runtimes())
+	return slices.Concat(limits(), buffers(), handshakes(), endings(), paths(), softirq(), instances(), queues(), devices(), suspension(), machine(), advice(), runtimes())
 }
 
 // every are the profiles of a setting that all have.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"weir/tuning/ethtool"
 	"weir/tuning/host"
 	"weir/tuning/knob"
 )
@@ -53,7 +54,45 @@ func devices() []Setting {
 				return err == nil && most > 0
 			}),
 		},
+		{
+			Key: "rss/table", Scope: Device, Profiles: every(),
+			Formula: "the same share for each queue", Reason: "the device gives packets to queues by it: a queue without a share idles, one with two is full while others are not",
+			Source: scaling, Risk: "queues that were left out on purpose, as for AF_XDP, get packets too", Check: "ethtool -x; rx counters of each queue in ethtool -S",
+			Targets: eachField("rss/table", func(host.NIC) Target { return Target{} }, spread),
+		},
+		{
+			Key: "rss/key", Scope: Device, Profiles: servers(),
+			Formula: "one that is not published", Reason: "who knows the key sends all packets of a flood to one queue: drivers begin with a key that is in Microsoft's specification, or with one of their own",
+			Source: scaling, Risk: "conns move to other queues once", Check: "ethtool -x",
+			Targets: eachField("rss/key", func(n host.NIC) Target {
+				return Target{
+					Want:   "own",
+					Advice: "ethtool -X " + n.Name + " hkey $(od -An -v -tx1 -N40 /dev/urandom | tr -s ' \\n' ':' | sed 's/^://; s/:$//')",
+				}
+			}),
+		},
 	}
+}
+
+// spread completes a target with the table that gives each queue the same share.
+func spread(in Input, n host.NIC, t *Target) bool {
+	table, err := ethtool.ParseTable(n.Settings["rss/table"])
+	queues := n.RXQueues
+	if combined, err := strconv.Atoi(n.Settings["channels/combined"]); err == nil && combined > 0 {
+		queues = combined
+	}
+	if err != nil || queues < 2 || queues > len(table) {
+		return false
+	}
+	t.Want = ethtool.FormatTable(ethtool.EvenTable(len(table), queues))
+	t.Accept = func(is string) bool {
+		table, err := ethtool.ParseTable(is)
+		return err == nil && ethtool.Even(table, queues)
+	}
+	if !in.Host.Since(6, 17) { // the order by netlink came with it
+		t.Advice = fmt.Sprintf("ethtool -X %s equal %d", n.Name, queues)
+	}
+	return true
 }
 
 // eachField is a setting of each device that has a field. More completes the target, or says that there is none.

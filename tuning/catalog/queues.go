@@ -133,9 +133,9 @@ func queues() []Setting {
 		},
 		{
 			Key: "napi_defer_hard_irqs", Scope: Device, Profiles: []Profile{Edge},
-			Formula: "2", Reason: "with gro_flush_timeout: a queue that was busy is polled by a timer before interrupts are on again",
+			Formula: deferFormula, Reason: "with gro_flush_timeout: a queue that was busy is polled by a timer before interrupts are on again",
 			Source: napiDoc, Risk: "CPU time of two empty polls after each burst", Check: "interrupts a second, tracer softirq",
-			Targets: perNIC("napi_defer_hard_irqs", 2, 1, 200),
+			Targets: func(in Input) []Target { return perNIC("napi_defer_hard_irqs", deferred(in), deferred(in)/2, 200)(in) },
 		},
 		{
 			Key: "gro_flush_timeout", Scope: Device, Profiles: []Profile{Edge},

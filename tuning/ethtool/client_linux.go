@@ -118,7 +118,14 @@ func (c *Client) All(device string) (map[string]string, error) {
 			return nil, fmt.Errorf("%s of %s: %w", g.name, device, err)
 		}
 	}
-	answer, err := c.ask(device, unix.ETHTOOL_MSG_FEATURES_GET, unix.ETHTOOL_A_FEATURES_HEADER)
+	answer, err := c.ask(device, unix.ETHTOOL_MSG_RSS_GET, rssHeader)
+	if err == nil {
+		err = decodeRSS(answer, all)
+	}
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // as before Linux 6.3
+		return nil, fmt.Errorf("%s of %s: %w", rss, device, err)
+	}
+	answer, err = c.ask(device, unix.ETHTOOL_MSG_FEATURES_GET, unix.ETHTOOL_A_FEATURES_HEADER)
 	if err == nil {
 		err = decodeFeatures(answer, all)
 	}
@@ -134,8 +141,11 @@ func (c *Client) Set(device, name, value string) error {
 	if c.conn == nil {
 		return fmt.Errorf("set %s of %s: %w: Linux 5.6 or newer is needed", name, device, errors.ErrUnsupported)
 	}
-	if groupName == features {
+	switch {
+	case groupName == features:
 		return c.setFeature(device, fieldName, strings.TrimSpace(value))
+	case name == rss+"/table":
+		return c.setTable(device, value)
 	}
 	for _, g := range groups() {
 		for _, f := range g.fields {

@@ -20,6 +20,8 @@ type kernel struct {
 	// features are active or not; fixed ones never change.
 	features map[string]bool
 	fixed    string
+	// table and key are of receive-side scaling; a device without has no table.
+	table, key []byte
 	// sets counts orders.
 	sets int
 }
@@ -46,6 +48,11 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 		switch {
 		case m.Header.Command == unix.ETHTOOL_MSG_FEATURES_SET:
 			ad.Nested(k.setFeatures)
+		case m.Header.Command == rssSet:
+			if ad.Type() == rssTable {
+				k.table = ad.Bytes()
+				k.sets++
+			}
 		case len(ad.Bytes()) == 1:
 			numbers[ad.Type()] = uint32(ad.Uint8())
 		default:
@@ -76,8 +83,11 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 		}
 		return k.answer(g)
 	}
-	if m.Header.Command == unix.ETHTOOL_MSG_FEATURES_GET {
+	switch m.Header.Command {
+	case unix.ETHTOOL_MSG_FEATURES_GET:
 		return k.answerFeatures()
+	case unix.ETHTOOL_MSG_RSS_GET:
+		return k.answerRSS()
 	}
 	return nil, genltest.Error(0)
 }
@@ -119,6 +129,18 @@ func (k *kernel) answer(g group) ([]genetlink.Message, error) {
 			ae.Uint32(attr, n)
 		}
 	}
+	data, err := ae.Encode()
+	return []genetlink.Message{{Data: data}}, err
+}
+
+func (k *kernel) answerRSS() ([]genetlink.Message, error) {
+	if k.table == nil {
+		return nil, genltest.Error(int(unix.EOPNOTSUPP))
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.Uint32(3, 1) // a function
+	ae.Bytes(rssTable, k.table)
+	ae.Bytes(rssKey, k.key)
 	data, err := ae.Encode()
 	return []genetlink.Message{{Data: data}}, err
 }
@@ -197,6 +219,48 @@ func TestSettingsOfADevice(t *testing.T) {
 	want["rings/rx"], want["coalesce/adaptive-rx"], want["features/rx-gro"], want["features/rx-lro"] = "1024", "1", "off", "on"
 	if all, err = c.All("eth0"); err != nil || !maps.Equal(all, want) || k.sets != 4 {
 		t.Errorf("%v, %d sets, %v", all, k.sets, err)
+	}
+}
+
+func TestTheSpreadOverQueues(t *testing.T) {
+	c, k := device(t)
+	if all, err := c.All("eth0"); err != nil || all["rss/table"] != "" || all["rss/key"] != "" {
+		t.Errorf("a device without: %v, %v", all, err)
+	}
+	k.table = []byte{0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
+	k.key = []byte{0x6d, 0x5a, 0x56, 0xda}
+	all, err := c.All("eth0")
+	if err != nil || all["rss/table"] != "4: 0-1" || all["rss/key"] != "published" {
+		t.Errorf("%v, %v", all, err)
+	}
+	k.key = []byte{1, 2, 3, 4}
+	if err := c.Set("eth0", "rss/table", "4: 0-2,1\n"); err != nil || k.sets != 1 {
+		t.Errorf("%d sets, %v", k.sets, err)
+	}
+	if all, err := c.All("eth0"); err != nil || all["rss/table"] != "4: 0-2,1" || all["rss/key"] != "own" {
+		t.Errorf("%v, %v", all, err)
+	}
+	for name, value := range map[string]string{"rss/key": "own", "rss/table": "4: 0-", "rss/none": "1"} {
+		if err := c.Set("eth0", name, value); err == nil || k.sets != 1 {
+			t.Errorf("%s was set to %s", name, value)
+		}
+	}
+	for _, key := range [][]byte{{}, {0, 0, 0, 0}, {0x6d, 0x5a, 0x6d, 0x5a}, {7, 9, 7, 9}} {
+		if got := keyKind(key); got != "published" {
+			t.Errorf("%x is %s", key, got)
+		}
+	}
+}
+
+// TestChannelsOfADevice reads and sets how many queues there are, which weir tune only advises: interrupts are others then.
+func TestChannelsOfADevice(t *testing.T) {
+	c, k := device(t)
+	k.numbers["channels"] = map[uint16]uint32{unix.ETHTOOL_A_CHANNELS_COMBINED_COUNT: 2, unix.ETHTOOL_A_CHANNELS_COMBINED_MAX: 8}
+	if all, err := c.All("eth0"); err != nil || all["channels/combined"] != "2" || all["channels/combined-max"] != "8" {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := c.Set("eth0", "channels/combined", "4"); err != nil || k.numbers["channels"][unix.ETHTOOL_A_CHANNELS_COMBINED_COUNT] != 4 {
+		t.Errorf("%v, %v", k.numbers["channels"], err)
 	}
 }
 

@@ -46,7 +46,7 @@ func Affinity(irq int) Knob {
 // Device is the knob of a setting of a network device.
 func Device(device, field string) Knob {
 	form := Number
-	if strings.HasPrefix(field, "features/") {
+	if strings.HasPrefix(field, "features/") || strings.HasPrefix(field, "rss/") {
 		form = Word
 	}
 	return Knob{Name: device + " " + field, Device: device, Field: field, Form: form, Namespaced: true}
