@@ -16,7 +16,7 @@ func (t *Tuner) Examine(wanted catalog.Wanted, iface string) ([]Finding, error) 
 	if err != nil {
 		return nil, err
 	}
-	found := append([]Finding{settings(plan)}, singled(plan)...)
+	found := append([]Finding{settings(plan), room(plan)}, singled(plan)...)
 	if i := slices.IndexFunc(plan.Host.NICs, func(n host.NIC) bool { return n.Name == iface }); i >= 0 {
 		nic := &plan.Host.NICs[i]
 		found = append(found, driver(nic), queues(plan.Host, nic), interrupts(plan.Host, nic))
@@ -32,6 +32,22 @@ func settings(p *Plan) Finding {
 		f.Level = Warn
 		f.Why = "defaults are for hosts of few connections; each setting says why, and what it risks"
 		f.Mend = fmt.Sprintf("weir tune plan --profile %s --conns %d, then weir tune apply with the same", p.Profile, p.Conns)
+	}
+	return f
+}
+
+// room says how many conns fit, and what bounds them first.
+func room(p *Plan) Finding {
+	w := least(p.Capacity.Walls, now)
+	f := Finding{Check: "capacity", Level: OK, Found: fmt.Sprintf("%s conns, bounded by %s", conns(w.Now), w.Name)}
+	if w.Name == "" {
+		f.Found = "not known"
+		return f
+	}
+	if w.Now < int64(p.Conns) {
+		f.Level = Warn
+		f.Why = fmt.Sprintf("%s are wanted", conns(int64(p.Conns)))
+		f.Mend = fmt.Sprintf("weir tune plan --profile %s --conns %d shows each wall, and what moves it", p.Profile, p.Conns)
 	}
 	return f
 }

@@ -20,6 +20,8 @@ func TestDevicesAreExamined(t *testing.T) {
 		found, mend        string
 	}{
 		{"defaults", "small", "eth0", nil, "settings", Warn, "profile edge: ", "weir tune plan --profile edge --conns 20000"},
+		{"no room", "small", "eth0", nil, "capacity", Warn, "832 conns, bounded by descriptors of this process", "weir tune plan --profile edge --conns 20000 shows each wall"},
+		{"room", "small", "eth0", shape{"proc/self/limits": "Max open files 30000 30000 files\n"}, "capacity", OK, "27,888 conns, bounded by descriptors of this process", ""},
 		{"an accept queue that suffices", "small", "eth0", nil, "accept queue", OK, "net.core.somaxconn = 4096", ""},
 		{"an accept queue that does not", "small", "eth0", shape{"proc/sys/net/core/somaxconn": "128\n"}, "accept queue", Warn, "128, 4096 would be right", "sysctl -w net.core.somaxconn=\"4096\""},
 		{"a queue of SYNs", "small", "eth0", nil, "SYN queue", Warn, "1024, 4096 would be right", "sysctl -w net.ipv4.tcp_max_syn_backlog"},

@@ -117,11 +117,11 @@ func (x XDP) programs() Finding {
 		return unreadable(f, x.OnErr)
 	}
 	var all, mend []string
-	ours := true
+	ours, named := true, true
 	for _, p := range x.On {
 		all = append(all, p.String())
 		if !p.Ours {
-			ours = false
+			ours, named = false, named && p.Name != ""
 			mend = append(mend, p.away(x.Interface))
 		}
 	}
@@ -138,6 +138,10 @@ func (x XDP) programs() Finding {
 		f.Level = x.level()
 		f.Why = "an interface has one XDP program: weir is refused (\"interface has an XDP program already\"), and replaces none that is not its own"
 		f.Mend = strings.Join(mend, "; ") + "; or guard another interface, or set xdp.enabled: off"
+		if !named {
+			f.Why += "; one without a name may be weir's own, if this process may not ask for it"
+			f.Mend = "weir doctor as root, which may ask for the name; then " + f.Mend
+		}
 	}
 	return f
 }

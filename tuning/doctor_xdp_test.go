@@ -46,6 +46,7 @@ func TestXDPIsExamined(t *testing.T) {
 		{"weir, pinned", func(x *XDP) { x.On, x.Pin = []Attached{{ID: 7, Name: "xdp_weir", Mode: "native", Ours: true}}, true }, "XDP programs", OK, "xdp_weir", ""},
 		{"a link of somebody's", func(x *XDP) { x.On = []Attached{{ID: 8, Name: "pass", Mode: "native", Link: 4}} }, "XDP programs", Warn, "program 8, pass (native, link 4)", "bpftool link detach id 4"},
 		{"and quotas are asked for", func(x *XDP) { x.On, x.Enabled = []Attached{{ID: 8, Mode: "generic"}}, "on" }, "XDP programs", Fail, "program 8 (generic)", "ip link set dev eth0 xdpgeneric off"},
+		{"its name may not be asked", func(x *XDP) { x.On = []Attached{{ID: 8, Mode: "generic"}} }, "XDP programs", Warn, "program 8 (generic)", "weir doctor as root"},
 		{"and quotas are off", func(x *XDP) { x.On, x.Enabled = []Attached{{ID: 8, Mode: "native"}}, "off" }, "XDP programs", OK, "program 8 (native)", "ip link set dev eth0 xdpdrv off"},
 		{"a dispatcher", func(x *XDP) { x.On = []Attached{{ID: 9, Name: "xdp_dispatcher", Mode: "native", Link: 4}} }, "XDP programs", Warn, "xdp_dispatcher", "xdp-loader unload eth0 --all"},
 		{"two of them", func(x *XDP) {

@@ -53,6 +53,8 @@ type Plan struct {
 	Host    *host.Host      `json:"host"`
 	Profile catalog.Profile `json:"profile"`
 	Conns   int             `json:"conns"`
+	// Capacity is how many conns fit, before and after.
+	Capacity Capacity `json:"capacity"`
 	// Items are in the order in which they are applied.
 	Items []Item `json:"items"`
 }

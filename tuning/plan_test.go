@@ -196,6 +196,22 @@ func TestInterruptsAreSuspendedOnlyForWhoPolls(t *testing.T) {
 	}
 }
 
+func TestWhatWasMeasuredIsTold(t *testing.T) {
+	p := planOf(t, "small")
+	for _, measured := range []string{"", "p99 of a delivery -12 % (bench/results/tuning)"} {
+		for i := range p.Items {
+			p.Items[i].Measured = measured
+		}
+		var b bytes.Buffer
+		if err := p.Text(&b); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(b.String(), "      bench "+measured+"\n"); got != (measured != "") {
+			t.Errorf("%q is told: %v", measured, got)
+		}
+	}
+}
+
 func TestPlanIsJSON(t *testing.T) {
 	b, err := json.Marshal(planOf(t, "metal"))
 	if err != nil {

@@ -20,6 +20,7 @@ func (p *Plan) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "         %s: %s, mtu %d, queues rx %d tx %d, interrupts %d\n", n.Name, orText(n.Driver, "no device"), n.MTUBytes, n.RXQueues, n.TXQueues, len(n.IRQs))
 	}
 	fmt.Fprintf(&b, "profile  %s, conns %s\n", p.Profile, thousands(int64(p.Conns)))
+	p.Capacity.text(&b, p.Conns)
 	for _, part := range []struct {
 		title    string
 		statuses []Status

@@ -53,10 +53,26 @@ func bare(cpus int, memoryKiB int64) shape {
 		"sys/class/net/lo/type":                         "772",
 		"sys/devices/system/cpu/cpuidle/current_driver": "none",
 	}
+	s["proc/sys/fs/file-nr"] = "1984\t0\t9223372036854775807"
+	for name, layout := range map[string][2]string{ // objects in a slab, and the power of two of its pages
+		"TCP": {"13", "3"}, "TCPv6": {"13", "3"}, "sock_inode_cache": {"19", "2"}, "filp": {"21", "0"}, "dentry": {"21", "0"}, "eventpoll_epi": {"32", "0"},
+		"eventpoll_pwq": {"64", "0"}, "lsm_file_cache": {"170", "0"}, "lsm_inode_cache": {"128", "0"},
+	} {
+		s["sys/kernel/slab/"+name+"/objs_per_slab"], s["sys/kernel/slab/"+name+"/order"] = layout[0], layout[1]
+	}
 	for name, value := range sysctls(memoryKiB) {
 		s["proc/sys/"+strings.ReplaceAll(name, ".", "/")] = value
 	}
 	return s
+}
+
+// withoutSlabs is a host that does not tell how large the kernel's objects are, as to who is not root.
+func (s shape) withoutSlabs() {
+	for name := range s {
+		if strings.HasPrefix(name, "sys/kernel/slab/") {
+			delete(s, name)
+		}
+	}
 }
 
 func upTo(n int) (all []int) {
@@ -148,6 +164,7 @@ func shapes() map[string]shape {
 	delete(container, "proc/sys/net/ipv4/tcp_max_orphans")
 	delete(container, "lib/modules/6.12.48/modules.dep")
 	container.nic("eth0", "", "", 1, 8)
+	container.withoutSlabs()
 
 	virtio := bare(4, 4<<20)
 	virtio.nic("eth0", "sys/devices/virtio0", "virtio_net", 1, 4)
@@ -166,6 +183,13 @@ func shapes() map[string]shape {
 	delete(plain, "sys/class/net/eth0/threaded")
 	delete(plain, "proc/sys/kernel/io_uring_disabled")
 	plain["proc/977/comm"] = "irqbalance"
+	plain.withoutSlabs()
+	plain["proc/slabinfo"] = "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables\n" +
+		"TCPv6                 42     42   2304   14    8 : tunables    0    0    0 : slabdata      3      3      0\n" +
+		"TCP                   56     56   2176   15    8 : tunables    0    0    0 : slabdata      4      4      0\n" +
+		"eventpoll_pwq        112    112     72   56    1 : tunables    0    0    0\neventpoll_epi         96     96    128   32    1 : tunables    0    0    0\n" +
+		"sock_inode_cache     368    368    704   23    4 : tunables    0    0    0\ndentry             44100  44100    192   21    1 : tunables    0    0    0\n" +
+		"filp                2336   2336    256   16    1 : tunables    0    0    0"
 	plain["proc/sys/net/ipv4/tcp_mem"] = "10000000 10000000 10000000"
 	return terminated(map[string]shape{"small": small, "metal": metal, "container": container, "virtio": virtio, "plain": plain, "recent": recent()})
 }

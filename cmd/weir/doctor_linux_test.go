@@ -10,7 +10,9 @@ import (
 	"weir/bpf/hooks"
 	"weir/bpf/netlab"
 	"weir/cmd/weir/config"
+	"weir/edge/loop"
 	"weir/tuning"
+	"weir/tuning/catalog"
 )
 
 func TestHooksAreExamined(t *testing.T) {
@@ -40,6 +42,13 @@ func TestHooksAreExamined(t *testing.T) {
 		if len(found) != len(tt.probed) {
 			t.Errorf("%s: %d findings", tt.name, len(found))
 		}
+	}
+}
+
+// TestDescriptorsAreCountedOnce holds what a plan says of a limit to what an edge makes of it.
+func TestDescriptorsAreCountedOnce(t *testing.T) {
+	if plan, edge := catalog.ConnsWithin(int64(loop.DescriptorLimit())), loop.DefaultMaxConns(); max(plan, 1) != int64(edge) {
+		t.Errorf("within %d descriptors a plan counts %d conns, an edge %d", loop.DescriptorLimit(), plan, edge)
 	}
 }
 

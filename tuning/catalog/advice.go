@@ -3,11 +3,45 @@ package catalog
 import (
 	"fmt"
 
+	"weir/tuning/host"
 	"weir/tuning/knob"
 )
 
-// socketBytes is what an idle socket takes of the kernel's memory, measured: 3.7 to 4.1 KiB.
-const socketBytes = 4 << 10
+const (
+	// guessBytes is what an idle socket takes of the kernel's memory where it does not tell, measured elsewhere: 3.7 to 4.1 KiB.
+	guessBytes = 4 << 10
+	// ProcessBytes is what a conn that is idle takes of weir's own memory, measured: bench/results/hold.
+	ProcessBytes = 1 << 10
+	// heapBytes is the least that a heap is to have beside conns.
+	heapBytes = 64 << 20
+)
+
+// SocketBytes is what an idle conn takes of the kernel's memory on a host.
+func SocketBytes(h *host.Host) (n int64) {
+	for _, c := range h.Socket() {
+		n += c.Bytes
+	}
+	if n == 0 {
+		return guessBytes
+	}
+	return n
+}
+
+// QueuedPages are those that what a conn has queued takes: each message is in a page with what the kernel notes of it.
+func QueuedPages(in Input) int64 {
+	return (int64(in.QueuedBytes) + 900 + in.Host.PageBytes - 1) / in.Host.PageBytes
+}
+
+// memory is the host's, or the cgroup's if that has less.
+func memory(h *host.Host) int64 {
+	if limit := h.MemoryLimitBytes; limit > 0 {
+		return min(h.MemoryBytes, limit)
+	}
+	return h.MemoryBytes
+}
+
+// SpareBytes is the memory that conns may take: all but a tenth, and the least of a heap.
+func SpareBytes(h *host.Host) int64 { return memory(h) - memory(h)/10 - heapBytes }
 
 // advice is what is not weir's to set: the kernel's command line, and what processes hold.
 func advice() []Setting {
@@ -81,7 +115,7 @@ func runtimes() []Setting {
 	return []Setting{
 		{
 			Key: "GOMEMLIMIT", Scope: Process, Profiles: servers(),
-			Formula: "the memory, or the cgroup's limit, less conns * 4 KiB, less the max of tcp_mem that conns need, less a tenth",
+			Formula: "the memory, or the cgroup's limit, less conns * what a socket takes (about 4 KiB), less the max of tcp_mem that conns need, less a tenth",
 			Reason:  "a cgroup is charged for sockets and what is queued in them: the heap has what is left",
 			Source:  "Go: runtime/debug.SetMemoryLimit; kernel: cgroup-v2.rst", Risk: "too low, and the collector never rests",
 			Check: "go_gc_duration_seconds; sock and slab in memory.stat", Targets: memoryLimit,
@@ -109,17 +143,12 @@ func runtimes() []Setting {
 
 // memoryLimit is what the heap of one process may have, if it is alone on the host.
 func memoryLimit(in Input) []Target {
-	memory := in.Host.MemoryBytes
-	if limit := in.Host.MemoryLimitBytes; limit > 0 {
-		memory = min(memory, limit)
-	}
-	perConn := (int64(in.QueuedBytes) + 900 + in.Host.PageBytes - 1) / in.Host.PageBytes * in.Host.PageBytes
-	left := memory - int64(in.Conns)*(socketBytes+perConn) - memory/10
-	if left < 64<<20 {
+	each := SocketBytes(in.Host) + QueuedPages(in)*in.Host.PageBytes
+	left := SpareBytes(in.Host) + heapBytes - int64(in.Conns)*each
+	if left < heapBytes {
 		return one(Target{
 			Knob: knob.Knob{Name: "GOMEMLIMIT", Form: knob.Word}, Want: "none fits",
-			Advice: fmt.Sprintf("conns and what they queue take all of the memory: no more than %d conns fit beside a heap of 64 MiB",
-				max((memory-memory/10-64<<20)/(socketBytes+perConn), 0)),
+			Advice: fmt.Sprintf("conns and what they queue take all of the memory: no more than %d conns fit beside a heap of 64 MiB", max(SpareBytes(in.Host)/each, 0)),
 		})
 	}
 	return environment("GOMEMLIMIT", func(Input) string { return fmt.Sprintf("%dMiB", left>>20) })(in)

@@ -77,14 +77,13 @@ func tripleOf(key string, edge bool, forEdge, forGateway string) []Target {
 // file of somebody's with bytes in it has.
 func tcpMem(in Input) []Target {
 	h := in.Host
-	memory := h.MemoryBytes / h.PageBytes
-	perConn := (int64(in.QueuedBytes) + 900 + h.PageBytes - 1) / h.PageBytes
-	needed := min(int64(in.Conns)*perConn*13/10, memory/2)
-	most := max(needed, memory*3/32) // what the kernel begins with
+	pages := h.MemoryBytes / h.PageBytes
+	needed := min(int64(in.Conns)*QueuedPages(in)*13/10, pages/2)
+	most := max(needed, pages*3/32) // what the kernel begins with
 	t := Target{Knob: knob.Sysctl("net.ipv4.tcp_mem", knob.Numbers), Want: words(most/2, most*3/4, most)}
 	t.Accept = func(is string) bool {
 		all, err := knob.Integers(is)
-		return err == nil && len(all) == 3 && slices.IsSorted(all) && all[2] >= needed && all[2] <= memory
+		return err == nil && len(all) == 3 && slices.IsSorted(all) && all[2] >= needed && all[2] <= pages
 	}
 	if h.MemoryBytes == 0 {
 		t.Refuse = "how much memory there is is not known: /proc/meminfo does not say"
