@@ -72,7 +72,7 @@ test-bpf: ## The verifier, and programs run on packets (root)
 
 .PHONY: test-netns
 test-netns: ## Native XDP on veth pairs, kernel TLS (root)
-	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/... ./edge/... ./tuning/...
+	go test -count=1 -run '^TestNetns' ./bpf/... ./bench/... ./edge/... ./tuning/... ./cmd/weir/...
 
 .PHONY: test-e2e
 test-e2e: build ## The binary as a user runs it

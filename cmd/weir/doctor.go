@@ -33,6 +33,11 @@ func (*doctorCmd) Help() string {
   weir doctor --config weir.yaml --json
   weir doctor --config weir.yaml --routes routes.yaml    with what each shared policy may let through
 
+It looks at the kernel's BPF, by loading a program of each hook that weir uses; at the
+guarded interface: native XDP, other programs there, the MTU, queues, interrupts; at
+limits, the clock and storage; and at how many connections fit, and what bounds them.
+Each finding says why it matters, and the command that mends it. Nothing is changed.
+
 The exit code is 1 if something that the configuration asks for does not work here.`
 }
 

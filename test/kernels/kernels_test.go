@@ -29,6 +29,7 @@ func kernels() []kernel {
 // an emulated CPU or another kernel would add nothing to what they say.
 func leftOut() map[string]string {
 	return map[string]string{
+		"cmd/weir.TestNetnsDoctorNamesAForeignProgram":                 "it would take all of weir into the guest; TestNetnsOccupantsAreNamed runs",
 		"tuning/bpftrace.TestBPFBpftraceSessionsAnswer":                "a guest has no bpftrace",
 		"bench.TestBPFXDPMeasuresEachCase":                             "it measures time; what it loads is tested in bpf/baseline and bpf/xdp",
 		"bpf/latency.TestBPFRunqMeasuresTheWaitForACPU":                "it wants cat(1), which no guest has",
@@ -43,6 +44,7 @@ func leftOut() map[string]string {
 // reason.
 func mayFail() map[string]string {
 	const received, sent = "sk_data_ready came with Linux 6.3", "timestamps of what is sent came with Linux 6.15"
+	const instances = "settings of NAPI instances came with Linux 6.13"
 	return map[string]string{
 		"6.1/TestBPFReadMeasuresWhatWaits":               received,
 		"6.1/TestBPFReadCountsFromTheFirstThatIsUnread":  received,
@@ -50,6 +52,8 @@ func mayFail() map[string]string {
 		"6.1/TestBPFWriteMeasuresTheWayToThePeer":        sent,
 		"6.1/TestBPFWriteOfOthersIsNotCounted":           sent,
 		"6.1/TestNetnsAWriteThatFailsAndChangesIsUndone": "rps_default_mask of a network namespace came with Linux 6.3",
+		"6.1/TestNetnsInstancesAreTunedAndPutBack":       instances,
+		"6.12/TestNetnsInstancesAreTunedAndPutBack":      instances,
 		"6.12/TestBPFWriteMeasuresTheWayToThePeer":       sent,
 		"6.12/TestBPFWriteOfOthersIsNotCounted":          sent,
 	}

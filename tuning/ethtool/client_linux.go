@@ -118,14 +118,13 @@ func (c *Client) All(device string) (map[string]string, error) {
 			return nil, fmt.Errorf("%s of %s: %w", g.name, device, err)
 		}
 	}
-	answer, err := c.ask(device, unix.ETHTOOL_MSG_RSS_GET, rssHeader)
-	if err == nil {
-		err = decodeRSS(answer, all)
+	// A device without has many ways to say so, and one that is down some more: it has none, then. So has Linux before 6.3.
+	if answer, err := c.ask(device, unix.ETHTOOL_MSG_RSS_GET, rssHeader); err == nil {
+		if err := decodeRSS(answer, all); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", rss, device, err)
+		}
 	}
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // as before Linux 6.3
-		return nil, fmt.Errorf("%s of %s: %w", rss, device, err)
-	}
-	answer, err = c.ask(device, unix.ETHTOOL_MSG_FEATURES_GET, unix.ETHTOOL_A_FEATURES_HEADER)
+	answer, err := c.ask(device, unix.ETHTOOL_MSG_FEATURES_GET, unix.ETHTOOL_A_FEATURES_HEADER)
 	if err == nil {
 		err = decodeFeatures(answer, all)
 	}

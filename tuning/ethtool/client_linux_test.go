@@ -135,7 +135,7 @@ func (k *kernel) answer(g group) ([]genetlink.Message, error) {
 
 func (k *kernel) answerRSS() ([]genetlink.Message, error) {
 	if k.table == nil {
-		return nil, genltest.Error(int(unix.EOPNOTSUPP))
+		return nil, genltest.Error(int(unix.EINVAL)) // as some drivers say it
 	}
 	ae := netlink.NewAttributeEncoder()
 	ae.Uint32(3, 1) // a function
