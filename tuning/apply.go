@@ -34,6 +34,8 @@ type Outcome struct {
 	To   string `json:"to"`
 	// Note says what is odd: refused, gone, changed by another one.
 	Note string `json:"note,omitempty"`
+
+	denied bool // it may not be written by this process
 }
 
 // change is one knob that an apply writes.
@@ -78,6 +80,9 @@ func (t *Tuner) Apply(wanted catalog.Wanted, announce func(*Plan) error) (done [
 	written, done, err := t.write(changes)
 	if err == nil {
 		err = t.settle(written)
+	}
+	if err == nil && len(last.Entries) == 0 && allDenied(done) {
+		err = fmt.Errorf("%w: %s", ErrDenied, done[0].Knob)
 	}
 	if err == nil {
 		next.State, next.Entries = journal.Applied, merge(last, written)
@@ -145,13 +150,9 @@ func merge(last *journal.Journal, changes []change) []journal.Entry {
 
 // write writes changes in order. Written are those that may have changed something, also if it fails.
 func (t *Tuner) write(changes []change) (written []change, done []Outcome, err error) {
-	denied := 0
 	for _, c := range changes {
 		form := c.Knob.Form
 		if why := t.cannotRestore(c); why != nil {
-			if errors.Is(why, fs.ErrPermission) {
-				denied++
-			}
 			done = append(done, leftAlone(c, why))
 			if raw, err := t.System.Read(c.Knob); err != nil || raw != c.is {
 				written = append(written, c) // even so it changed: that is to be undone
@@ -174,9 +175,6 @@ func (t *Tuner) write(changes []change) (written []change, done []Outcome, err e
 			return written, nil, fmt.Errorf("%s was written as %s, and says %s", c.Knob.Name, c.Wanted, form.Show(raw))
 		}
 		done = append(done, Outcome{Knob: c.Knob.Name, From: form.Show(c.is), To: form.Show(raw)})
-	}
-	if denied == len(changes) {
-		return written, nil, fmt.Errorf("%w: %s", ErrDenied, done[0].Knob)
 	}
 	return written, done, nil
 }
@@ -201,7 +199,12 @@ func (t *Tuner) settle(written []change) error {
 // leftAlone is the outcome of a knob that was not changed.
 func leftAlone(c change, why error) Outcome {
 	is := c.Knob.Form.Show(c.is)
-	return Outcome{Knob: c.Knob.Name, From: is, To: is, Note: "left as it is: " + why.Error()}
+	return Outcome{Knob: c.Knob.Name, From: is, To: is, Note: "left as it is: " + why.Error(), denied: errors.Is(why, fs.ErrPermission)}
+}
+
+// allDenied reports that nothing at all could be written. Once an apply is in force, what was denied then may be all that is left.
+func allDenied(done []Outcome) bool {
+	return !slices.ContainsFunc(done, func(o Outcome) bool { return !o.denied })
 }
 
 // cannotRestore writes back what a knob says, which changes nothing and shows whether it will be taken when it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,33 @@ func TestWhoMayWriteNothingIsTold(t *testing.T) {
 	same(t, before, snapshot(t, root))
 	if v, err := tn.Verify(); err != nil || v.Journal.State != journal.RolledBack {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// full is a disk that takes nothing.
+type full struct{ journal.OS }
+
+func (full) WriteSynced(string, []byte) error { return syscall.ENOSPC }
+
+func TestWithoutAJournalNothingIsChanged(t *testing.T) {
+	root := plant(t, shapes()["small"])
+	before := snapshot(t, root)
+	tn := tuner(t, root, filepath.Join(t.TempDir(), "journal"))
+	tn.Journal.Disk = full{}
+	if _, err := tn.Apply(byShape()["small"], quiet); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Error(err)
+	}
+	same(t, before, snapshot(t, root))
+}
+
+// TestOneThatIsDeniedIsNoErrorLater applies twice: what may not be written is all that is left the second time.
+func TestOneThatIsDeniedIsNoErrorLater(t *testing.T) {
+	tn := oddly(t, plant(t, shapes()["small"]), func(_ host.Files, path string, _ []byte) (bool, error) { return path == swappiness, fs.ErrPermission })
+	for range 2 {
+		done, err := tn.Apply(byShape()["small"], quiet)
+		if err != nil || !strings.Contains(fmt.Sprintf("%+v", done), "left as it is") {
+			t.Errorf("%+v, %v", done, err)
+		}
 	}
 }
 

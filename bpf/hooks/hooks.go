@@ -9,13 +9,15 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // Hook is a part of the kernel's BPF that weir uses.
 type Hook struct {
 	Name string
-	// Lost is what weir does without if it is not there, Since the release of Linux that has it, as "5.15".
-	Lost, Since string
+	// Lost is what weir does without if it is not there, Since the release of Linux that has it, as "5.15", Option what that has to be
+	// built with, "" if it does not matter.
+	Lost, Since, Option string
 	// Guard says that quotas in XDP need it.
 	Guard bool
 	// Err is why it is not there, nil if it is. It wraps ErrMissing, ErrForbidden or ErrPrivileges.
@@ -62,9 +64,9 @@ func probes() []probe {
 		{Hook{Name: "xdp with compare-and-swap", Lost: "the quotas in XDP", Since: "5.15", Guard: true}, loads(ebpf.ProgramSpec{Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Instructions: swap()})},
 		{Hook{Name: "arrays mapped into memory", Lost: "the quotas in XDP: the table of clients is one", Since: "5.5", Guard: true}, makes(ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1, Flags: mappable})},
 		{Hook{Name: Frags, Lost: "native XDP on jumbo frames", Since: "5.18"}, loads(ebpf.ProgramSpec{Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Flags: hasFrags})},
-		{Hook{Name: "SYN cookies in xdp", Lost: "answers to SYNs over their budget: they are dropped", Since: "6.0"}, helper(ebpf.XDP, asm.FnTcpRawGenSyncookieIpv4)},
-		{Hook{Name: typesName, Lost: "proof of the return path, all of weir trace but xdp", Since: "5.4, CONFIG_DEBUG_INFO_BTF"}, types},
-		{Hook{Name: "sockops", Lost: "proof of the return path, connections counted, " + trace + "write", Since: "5.15"}, helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
+		{Hook{Name: "SYN cookies in xdp", Lost: "answers to SYNs over their budget: they are dropped", Since: "6.0", Option: "CONFIG_SYN_COOKIES=y"}, helper(ebpf.XDP, asm.FnTcpRawGenSyncookieIpv4)},
+		{Hook{Name: typesName, Lost: "proof of the return path, all of weir trace but xdp", Since: "5.4", Option: "CONFIG_DEBUG_INFO_BTF=y"}, types},
+		{Hook{Name: "sockops", Lost: "proof of the return path, connections counted, " + trace + "write", Since: "5.15", Option: "CONFIG_CGROUP_BPF=y"}, helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
 		{Hook{Name: "iter/tcp", Lost: "connections older than weir counted, " + trace + "rtt and write", Since: "5.9"}, loads(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "tcp"})},
 		{Hook{Name: "tp_btf", Lost: trace + "accept, read, runq, softirq and stall", Since: "5.5"}, loads(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch"})},
 		{Hook{Name: "tracepoint", Lost: trace + "accept and stall", Since: "4.7"}, loads(ebpf.ProgramSpec{Type: ebpf.TracePoint})},
@@ -76,6 +78,7 @@ func probes() []probe {
 
 // Probe tries all, in a fixed order. It takes some milliseconds, and the first time in a process some hundred for the kernel's types.
 func Probe() []Hook {
+	_ = rlimit.RemoveMemlock() // before Linux 5.11 it bounds what can be loaded; without the right to lift it that is found out below
 	var all []Hook
 	permitted := false
 	for _, p := range probes() {

@@ -30,6 +30,9 @@ func examineHooks(probed []hooks.Hook, enabled string) (found []tuning.Finding) 
 			}
 			f.Why = "weir does without: " + h.Lost
 			f.Mend = "boot Linux " + h.Since + " or newer"
+			if h.Option != "" {
+				f.Mend += ", built with " + h.Option
+			}
 			if errors.Is(h.Err, hooks.ErrForbidden) {
 				f.Mend = "cat /sys/kernel/security/lockdown; boot without lockdown=confidentiality if that is it, or do without"
 			}

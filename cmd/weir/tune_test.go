@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"weir/tuning/journal"
 )
 
 // dryHost is a directory with a few settings of a host.
@@ -71,6 +73,74 @@ func TestTuneFromPlanToRollback(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(root, "proc/sys", name)); err != nil || string(b) != want {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
+	}
+}
+
+// TestTuneRefusesWhatIsNotItsOwn has journals that are of others, and a weir tune that is at work.
+func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, root, path string)
+		says   string
+	}{
+		{"of another host", func(t *testing.T, root, _ string) {
+			t.Helper()
+			rewrite(t, filepath.Join(root, "etc/machine-id"), "m", "n")
+		}, "the journal is not of here: it is of the host m, and this is n: name another one with --journal"},
+		{"of a newer weir", func(t *testing.T, _, path string) {
+			t.Helper()
+			rewrite(t, path, "journal 1 ", "journal 2 ")
+		}, "the journal is of a newer weir"},
+		{"broken", func(t *testing.T, _, path string) {
+			t.Helper()
+			rewrite(t, path, "swappiness", "Swappiness")
+		}, "the journal is broken"},
+		{"of one that is at work", func(t *testing.T, _, path string) {
+			t.Helper()
+			release, err := journal.Store{Path: path, Disk: journal.OS{}}.Lock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := release(); err != nil {
+					t.Error(err)
+				}
+			})
+		}, "another weir tune is at work here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root, path := dryHost(t), filepath.Join(t.TempDir(), "journal")
+			tune := func(verb string) (int, string) {
+				var out bytes.Buffer
+				code := run([]string{"tune", verb, "--root", root, "--journal", path}, &app{stdout: &out, stderr: &out})
+				return code, out.String()
+			}
+			if code, out := tune("apply"); code != exitOK {
+				t.Fatal(out)
+			}
+			tt.change(t, root, path)
+			rewrite(t, filepath.Join(root, "proc/sys/vm/swappiness"), "10", "30")
+			for _, verb := range []string{"apply", "rollback"} {
+				if code, out := tune(verb); code != exitFailed || !strings.Contains(out, tt.says) {
+					t.Errorf("%s: exit code %d, %s", verb, code, out)
+				}
+			}
+			if b, err := os.ReadFile(filepath.Join(root, "proc/sys/vm/swappiness")); err != nil || string(b) != "30" {
+				t.Errorf("it was written all the same: %q, %v", b, err)
+			}
+		})
+	}
+}
+
+// rewrite replaces a word of a file.
+func rewrite(t *testing.T, path, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(path) //nolint:gosec // of the test's own directory
+	if err != nil || !bytes.Contains(b, []byte(from)) {
+		t.Fatalf("no %q in %s: %v", from, path, err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(b, []byte(from), []byte(to), 1), 0o600); err != nil { //nolint:gosec // of the test's own directory
+		t.Fatal(err)
 	}
 }
 
