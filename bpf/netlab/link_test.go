@@ -55,7 +55,20 @@ func TestNetnsLinkIsRoutedSwitchedAndCounted(t *testing.T) {
 	if err != nil || c.Received < 4 || c.Sent < 4 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for _, err := range []error{a.SetFeatures("b0", true, netlab.FeatureGRO), a.SetFeatures("a0", true, "rx-nothing"), a.DefaultRoute("b0", netip.MustParseAddr("198.18.0.2"))} {
+	if err := a.SetMTU("a0", 1400); err != nil {
+		t.Fatal(err)
+	}
+	err = a.Do(func() error {
+		ifc, err := net.InterfaceByName("a0")
+		if err == nil && ifc.MTU != 1400 {
+			t.Errorf("MTU %d", ifc.MTU)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, err := range []error{a.SetMTU("b0", 1400), a.SetMTU("a0", 1), a.SetFeatures("b0", true, netlab.FeatureGRO), a.SetFeatures("a0", true, "rx-nothing"), a.DefaultRoute("b0", netip.MustParseAddr("198.18.0.2"))} {
 		if err == nil {
 			t.Error("b0 is in a, or all features are there")
 		}

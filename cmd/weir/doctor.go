@@ -178,16 +178,21 @@ func canLoad(iface string) bool {
 	return p.Close() == nil
 }
 
+// printFindings prints a line each, and below it why and what to do. The names of checks are in a column as wide as the longest.
 func printFindings(w io.Writer, found []tuning.Finding) error {
+	wide := 0
 	for _, f := range found {
-		if _, err := fmt.Fprintf(w, "%-5s %-20s %s\n", f.Level, f.Check, f.Found); err != nil {
+		wide = max(wide, len(f.Check))
+	}
+	for _, f := range found {
+		if _, err := fmt.Fprintf(w, "%-5s %-*s  %s\n", f.Level, wide, f.Check, f.Found); err != nil {
 			return err
 		}
 		for _, line := range []string{f.Why, f.Mend} {
 			if line == "" {
 				continue
 			}
-			if _, err := fmt.Fprintf(w, "      %-20s %s\n", "", line); err != nil {
+			if _, err := fmt.Fprintf(w, "      %-*s  %s\n", wide, "", line); err != nil {
 				return err
 			}
 		}

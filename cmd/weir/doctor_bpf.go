@@ -17,14 +17,14 @@ import (
 func examineHooks(probed []hooks.Hook, enabled string) (found []tuning.Finding) {
 	if slices.ContainsFunc(probed, func(h hooks.Hook) bool { return errors.Is(h.Err, hooks.ErrPrivileges) }) {
 		return []tuning.Finding{{
-			Check: "kernel's BPF", Level: tuning.Warn, Found: "it cannot be tried: " + hooks.ErrPrivileges.Error(),
+			Check: "BPF", Level: tuning.Warn, Found: "it cannot be tried: " + hooks.ErrPrivileges.Error(),
 			Why: "which hooks the kernel has is found out by loading a program of each", Mend: "run weir doctor as root, and not in a container",
 		}}
 	}
 	for _, h := range probed {
-		f := tuning.Finding{Check: "kernel's BPF", Level: tuning.OK, Found: h.Name}
+		f := tuning.Finding{Check: "BPF: " + h.Name, Level: tuning.OK, Found: "there"}
 		if h.Err != nil {
-			f.Level, f.Found = tuning.Warn, h.Name+": "+h.Err.Error()
+			f.Level, f.Found = tuning.Warn, h.Err.Error()
 			if h.Guard && enabled == "on" {
 				f.Level = tuning.Fail
 			}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
@@ -9,6 +13,7 @@ import (
 	"weir/bpf/bpftest"
 	"weir/bpf/hooks"
 	"weir/bpf/netlab"
+	"weir/bpf/xdp"
 	"weir/cmd/weir/config"
 	"weir/edge/loop"
 	"weir/tuning"
@@ -27,7 +32,7 @@ func TestHooksAreExamined(t *testing.T) {
 		level   tuning.Level
 		says    string
 	}{
-		{"all are there", []hooks.Hook{there}, "on", tuning.OK, "tracepoint"},
+		{"all are there", []hooks.Hook{there}, "on", tuning.OK, "BPF: tracepoint"},
 		{"one is missing", []hooks.Hook{there, missing(hooks.ErrMissing, false)}, "on", tuning.Warn, "boot Linux 5.15 or newer"},
 		{"one that quotas need", []hooks.Hook{there, missing(hooks.ErrMissing, true)}, "auto", tuning.Warn, "xdp.enabled: off"},
 		{"one that quotas need, and they are asked for", []hooks.Hook{there, missing(hooks.ErrMissing, true)}, "on", tuning.Fail, "the quotas in XDP"},
@@ -42,6 +47,35 @@ func TestHooksAreExamined(t *testing.T) {
 		if len(found) != len(tt.probed) {
 			t.Errorf("%s: %d findings", tt.name, len(found))
 		}
+	}
+}
+
+// TestDoctorPrintsEachCheckOnce runs the command as a user does: programs tell its findings apart by their checks.
+func TestDoctorPrintsEachCheckOnce(t *testing.T) {
+	var out, errs bytes.Buffer
+	code := run([]string{"doctor", "--json"}, &app{stdout: &out, stderr: &errs})
+	var found []tuning.Finding
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+		t.Fatalf("exit code %d: %v: %s %s", code, err, &out, &errs)
+	}
+	seen := map[string]bool{}
+	for _, f := range found {
+		if f.Check == "" || f.Found == "" || seen[f.Check] || f.Level != tuning.OK && f.Why == "" {
+			t.Errorf("%+v", f)
+		}
+		seen[f.Check] = true
+	}
+	for _, check := range []string{"kernel", "XDP mode", "XDP programs", "MTU", "clock source", "clock's time", "io_uring", "settings", "capacity", "accept queue", "storage", "descriptors"} {
+		if !seen[check] {
+			t.Errorf("nothing about %s", check)
+		}
+	}
+	if (code == exitFailed) != tuning.Failed(found) {
+		t.Errorf("exit code %d of %+v", code, found)
+	}
+	out.Reset()
+	if again := run([]string{"doctor"}, &app{stdout: &out, stderr: &errs}); again != code || !strings.Contains(out.String(), "XDP mode") {
+		t.Errorf("exit code %d, %s", again, &out)
 	}
 }
 
@@ -70,6 +104,18 @@ func examined(t *testing.T, in *netlab.Namespace, cfg config.XDP, probed []hooks
 		t.Fatal(err)
 	}
 	return all
+}
+
+// guarded attaches weir's program to an interface for a moment.
+func guarded(in *netlab.Namespace, cfg config.XDP) error {
+	return in.Do(func() error {
+		p, err := xdp.Load(xdp.Config{Interface: cfg.Interface, Attach: xdp.AttachMode(cfg.Attach), Frags: xdp.Option(cfg.Frags), Slots: 16, Proof: xdp.OptionOff}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		_, err = p.Attach()
+		return errors.Join(err, p.Close())
+	})
 }
 
 // TestNetnsDoctorNamesAForeignProgram guards a veth that has somebody's program on it, and then an MTU that no buffer holds.
@@ -105,13 +151,22 @@ func TestNetnsDoctorNamesAForeignProgram(t *testing.T) {
 	if err := foreign.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := host.SetMTU("a0", 9000); err != nil {
-		t.Fatal(err)
+	for _, end := range []string{"a0", "b0"} { // a veth goes by what the other end may send
+		if err := host.SetMTU(end, 9000); err != nil {
+			t.Fatal(err)
+		}
 	}
+	cfg.Attach = "native"
 	if f := examined(t, host, cfg, probed)["MTU"]; f.Level != tuning.OK || !strings.Contains(f.Found, "9000") || !strings.Contains(f.Found, "several") {
 		t.Errorf("a veth hands over several buffers: %+v", f)
 	}
-	cfg.Frags, cfg.Attach = "off", "native"
+	if err := guarded(host, cfg); err != nil {
+		t.Errorf("and weir takes them: %v", err)
+	}
+	cfg.Frags = "off"
+	if err := guarded(host, cfg); !errors.Is(err, xdp.ErrNoNative) {
+		t.Errorf("weir was attached: %v", err)
+	}
 	if f := examined(t, host, cfg, probed)["MTU"]; f.Level != tuning.Fail || !strings.Contains(f.Mend, "xdp.frags: auto") || !strings.Contains(f.Why, "as xdp.attach asks for") {
 		t.Errorf("weir is told not to take them: %+v", f)
 	}
