@@ -18,6 +18,8 @@ import (
 func TestAKnobThatChangesOthers(t *testing.T) {
 	s := shapes()["recent"]
 	s["ethtool/eth0/rings/rx"] = "512\n"
+	s["ethtool/eth0/napi-3/defer-hard-irqs"] = "150\n"     // as good as what is wanted, if it were left alone
+	s["ethtool/eth0/napi-1/gro-flush-timeout"] = "20000\n" // what is wanted
 	root := plant(t, s)
 	before := snapshot(t, root)
 	tn := oddly(t, root, func(files host.Files, path string, text []byte) (bool, error) {
@@ -51,6 +53,9 @@ func TestAKnobThatChangesOthers(t *testing.T) {
 	}
 	if v, err := tn.Verify(); err != nil || len(v.Drift) > 0 {
 		t.Errorf("%+v, %v", v, err)
+	}
+	if p, err := tn.Plan(byShape()["recent"]); err != nil || len(p.Of(Change)) > 0 {
+		t.Errorf("still to be changed: %+v, %v", p.Of(Change), err)
 	}
 	if _, err := tn.Rollback(); err != nil {
 		t.Fatal(err)

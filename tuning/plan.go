@@ -1,6 +1,7 @@
 package tuning
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"weir/tuning/catalog"
@@ -69,6 +70,22 @@ func (p *Plan) Of(statuses ...Status) (all []Item) {
 		}
 	}
 	return all
+}
+
+// overwritten has the settings of NAPI instances be changed where a device's file is, whatever they are: the kernel writes it to all of
+// them, and who goes back has to know what each had.
+func (p *Plan) overwritten() {
+	for i := range p.Items {
+		item := &p.Items[i]
+		file, ok := map[string]string{"napi/defer-hard-irqs": "napi_defer_hard_irqs", "napi/gro-flush-timeout": "gro_flush_timeout"}[item.Setting]
+		if !ok || item.Status != Same {
+			continue
+		}
+		path := "/sys/class/net/" + item.Knob.Device + "/" + file
+		if slices.ContainsFunc(p.Items, func(other Item) bool { return other.Status == Change && other.Knob.Path == path }) {
+			item.Status = Change
+		}
+	}
 }
 
 // mostBytes bounds what a knob may say: files of sysfs have at most a page.

@@ -64,6 +64,7 @@ func (t *Tuner) Plan(wanted catalog.Wanted) (*Plan, error) {
 			p.Items = append(p.Items, t.item(h, s, target))
 		}
 	}
+	p.overwritten()
 	p.Capacity = capacityOf(p, in)
 	return p, nil
 }
