@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is traced, and what tracers read of the kernel's structures. */
+/* What is traced, and what tracers read of threads and of syscalls. */
 #ifndef WEIR_TRACED_H
 #define WEIR_TRACED_H
 
@@ -42,36 +42,7 @@ static __always_inline int is_port(__u16 port)
 	return 0;
 }
 
-#define AF_INET 2
-#define AF_INET6 10
-
-/* Relocated at load: include/net/sock.h, include/linux/sched.h. */
-struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
-	__be16 skc_dport;
-	__u16 skc_num;
-	unsigned short skc_family;
-	volatile unsigned char skc_state;
-	struct {
-		union {
-			__be32 u6_addr32[4];
-		} in6_u;
-	} skc_v6_daddr;
-	struct {
-		union {
-			__be32 u6_addr32[4];
-		} in6_u;
-	} skc_v6_rcv_saddr;
-} __attribute__((preserve_access_index));
-
-struct sock {
-	struct sock_common __sk_common;
-	__u16 sk_protocol;
-	__u32 sk_ack_backlog;
-	__u32 sk_max_ack_backlog;
-} __attribute__((preserve_access_index));
-
+/* Relocated at load: include/linux/sched.h. */
 struct files_struct;
 
 struct task_struct {

@@ -8,6 +8,7 @@
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/sock.h"
 #include "../include/traced.h"
 
 struct fdtable {

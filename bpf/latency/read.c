@@ -9,6 +9,7 @@
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/sock.h"
 #include "../include/traced.h"
 
 #define IPPROTO_TCP 6

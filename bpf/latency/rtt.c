@@ -5,38 +5,8 @@
  * network namespace. Nothing is attached to anything that runs.
  */
 #include <linux/bpf.h>
+#include "../include/sock.h"
 #include "../include/traced.h"
-
-struct seq_file {
-	int unused;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__tcp {
-	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
-} __attribute__((preserve_access_index));
-
-struct inet_connection_sock {
-	__u8 icsk_retransmits;
-} __attribute__((preserve_access_index));
-
-struct tcp_sock {
-	struct inet_connection_sock inet_conn;
-	__u32 srtt_us;
-	__u32 mdev_us;
-	__u32 total_retrans;
-	__u32 snd_cwnd;
-	__u32 snd_wnd;
-	__u32 write_seq;
-	__u32 snd_nxt;
-	__u32 snd_una;
-	__u32 rcv_nxt;
-	__u32 copied_seq;
-} __attribute__((preserve_access_index));
 
 /* A socket, as user space reads it. Addresses are IPv6, or mapped IPv4. */
 struct socket_state {

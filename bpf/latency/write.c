@@ -13,6 +13,7 @@
 #define HIST_ACKED 2
 
 #include "../include/hist.h"
+#include "../include/sock.h"
 #include "../include/traced.h"
 
 /* include/uapi/linux/bpf.h of Linux 6.15 */
@@ -103,15 +104,6 @@ int sock_ops(struct bpf_sock_ops *ops)
 	}
 	return 1;
 }
-
-struct bpf_iter__tcp {
-	void *meta;
-	struct sock_common *sk_common;
-} __attribute__((preserve_access_index));
-
-struct tcp_sock {
-	__u32 srtt_us; /* it is only a type */
-} __attribute__((preserve_access_index));
 
 /* walk tells the sockets of a network namespace that were there before. */
 SEC("iter/tcp")

@@ -13,6 +13,7 @@
 #include "../include/client.h"
 #include "../include/held.h"
 #include "../include/maps.h"
+#include "../include/sock.h"
 #include "../include/table.h"
 
 /* Set before load: connections of other network namespaces are not ours. 0: all are. */
@@ -21,8 +22,6 @@ const volatile __u64 netns_cookie = 0;
 /* Set before load: setsockopt takes TCP_BPF_SOCK_OPS_CB_FLAGS (6.12). */
 const volatile __u8 has_cb_flags = 0;
 
-#define AF_INET 2
-#define AF_INET6 10
 #define SOL_TCP 6
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 #define TAKE_TRIES 3
@@ -44,47 +43,6 @@ struct {
 } listening SEC(".maps");
 
 const struct listener *unused_listener __attribute__((unused));
-
-/* What of the kernel's structures is read (include/net/sock.h); relocated at load. */
-struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
-	__be16 skc_dport;
-	__u16 skc_num;
-	unsigned short skc_family;
-	volatile unsigned char skc_state;
-	struct {
-		union {
-			__be32 u6_addr32[4];
-		} in6_u;
-	} skc_v6_daddr;
-	struct {
-		union {
-			__be32 u6_addr32[4];
-		} in6_u;
-	} skc_v6_rcv_saddr;
-} __attribute__((preserve_access_index));
-
-struct sock {
-	struct sock_common __sk_common;
-} __attribute__((preserve_access_index));
-
-struct tcp_sock {
-	struct sock_common __unused_common; /* never read: it is only a type */
-} __attribute__((preserve_access_index));
-
-struct seq_file {
-	int unused;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__tcp {
-	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
-} __attribute__((preserve_access_index));
 
 /* find_key is the slot with a key, NULL if there is none. */
 static __noinline struct slot *find_key(__u64 key)
