@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -33,4 +36,29 @@ func cgroupRoot() (string, error) {
 		}
 	}
 	return "", errors.New("cgroup2 is nowhere mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+}
+
+// attachGo attaches a program to its function of Go's runtime in each process: by the place in the file, as a stripped binary has no
+// symbols that the kernel, or a library, could look up.
+func (t *Tracer) attachGo(program string, pids []int) error {
+	for _, pid := range pids {
+		path := filepath.Join("/proc", strconv.Itoa(pid), "exe")
+		at, err := t.functions.offset(path, goHooks()[program])
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("trace %s: there is no process %d any more: %w", t.about.Name, pid, err)
+		}
+		if err != nil {
+			return err
+		}
+		file, err := link.OpenExecutable(path)
+		if err != nil {
+			return err
+		}
+		l, err := file.Uprobe(program, t.coll.Programs[program], &link.UprobeOptions{Address: at, PID: pid})
+		if err != nil {
+			return err
+		}
+		t.links = append(t.links, l)
+	}
+	return nil
 }

@@ -10,3 +10,5 @@ import (
 )
 
 func attachSockOps(*ebpf.Program) (link.Link, error) { return nil, errors.ErrUnsupported }
+
+func (*Tracer) attachGo(string, []int) error { return errors.ErrUnsupported }

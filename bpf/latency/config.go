@@ -22,7 +22,7 @@ type Config struct {
 	// [About.Ports] says so.
 	Ports []uint16
 	// Threshold has the tracer stall keep the code of loops that were busy as long, for
-	// [Tracer.Stalls]. 0: it does not look for them, which costs less.
+	// [Tracer.Stalls], and say by what. 0: it does not look for them, which costs less.
 	Threshold time.Duration
 	// Cost has the kernel take the time of BPF programs while the tracer is open, of all of the
 	// host: about 20 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on.
@@ -41,6 +41,9 @@ func (c Config) Validate(tracer string) error {
 	}
 	if len(c.PIDs) > 0 && !about.PIDs {
 		wrong("PIDs", c.PIDs, "none: "+tracer+" is of the whole host")
+	}
+	if len(c.PIDs) == 0 && about.Go {
+		wrong("PIDs", c.PIDs, "at least one process, of a Go program: "+tracer+" looks at its functions")
 	}
 	if len(c.PIDs) > MaxPIDs || slices.ContainsFunc(c.PIDs, func(pid int) bool { return pid < 1 || pid > math.MaxInt32 }) {
 		wrong("PIDs", c.PIDs, "at most 64 ids of processes")

@@ -12,6 +12,9 @@ var (
 	ErrNotPermitted = errors.New("not permitted")
 	// ErrKernel: the kernel lacks what the tracer needs. [HookError] says what.
 	ErrKernel = errors.New("kernel lacks a hook")
+	// ErrNotGo: the tracer is of Go programs, and a process is none, or its executable says nothing of
+	// the functions that it looks at.
+	ErrNotGo = errors.New("no Go program")
 	// ErrUnknown: there is no tracer of that name.
 	ErrUnknown = errors.New("no such tracer")
 )

@@ -130,7 +130,7 @@ func TestBPFCloseLeavesNothing(t *testing.T) {
 		if !bpftest.Since(t, about.Since) {
 			continue
 		}
-		tracer := trace(t, about.Name, Config{Cost: true})
+		tracer := trace(t, about.Name, cfgOf(about, Config{Cost: true}))
 		if err := errors.Join(tracer.Close(), tracer.Close()); err != nil {
 			t.Errorf("%s: %v", about.Name, err)
 		}
@@ -143,11 +143,22 @@ func TestBPFCloseLeavesNothing(t *testing.T) {
 	}
 }
 
+// cfgOf names this process if the tracer has to be told of one, and the code of stalls, so that all hooks are used.
+func cfgOf(about About, cfg Config) Config {
+	if about.Go {
+		cfg.PIDs = us()
+	}
+	if about.Stalls {
+		cfg.PIDs, cfg.Threshold = us(), time.Second
+	}
+	return cfg
+}
+
 // A kernel that lacks a hook says which, and since when there is one.
 func TestBPFTracersLoadOrNameTheHook(t *testing.T) {
 	bpftest.Require(t, "5.15", "BPF tracers")
 	for _, about := range Tracers() {
-		tracer, err := Open(about.Name, Config{})
+		tracer, err := Open(about.Name, cfgOf(about, Config{}))
 		if err == nil {
 			if err := tracer.Close(); err != nil {
 				t.Errorf("%s: %v", about.Name, err)

@@ -3,13 +3,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How long an event loop does not ask for events: from a poll that brought some to the next poll of
  * the same epoll descriptor, whichever thread that is by. Of those that take long it is told which
- * code the thread was in.
+ * code the thread was in, and what took most of the time.
  */
 #include <linux/bpf.h>
 
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/stops.h"
 #include "../include/traced.h"
 
 /* Set before load: who is busy as long, ns, is told with its code. 0: nobody. */
@@ -24,6 +25,18 @@ enum place {
 	PLACE_POLL = 0, /* in the next poll: it was in no other place for long */
 	PLACE_OFF_CPU = 1, /* where it left the CPU, for half of the threshold or more if at all */
 	PLACE_ON_CPU = 2, /* where the clock's tick found it */
+};
+
+/* What took most of the time, or for CAUSE_STOP_THE_WORLD half of it: no goroutine runs then,
+ * wherever its thread is.
+ */
+enum cause {
+	CAUSE_CALLBACK = 0, /* the thread ran, its own code or that of syscalls */
+	CAUSE_RUN_QUEUE = 1, /* it could run, and waited for a CPU */
+	CAUSE_BLOCKED = 2, /* it slept */
+	CAUSE_SOFTIRQ = 3, /* softirqs ran on its CPU, in its place */
+	CAUSE_STOP_THE_WORLD = 4,
+	CAUSES = 5,
 };
 
 struct code {
@@ -41,11 +54,18 @@ struct stall {
 	__u32 descriptor;
 	__u32 place;
 	char comm[COMM_BYTES];
+	__u64 waited; /* ns, for a CPU */
+	__u64 slept; /* ns */
+	__u64 softirq; /* ns */
+	__u64 stopped; /* ns, with the world of Go */
+	__u32 cause;
+	__u32 padding;
 	struct code code;
 };
 
 const struct stall *unused_stall __attribute__((unused));
 const enum place *unused_place __attribute__((unused));
+const enum cause *unused_cause __attribute__((unused));
 
 struct loop {
 	__u32 tgid;
@@ -60,6 +80,11 @@ struct loop_state {
 	__u32 place;
 	__u32 kept; /* the code was looked at in a place that explains it */
 	__u32 padding;
+	__u64 woken; /* ns: the thread was woken since; 0: it was not, so that it did not sleep */
+	__u64 waited; /* ns */
+	__u64 slept; /* ns */
+	__u64 softirq; /* ns */
+	__u64 stopped; /* ns: for how long the world was stopped before */
 	struct code code;
 };
 
@@ -96,9 +121,10 @@ struct {
 	__uint(max_entries, 1 << 18);
 } stalls SEC(".maps");
 
-#define COUNTS 2
 #define COUNT_STALLS 0
 #define COUNT_UNTOLD 1
+#define COUNT_CAUSES 2
+#define COUNTS (COUNT_CAUSES + CAUSES)
 
 /* Writer: the programs, each CPU its own. */
 struct {
@@ -126,13 +152,56 @@ static __always_inline void look(void *ctx, struct loop_state *l, enum place pla
 	code->user_bytes = bpf_get_stack(ctx, code->user, sizeof(code->user), BPF_F_USER_STACK);
 }
 
+/* settle counts the time that the thread was off its CPU. */
+static __always_inline void settle(struct loop_state *l, __u64 now)
+{
+	__u64 runnable = l->off;
+
+	if (!l->off)
+		return;
+	if (l->woken >= l->off) {
+		l->slept += l->woken - l->off;
+		runnable = l->woken;
+	}
+	if (now > runnable)
+		l->waited += now - runnable;
+	l->off = 0;
+	l->woken = 0;
+}
+
+static __always_inline enum cause cause_of(const struct loop_state *l, __u64 busy, __u64 stopped)
+{
+	__u64 most, others = l->waited + l->slept + l->softirq;
+	enum cause cause = CAUSE_CALLBACK;
+
+	if (stopped >= busy / 2)
+		return CAUSE_STOP_THE_WORLD;
+	most = busy > others ? busy - others : 0;
+	if (l->waited > most) {
+		most = l->waited;
+		cause = CAUSE_RUN_QUEUE;
+	}
+	if (l->slept > most) {
+		most = l->slept;
+		cause = CAUSE_BLOCKED;
+	}
+	if (l->softirq > most)
+		cause = CAUSE_SOFTIRQ;
+	return cause;
+}
+
 /* tell is called by the thread that polls. */
 static __always_inline void tell(void *ctx, const struct loop *loop, struct loop_state *l,
 				 __u64 now)
 {
+	__u64 busy = now - l->since, stopped = stops_total(loop->tgid, now) - l->stopped;
+	enum cause cause;
 	struct stall *s;
 
+	settle(l, now);
+	cause = cause_of(l, busy, stopped);
 	count(COUNT_STALLS);
+	count(COUNT_CAUSES + cause);
 	if (l->code.user_bytes == 0 && l->code.kernel_bytes == 0)
 		look(ctx, l, PLACE_POLL, 0);
 	s = bpf_ringbuf_reserve(&stalls, sizeof(*s), 0);
@@ -141,11 +210,17 @@ static __always_inline void tell(void *ctx, const struct loop *loop, struct loop
 		return;
 	}
 	s->ended = now;
-	s->busy = now - l->since;
+	s->busy = busy;
 	s->tgid = loop->tgid;
 	s->tid = l->tid;
 	s->descriptor = loop->descriptor;
 	s->place = l->place;
+	s->waited = l->waited;
+	s->slept = l->slept;
+	s->softirq = l->softirq;
+	s->stopped = stopped;
+	s->cause = cause;
+	s->padding = 0;
 	bpf_get_current_comm(s->comm, sizeof(s->comm));
 	__builtin_memcpy(&s->code, &l->code, sizeof(s->code));
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
@@ -184,6 +259,7 @@ static __always_inline int polled(struct syscall_exit *ctx)
 	struct loop loop = {.tgid = id >> 32};
 	struct loop_state *l;
 	struct thread *t;
+	__u64 now;
 
 	if (ctx->ret <= 0 || !is_traced(loop.tgid))
 		return 0;
@@ -204,7 +280,13 @@ static __always_inline int polled(struct syscall_exit *ctx)
 	l->kept = 0;
 	l->code.kernel_bytes = 0;
 	l->code.user_bytes = 0;
-	l->since = bpf_ktime_get_ns();
+	l->woken = 0;
+	l->waited = 0;
+	l->slept = 0;
+	l->softirq = 0;
+	now = bpf_ktime_get_ns();
+	l->stopped = stops_total(loop.tgid, now);
+	l->since = now;
 	return 0;
 }
 
@@ -297,14 +379,83 @@ int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, stat
 	struct loop_state *after = busy_loop((struct task_struct *)ctx[2]);
 	__u64 now = bpf_ktime_get_ns();
 
-	if (before && !before->kept) {
+	if (before) {
 		before->off = now;
-		look(ctx, before, PLACE_OFF_CPU, OWN_FRAMES);
+		before->woken = 0;
+		if (!before->kept)
+			look(ctx, before, PLACE_OFF_CPU, OWN_FRAMES);
 	}
 	if (after && after->off && now - after->off >= threshold / 2)
 		after->kept = 1;
 	if (after)
-		after->off = 0;
+		settle(after, now);
+	return 0;
+}
+
+/* A thread that is woken has slept; one that was put off its CPU is not. */
+SEC("tp_btf/sched_wakeup")
+int sched_wakeup(__u64 *ctx) /* task */
+{
+	struct loop_state *l = busy_loop((struct task_struct *)ctx[0]);
+
+	if (l && l->off && !l->woken)
+		l->woken = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* When the softirq that runs on this CPU began, ns. Writer: the programs, each CPU its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} softirqs SEC(".maps");
+
+SEC("tp_btf/softirq_entry")
+int softirq_entry(__u64 *ctx __attribute__((unused))) /* vector */
+{
+	__u32 zero = 0;
+	__u64 *since = bpf_map_lookup_elem(&softirqs, &zero);
+
+	if (threshold && since)
+		*since = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Softirqs run in whatever thread the interrupt found, unless that is the kernel's own for them:
+ * then the loop waits for its CPU.
+ */
+SEC("tp_btf/softirq_exit")
+int softirq_exit(__u64 *ctx __attribute__((unused))) /* vector */
+{
+	struct loop_state *l = busy_loop((struct task_struct *)bpf_get_current_task_btf());
+	__u64 begun, now = bpf_ktime_get_ns();
+	__u32 zero = 0;
+	__u64 *since = bpf_map_lookup_elem(&softirqs, &zero);
+
+	if (!l || !since || !*since)
+		return 0;
+	begun = *since > l->since ? *since : l->since; /* it may have begun in the poll */
+	if (now > begun)
+		l->softirq += now - begun;
+	return 0;
+}
+
+/* Of Go programs, where they are attached: runtime.stopTheWorldWithSema, which asks all that run to
+ * stop, and runtime.startTheWorldWithSema.
+ */
+SEC("uprobe/stop_the_world")
+int stop_the_world(void *ctx __attribute__((unused)))
+{
+	if (is_current_traced())
+		stops_begin(bpf_get_current_pid_tgid() >> 32, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("uprobe/start_the_world")
+int start_the_world(void *ctx __attribute__((unused)))
+{
+	stops_end(bpf_get_current_pid_tgid() >> 32, bpf_ktime_get_ns());
 	return 0;
 }
 

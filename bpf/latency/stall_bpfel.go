@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type stallCause uint32
+
+const (
+	stallCauseCAUSE_CALLBACK       stallCause = 0
+	stallCauseCAUSE_RUN_QUEUE      stallCause = 1
+	stallCauseCAUSE_BLOCKED        stallCause = 2
+	stallCauseCAUSE_SOFTIRQ        stallCause = 3
+	stallCauseCAUSE_STOP_THE_WORLD stallCause = 4
+	stallCauseCAUSES               stallCause = 5
+)
+
 type stallLoop struct {
 	_          structs.HostLayout
 	Tgid       uint32
@@ -32,6 +43,11 @@ type stallLoopState struct {
 	Place   uint32
 	Kept    uint32
 	Padding uint32
+	Woken   uint64
+	Waited  uint64
+	Slept   uint64
+	Softirq uint64
+	Stopped uint64
 	Code    struct {
 		_           structs.HostLayout
 		KernelBytes int32
@@ -58,6 +74,12 @@ type stallStall struct {
 	Descriptor uint32
 	Place      uint32
 	Comm       [16]int8
+	Waited     uint64
+	Slept      uint64
+	Softirq    uint64
+	Stopped    uint64
+	Cause      uint32
+	Padding    uint32
 	Code       struct {
 		_           structs.HostLayout
 		KernelBytes int32
@@ -74,10 +96,17 @@ const (
 	stallMapCounts               = "counts"
 	stallMapHists                = "hists"
 	stallMapLoops                = "loops"
+	stallMapSoftirqs             = "softirqs"
 	stallMapStalls               = "stalls"
+	stallMapStops                = "stops"
 	stallMapThreads              = "threads"
 	stallProgSchedStatRuntime    = "sched_stat_runtime"
 	stallProgSchedSwitch         = "sched_switch"
+	stallProgSchedWakeup         = "sched_wakeup"
+	stallProgSoftirqEntry        = "softirq_entry"
+	stallProgSoftirqExit         = "softirq_exit"
+	stallProgStartTheWorld       = "start_the_world"
+	stallProgStopTheWorld        = "stop_the_world"
 	stallProgSysEnterEpollPwait  = "sys_enter_epoll_pwait"
 	stallProgSysEnterEpollPwait2 = "sys_enter_epoll_pwait2"
 	stallProgSysEnterEpollWait   = "sys_enter_epoll_wait"
@@ -92,6 +121,7 @@ const (
 	stallVarTgidCount            = "tgid_count"
 	stallVarTgids                = "tgids"
 	stallVarThreshold            = "threshold"
+	stallVarUnusedCause          = "unused_cause"
 	stallVarUnusedLoop           = "unused_loop"
 	stallVarUnusedPlace          = "unused_place"
 	stallVarUnusedStall          = "unused_stall"
@@ -141,6 +171,11 @@ type stallSpecs struct {
 type stallProgramSpecs struct {
 	SchedStatRuntime    *ebpf.ProgramSpec `ebpf:"sched_stat_runtime"`
 	SchedSwitch         *ebpf.ProgramSpec `ebpf:"sched_switch"`
+	SchedWakeup         *ebpf.ProgramSpec `ebpf:"sched_wakeup"`
+	SoftirqEntry        *ebpf.ProgramSpec `ebpf:"softirq_entry"`
+	SoftirqExit         *ebpf.ProgramSpec `ebpf:"softirq_exit"`
+	StartTheWorld       *ebpf.ProgramSpec `ebpf:"start_the_world"`
+	StopTheWorld        *ebpf.ProgramSpec `ebpf:"stop_the_world"`
 	SysEnterEpollPwait  *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_pwait"`
 	SysEnterEpollPwait2 *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_pwait2"`
 	SysEnterEpollWait   *ebpf.ProgramSpec `ebpf:"sys_enter_epoll_wait"`
@@ -155,11 +190,13 @@ type stallProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallMapSpecs struct {
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Hists   *ebpf.MapSpec `ebpf:"hists"`
-	Loops   *ebpf.MapSpec `ebpf:"loops"`
-	Stalls  *ebpf.MapSpec `ebpf:"stalls"`
-	Threads *ebpf.MapSpec `ebpf:"threads"`
+	Counts   *ebpf.MapSpec `ebpf:"counts"`
+	Hists    *ebpf.MapSpec `ebpf:"hists"`
+	Loops    *ebpf.MapSpec `ebpf:"loops"`
+	Softirqs *ebpf.MapSpec `ebpf:"softirqs"`
+	Stalls   *ebpf.MapSpec `ebpf:"stalls"`
+	Stops    *ebpf.MapSpec `ebpf:"stops"`
+	Threads  *ebpf.MapSpec `ebpf:"threads"`
 }
 
 // stallVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,6 +209,7 @@ type stallVariableSpecs struct {
 	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
 	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 	Threshold   *ebpf.VariableSpec `ebpf:"threshold"`
+	UnusedCause *ebpf.VariableSpec `ebpf:"unused_cause"`
 	UnusedLoop  *ebpf.VariableSpec `ebpf:"unused_loop"`
 	UnusedPlace *ebpf.VariableSpec `ebpf:"unused_place"`
 	UnusedStall *ebpf.VariableSpec `ebpf:"unused_stall"`
@@ -197,11 +235,13 @@ func (o *stallObjects) Close() error {
 //
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallMaps struct {
-	Counts  *ebpf.Map `ebpf:"counts"`
-	Hists   *ebpf.Map `ebpf:"hists"`
-	Loops   *ebpf.Map `ebpf:"loops"`
-	Stalls  *ebpf.Map `ebpf:"stalls"`
-	Threads *ebpf.Map `ebpf:"threads"`
+	Counts   *ebpf.Map `ebpf:"counts"`
+	Hists    *ebpf.Map `ebpf:"hists"`
+	Loops    *ebpf.Map `ebpf:"loops"`
+	Softirqs *ebpf.Map `ebpf:"softirqs"`
+	Stalls   *ebpf.Map `ebpf:"stalls"`
+	Stops    *ebpf.Map `ebpf:"stops"`
+	Threads  *ebpf.Map `ebpf:"threads"`
 }
 
 func (m *stallMaps) Close() error {
@@ -209,7 +249,9 @@ func (m *stallMaps) Close() error {
 		m.Counts,
 		m.Hists,
 		m.Loops,
+		m.Softirqs,
 		m.Stalls,
+		m.Stops,
 		m.Threads,
 	)
 }
@@ -224,6 +266,7 @@ type stallVariables struct {
 	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
 	Tgids       *ebpf.Variable `ebpf:"tgids"`
 	Threshold   *ebpf.Variable `ebpf:"threshold"`
+	UnusedCause *ebpf.Variable `ebpf:"unused_cause"`
 	UnusedLoop  *ebpf.Variable `ebpf:"unused_loop"`
 	UnusedPlace *ebpf.Variable `ebpf:"unused_place"`
 	UnusedStall *ebpf.Variable `ebpf:"unused_stall"`
@@ -235,6 +278,11 @@ type stallVariables struct {
 type stallPrograms struct {
 	SchedStatRuntime    *ebpf.Program `ebpf:"sched_stat_runtime"`
 	SchedSwitch         *ebpf.Program `ebpf:"sched_switch"`
+	SchedWakeup         *ebpf.Program `ebpf:"sched_wakeup"`
+	SoftirqEntry        *ebpf.Program `ebpf:"softirq_entry"`
+	SoftirqExit         *ebpf.Program `ebpf:"softirq_exit"`
+	StartTheWorld       *ebpf.Program `ebpf:"start_the_world"`
+	StopTheWorld        *ebpf.Program `ebpf:"stop_the_world"`
 	SysEnterEpollPwait  *ebpf.Program `ebpf:"sys_enter_epoll_pwait"`
 	SysEnterEpollPwait2 *ebpf.Program `ebpf:"sys_enter_epoll_pwait2"`
 	SysEnterEpollWait   *ebpf.Program `ebpf:"sys_enter_epoll_wait"`
@@ -249,6 +297,11 @@ func (p *stallPrograms) Close() error {
 	return _StallClose(
 		p.SchedStatRuntime,
 		p.SchedSwitch,
+		p.SchedWakeup,
+		p.SoftirqEntry,
+		p.SoftirqExit,
+		p.StartTheWorld,
+		p.StopTheWorld,
 		p.SysEnterEpollPwait,
 		p.SysEnterEpollPwait2,
 		p.SysEnterEpollWait,

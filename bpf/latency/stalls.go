@@ -34,6 +34,31 @@ func (p Place) String() string {
 	}
 }
 
+// Cause is what took most of a stall's time; of StopTheWorld half of it is enough, since then no goroutine
+// runs, wherever its thread is.
+type Cause uint8
+
+// Causes of a stall.
+const (
+	// Callback: the thread ran, its own code or that of system calls.
+	Callback = Cause(stallCauseCAUSE_CALLBACK)
+	// RunQueue: it could run, and waited for a CPU.
+	RunQueue = Cause(stallCauseCAUSE_RUN_QUEUE)
+	// Blocked: it slept, in a system call, for a page, or as Go's runtime put the goroutine off it.
+	Blocked = Cause(stallCauseCAUSE_BLOCKED)
+	// SoftIRQ: softirqs ran on its CPU in its place.
+	SoftIRQ = Cause(stallCauseCAUSE_SOFTIRQ)
+	// StopTheWorld: Go's runtime had stopped all goroutines.
+	StopTheWorld = Cause(stallCauseCAUSE_STOP_THE_WORLD)
+)
+
+// Causes are all.
+func Causes() []Cause { return []Cause{Callback, RunQueue, Blocked, SoftIRQ, StopTheWorld} }
+
+func (c Cause) String() string {
+	return [...]string{"callback", "run_queue", "blocked", "softirq", "stop_the_world"}[min(c, Cause(stallCauseCAUSES)-1)]
+}
+
 // StallOf is a loop that did not ask for events for longer than [Config.Threshold].
 type StallOf struct {
 	// Ended is when it polled, on CLOCK_MONOTONIC; Busy is for how long it had not.
@@ -43,6 +68,10 @@ type StallOf struct {
 	PID, TID uint32
 	Command  string
 	Poller   uint32
+	// Waited is for how long it waited for a CPU, Slept slept, SoftIRQ was held up by softirqs, and Stopped
+	// stood still with the rest of a Go program, whatever its thread did then. Cause is what took the most.
+	Waited, Slept, SoftIRQ, Stopped time.Duration
+	Cause                           Cause
 	// Place is where the code was seen: addresses of the kernel and of the program, innermost first.
 	Place        Place
 	Kernel, User []uint64
@@ -80,6 +109,8 @@ func stallOf(raw *stallStall) StallOf {
 	return StallOf{
 		Ended: time.Duration(raw.Ended), Busy: time.Duration(raw.Busy), //nolint:gosec // below 292 years
 		PID: raw.Tgid, TID: raw.Tid, Command: string(command), Poller: raw.Descriptor, Place: Place(raw.Place), //nolint:gosec // an enum
+		Waited: time.Duration(raw.Waited), Slept: time.Duration(raw.Slept), SoftIRQ: time.Duration(raw.Softirq), Stopped: time.Duration(raw.Stopped), //nolint:gosec // below 292 years
+		Cause:  Cause(raw.Cause), //nolint:gosec // an enum
 		Kernel: frames(raw.Code.Kernel[:], raw.Code.KernelBytes), User: frames(raw.Code.User[:], raw.Code.UserBytes),
 	}
 }

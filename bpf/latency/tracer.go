@@ -34,8 +34,9 @@ const (
 // Tracer counts in the kernel until it is closed. Make it with [Open]. Its methods may be called from
 // any goroutine; after Close they return errors that wrap [os.ErrClosed].
 type Tracer struct {
-	about  About
-	opened time.Time
+	about     About
+	opened    time.Time
+	functions goFunctions // of what Open has read
 
 	mu      sync.Mutex // what follows
 	closed  bool
@@ -85,7 +86,7 @@ func (t *Tracer) start(cfg Config) (err error) {
 	if t.coll, err = ebpf.NewCollection(spec); err != nil {
 		return t.explain(missing(spec), err)
 	}
-	if err := t.attach(spec); err != nil {
+	if err := t.attach(spec, cfg); err != nil {
 		return err
 	}
 	if m := t.coll.Maps[mapStalls]; m != nil {
@@ -115,6 +116,11 @@ func (t *Tracer) spec(cfg Config) (*ebpf.CollectionSpec, error) {
 	if t.about.Stalls {
 		vars[stallVarThreshold] = uint64(cfg.Threshold) //nolint:gosec // Validate bounds it
 	}
+	if t.about.Stalls && cfg.Threshold == 0 {
+		for _, name := range hooksOfCode() {
+			delete(spec.Programs, name)
+		}
+	}
 	for name, value := range vars {
 		if v := spec.Variables[name]; v != nil { // a tracer that does not filter by it has none
 			if err := v.Set(value); err != nil {
@@ -127,10 +133,18 @@ func (t *Tracer) spec(cfg Config) (*ebpf.CollectionSpec, error) {
 
 // attach has the programs run. Those that note a time come before or after those that take it: what is
 // missed by that is not counted.
-func (t *Tracer) attach(spec *ebpf.CollectionSpec) (err error) {
+func (t *Tracer) attach(spec *ebpf.CollectionSpec, cfg Config) (err error) {
 	for name, p := range spec.Programs {
 		var l link.Link
 		switch {
+		case p.Type == ebpf.Kprobe: // a uprobe
+			err = t.attachGo(name, cfg.PIDs)
+			if !t.about.Go && errors.Is(err, ErrNotGo) {
+				continue // it says the less of such a process
+			}
+			if errors.Is(err, ErrNotGo) {
+				return fmt.Errorf("trace %s: %w", t.about.Name, err)
+			}
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceIter:
 			t.walk, err = link.AttachIter(link.IterOptions{Program: t.coll.Programs[name]})
 		case p.Type == ebpf.Tracing:
@@ -155,6 +169,11 @@ func (t *Tracer) attach(spec *ebpf.CollectionSpec) (err error) {
 		return t.tell(true)
 	}
 	return nil
+}
+
+// hooksOfCode are the programs of stall that look at those which are busy for long.
+func hooksOfCode() []string {
+	return []string{"sched_switch", "sched_stat_runtime", "sched_wakeup", "softirq_entry", "softirq_exit", "stop_the_world", "start_the_world"}
 }
 
 // oldSyscalls are hooks that not every architecture has: its programs cannot call them either.

@@ -16,6 +16,7 @@ const (
 	Runq    = "runq"
 	Softirq = "softirq"
 	Stall   = "stall"
+	GC      = "gc"
 	XDP     = "xdp"
 )
 
@@ -28,6 +29,8 @@ type About struct {
 	Histograms, Counters []string
 	// PIDs, Ports and Stalls say which fields of [Config] it takes.
 	PIDs, Ports, Stalls bool
+	// Go says that it is of Go programs alone, which [Config.PIDs] has to name.
+	Go bool
 	// Since is the release of Linux that has all of its hooks.
 	Since string
 
@@ -60,10 +63,26 @@ func Tracers() []About {
 		},
 		{
 			Name: Stall, Question: "how long do event loops not ask for events, and what do they do meanwhile?",
-			Histograms: []string{"busy"}, Counters: []string{"stalls", "untold"}, PIDs: true, Stalls: true, Since: "5.15", spec: loadStall,
+			Histograms: []string{"busy"}, Counters: stallCounters(), PIDs: true, Stalls: true, Since: "5.15", spec: loadStall,
+		},
+		{
+			Name: GC, Question: "how long does Go's runtime stop the world, and how long does it mark?",
+			Histograms: []string{"stopped", "marking"}, PIDs: true, Go: true, Since: "5.15", spec: loadGc,
 		},
 		{Name: XDP, Question: "what does a packet cost in XDP?", Since: "5.8"},
 	}
+}
+
+// causePrefix is before the name of a [Cause] in that of a counter.
+const causePrefix = "by_"
+
+// stallCounters are in the order of stall.c.
+func stallCounters() []string {
+	all := []string{"stalls", "untold"}
+	for _, c := range Causes() {
+		all = append(all, causePrefix+c.String())
+	}
+	return all
 }
 
 // find is the tracer of a name.

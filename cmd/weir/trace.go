@@ -17,12 +17,12 @@ import (
 )
 
 type traceCmd struct {
-	What      string        `arg:"" optional:"" default:"" enum:",accept,read,write,rtt,runq,softirq,stall,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall or xdp."`
+	What      string        `arg:"" optional:"" default:"" enum:",accept,read,write,rtt,runq,softirq,stall,gc,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp."`
 	PID       []int         `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
 	Comm      string        `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
 	All       bool          `help:"Look at all processes of the host."`
 	Port      []uint16      `help:"Local ports of TCP to look at (accept, read, write, rtt). Without it: all." placeholder:"N"`
-	Threshold time.Duration `help:"Of loops that are busy as long show the code (stall); 0s: of none (${default})." default:"10ms" placeholder:"TIME"`
+	Threshold time.Duration `help:"Of loops that are busy as long show the code, and by what (stall); 0s: of none (${default})." default:"10ms" placeholder:"TIME"`
 	Duration  time.Duration `help:"How long to look; 0s: until it is interrupted (${default})." default:"10s" placeholder:"TIME"`
 	Interval  time.Duration `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
 	JSON      bool          `help:"Print one JSON object for each report." name:"json"`
@@ -40,6 +40,7 @@ func (*traceCmd) Help() string {
   weir trace runq --pid 4242             runnable until running
   weir trace softirq                     received packets: until the kernel begins, and how long it works
   weir trace stall --threshold 5ms       event loops that do not poll, and in which code
+  weir trace gc                          Go's collector: stops of the world, and how long it marks
   weir trace xdp                         what a packet costs in XDP
   weir trace --bpftrace list             sessions of bpftrace (apt-get install bpftrace), and what they need
   weir trace --bpftrace offcpu --pid 42  where the threads of a process wait
@@ -59,7 +60,7 @@ func (c *traceCmd) Run(ctx context.Context, a *app) error {
 	case c.Print:
 		return &usageError{errors.New("--print is of --bpftrace NAME: name the session")}
 	case c.What == "":
-		return &usageError{errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall or xdp, or name a session with --bpftrace")}
+		return &usageError{errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp, or name a session with --bpftrace")}
 	}
 	cfg, of, err := c.config()
 	if err != nil {

@@ -175,7 +175,11 @@ func printStalls(out io.Writer, stalls []traceStall) {
 		}
 	})
 	for _, s := range stalls[:min(len(stalls), traceMostStalls)] {
-		fmt.Fprintf(out, "stall of %s: %q, pid %d, thread %d, epoll %d; its code, %s:\n", short(s.Busy), s.Command, s.PID, s.TID, s.Poller, placeIn(s.Place))
+		fmt.Fprintf(out, "stall of %s by %s: %q, pid %d, thread %d, epoll %d\n", short(s.Busy), causeIn(s.Cause), s.Command, s.PID, s.TID, s.Poller)
+		if times := s.times(); times != "" {
+			fmt.Fprintf(out, "    %s\n", times)
+		}
+		fmt.Fprintf(out, "    its code, %s:\n", placeIn(s.Place))
 		for _, f := range s.Kernel {
 			fmt.Fprintf(out, "    kernel  %s\n", f)
 		}
@@ -185,6 +189,36 @@ func printStalls(out io.Writer, stalls []traceStall) {
 	}
 	if more := len(stalls) - traceMostStalls; more > 0 {
 		fmt.Fprintf(out, "and %d shorter stalls\n", more)
+	}
+}
+
+// times are those that were measured of it.
+func (s *traceStall) times() string {
+	var all []string
+	for _, part := range []struct {
+		of   float64
+		what string
+	}{{s.Waited, "waited for a CPU"}, {s.Slept, "slept"}, {s.SoftIRQ, "in softirqs"}, {s.Stopped, "with the world stopped"}} {
+		if part.of > 0 {
+			all = append(all, short(part.of)+" "+part.what)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// causeIn is what took the time, in words.
+func causeIn(cause string) string {
+	switch cause {
+	case "run_queue":
+		return "waiting for a CPU"
+	case "blocked":
+		return "sleeping"
+	case "softirq":
+		return "softirqs in its place"
+	case "stop_the_world":
+		return "a stop of Go's world"
+	default:
+		return "its own work"
 	}
 }
 

@@ -76,9 +76,14 @@ type traceProgram struct {
 	Share  float64 `json:"cpu_share"`
 }
 
-// traceStall is a loop that did not poll for long.
+// traceStall is a loop that did not poll for long: what took most of the time, and how long each.
 type traceStall struct {
 	Busy    float64  `json:"busy_seconds"`
+	Cause   string   `json:"cause"`
+	Waited  float64  `json:"run_queue_seconds"`
+	Slept   float64  `json:"blocked_seconds"`
+	SoftIRQ float64  `json:"softirq_seconds"`
+	Stopped float64  `json:"stop_the_world_seconds"`
 	PID     uint32   `json:"pid"`
 	TID     uint32   `json:"tid"`
 	Command string   `json:"comm"`
@@ -202,7 +207,10 @@ func classOf(c *latency.Class) traceClass {
 
 // stall names a stall's code.
 func (w *tracing) stall(s latency.StallOf) traceStall {
-	out := traceStall{Busy: s.Busy.Seconds(), PID: s.PID, TID: s.TID, Command: s.Command, Poller: s.Poller, Place: s.Place.String()}
+	out := traceStall{
+		Busy: s.Busy.Seconds(), Cause: s.Cause.String(), Waited: s.Waited.Seconds(), Slept: s.Slept.Seconds(), SoftIRQ: s.SoftIRQ.Seconds(), Stopped: s.Stopped.Seconds(),
+		PID: s.PID, TID: s.TID, Command: s.Command, Poller: s.Poller, Place: s.Place.String(),
+	}
 	for _, address := range s.Kernel {
 		out.Kernel = append(out.Kernel, w.symbols.Kernel(address))
 	}

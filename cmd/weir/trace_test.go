@@ -42,8 +42,8 @@ func TestTraceReports(t *testing.T) {
 	r := reportOf(traceSnapshot(), time.Second)
 	r.question, r.Of = "how long do connections wait for accept(2)?", "weir, pid 42"
 	r.Stalls = []traceStall{
-		{Busy: 0.0123, PID: 42, TID: 43, Command: "weir", Poller: 7, Place: "on_cpu", User: []string{"main.spin main.go:7", "0x1234"}},
-		{Busy: 0.5, PID: 42, TID: 44, Command: "weir\n", Poller: 8, Place: "off_cpu", Kernel: []string{"schedule"}},
+		{Busy: 0.0123, Cause: "callback", Waited: 0.001, PID: 42, TID: 43, Command: "weir", Poller: 7, Place: "on_cpu", User: []string{"main.spin main.go:7", "0x1234"}},
+		{Busy: 0.5, Cause: "blocked", Slept: 0.49, Stopped: 0.002, SoftIRQ: 0.00001, PID: 42, TID: 44, Command: "weir\n", Poller: 8, Place: "off_cpu", Kernel: []string{"schedule"}},
 	}
 	r.Cost = &traceCost{Runs: 303, PerRun: 121, Share: 0.0004}
 	var text bytes.Buffer
