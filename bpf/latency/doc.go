@@ -5,5 +5,7 @@
 // Its programs are on tracepoints, iterators and sockops alone, which a locked-down kernel has too.
 // They are gone when the Tracer is closed, or its process has died.
 //
+// [Export] keeps several open, within a budget, for Prometheus.
+//
 // It starts no goroutine.
 package latency

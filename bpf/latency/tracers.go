@@ -85,14 +85,21 @@ func stallCounters() []string {
 	return all
 }
 
+// names are those of all, in a text.
+func names() string {
+	var all []string
+	for _, a := range Tracers() {
+		all = append(all, a.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
 // find is the tracer of a name.
 func find(name string) (About, error) {
-	var names []string
 	for _, a := range Tracers() {
 		if a.Name == name {
 			return a, nil
 		}
-		names = append(names, a.Name)
 	}
-	return About{}, fmt.Errorf("trace %s: %w: there are %s", name, ErrUnknown, strings.Join(names, ", "))
+	return About{}, fmt.Errorf("trace %s: %w: there are %s", name, ErrUnknown, names())
 }

@@ -11,11 +11,14 @@ func giveUp(log *slog.Logger, caps []capability) {
 
 // onceStarted are the capabilities that a process needs no more once it serves. What loads programs may be needed again if a takeover
 // fails, after which this process loads them anew; of an edge that nobody can take over from, and of a gateway, it is not. Quotas need
-// CAP_BPF and CAP_NET_ADMIN as long as there are any: a policy brings new maps, an interface that comes back a new link.
-func onceStarted(takeover, quotas bool) []capability {
+// CAP_BPF and CAP_NET_ADMIN as long as there are any: a policy brings new maps, an interface that comes back a new link. Tracers are opened
+// again after a rest, or for another process.
+func onceStarted(takeover, quotas, traces bool) []capability {
 	switch {
 	case takeover:
 		return nil
+	case traces:
+		return []capability{capNetBindService}
 	case quotas:
 		return []capability{capPerfmon, capNetBindService}
 	}

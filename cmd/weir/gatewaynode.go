@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weir/admin"
+	"weir/bpf/latency"
 	"weir/cmd/weir/config"
 	"weir/gateway"
 	"weir/gateway/trace"
@@ -44,6 +45,7 @@ type gatewayNode struct {
 	service       *service
 	adminListener net.Listener // nil to listen at admin.listen
 
+	traces    *latency.Export // nil without trace.tracers
 	accessLog *accessLog
 	tracer    *trace.Tracer
 	redis     redis.Metrics
@@ -81,6 +83,9 @@ func newGatewayNode(_ context.Context, cfg *config.Config, read func() (*config.
 		return nil, err
 	}
 	deps.Hooks.Observe = n.top.observe
+	if n.traces, err = newTraces(cfg.Trace, itself, log); err != nil {
+		return nil, err
+	}
 	if n.server, err = gateway.New(cfg.Gateway.Config, *plan, deps, log); err != nil {
 		return nil, err
 	}
@@ -158,6 +163,10 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 		part(n.keys.Run)
 	}
 	part(n.admin.Run)
+	if n.traces != nil {
+		n.traces.Open()
+		part(n.traces.Run)
+	}
 	if n.accessLog != nil {
 		running.Go(func() { n.accessLog.run(behind) })
 	}
@@ -192,6 +201,9 @@ func (n *gatewayNode) run(ctx context.Context, ready func()) (err error) {
 func (n *gatewayNode) newAdmin() (err error) {
 	if n.keys != nil {
 		n.registry.MustRegister(n.keys)
+	}
+	if n.traces != nil {
+		n.registry.MustRegister(n.traces)
 	}
 	n.registry.MustRegister(append(besides(n.drift), n.server, &n.redis, n.guard)...)
 	deps := admin.Deps{

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/bpf/latency"
 	"weir/cmd/weir/config"
 	"weir/edge/workers"
 	"weir/internal/golden"
@@ -41,10 +42,11 @@ func TestMetricsAreDocumented(t *testing.T) {
 	families := gather(t, n.tenure.Load().registry)
 	families = append(families, unknown(gatewayFamilies(t, cfg), families)...)
 	families = append(families, unknown(optionalFamilies(t), families)...)
+	families = append(families, traceFamilies(t)...)
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nA process has those of its role, and all of these from the start, at 0. There alone where it is used or can be read: " +
-		"`weir_edge_worker*` (edge.workers),\n`weir_gateway_rls_*` (gateway.rls_listen), `weir_host_*` (`weir_host_source_readable` says what cannot be read), `weir_tuning_*` (`weir tune apply`).\n" +
+		"`weir_edge_worker*` (edge.workers),\n`weir_gateway_rls_*` (gateway.rls_listen), `weir_host_*` (`weir_host_source_readable` says what cannot be read), `weir_trace_*` (of what trace.tracers names),\n`weir_tuning_*` (`weir tune apply`). " +
 		"Beside these, `/metrics` has those of the Go runtime and of the process. This page is made by `go test ./cmd/weir -update`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, f := range families {
 		if strings.HasPrefix(f.GetName(), "weir_") {
@@ -81,6 +83,22 @@ func optionalFamilies(t *testing.T) []*dto.MetricFamily {
 	d.note(&drifted{1, time.Now()}, nil)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(group, hoststats.New("../../internal/hoststats/testdata/proc"), d)
+	return gather(t, registry)
+}
+
+// traceFamilies are those of all tracers, none of which is open.
+func traceFamilies(t *testing.T) []*dto.MetricFamily {
+	t.Helper()
+	cfg := config.Default().Trace
+	for _, about := range latency.Tracers() {
+		cfg.Tracers = append(cfg.Tracers, about.Name)
+	}
+	traces, err := newTraces(cfg, itself, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(traces)
 	return gather(t, registry)
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"weir/bench/feed"
+	"weir/bpf/latency"
 	"weir/broker"
 	"weir/broker/bus"
 	"weir/broker/region"
@@ -43,7 +44,8 @@ type node struct {
 	tokens  *token.Verifier // nil without keys
 	keys    *jwks.Set       // nil without a JWK set
 	workers *workers.Group
-	front   front // edge or workers, nil without either
+	front   front           // edge or workers, nil without either
+	traces  *latency.Export // nil without trace.tracers
 	stderr  io.Writer
 	feed    *feed.Ticks
 	numbers *numbers
@@ -127,6 +129,13 @@ func (n *node) build(ctx context.Context) (err error) {
 		}
 		n.front = n.edge
 		n.edge.SetHooks(edge.Hooks{May: n.mayRelease, Release: n.release, Regain: n.regain, Acquire: n.acquire, Handed: n.handed})
+	}
+	pids := itself
+	if n.workers != nil {
+		pids = n.workers.PIDs
+	}
+	if n.traces, err = newTraces(n.cfg.Trace, pids, n.log); err != nil {
+		return err
 	}
 	if n.takeover && n.role != roleEdge {
 		return nil

@@ -202,7 +202,7 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 		service.tell(service.Ready(n.status()))
 		service.tell(sayReady(e.ReadyFD))
 		if r.hasEdge() {
-			giveUp(log, onceStarted(cfg.Edge.Takeover != loop.TakeoverOff, n.quotas()))
+			giveUp(log, onceStarted(cfg.Edge.Takeover != loop.TakeoverOff, n.quotas(), n.traces != nil))
 		}
 	})
 }

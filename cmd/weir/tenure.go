@@ -50,6 +50,9 @@ func (n *node) acquire(ctx context.Context) error {
 	}
 	n.tenure.Store(t)
 	t.serve(ctx, n, t.guard.run)
+	if n.traces != nil {
+		t.serve(ctx, n, n.traces.Run)
+	}
 	if n.edge != nil {
 		t.serve(ctx, n, t.refreshOnce(n))
 	}
@@ -131,6 +134,10 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 		return t.startAdmin(ctx, n)
 	}); err != nil {
 		return err
+	}
+	if n.traces != nil {
+		n.traces.Open()
+		t.registry.MustRegister(n.traces)
 	}
 	t.registry.MustRegister(append(besides(t.drift), n.bus, t.admin)...)
 	return nil

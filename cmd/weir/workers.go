@@ -114,7 +114,7 @@ func shareOf(cfg *config.Config) *config.Config {
 		r.Count = workers.Share(r.Count, of)
 	}
 	c.Admin = admin.Config{}.Defaults()
-	c.XDP = config.Default().XDP
+	c.XDP, c.Trace = config.Default().XDP, config.Default().Trace
 	c.XDP.Enabled = "off"
 	c.Bus.Dir, c.Bus.Storage, c.Bus.Listen, c.BusSecretFile = "", "", "", ""
 	return &c

@@ -204,6 +204,14 @@ func (g *Group) gone(i int) {
 	*last = past{}
 }
 
+// PIDs are the processes that serve now.
+func (g *Group) PIDs() (all []int) {
+	for _, p := range g.serving() {
+		all = append(all, p.pid)
+	}
+	return all
+}
+
 // serving are the workers that serve now.
 func (g *Group) serving() (all []*process) {
 	g.mu.Lock()

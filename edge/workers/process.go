@@ -17,6 +17,7 @@ import (
 // process is a worker that runs.
 type process struct {
 	number   int
+	pid      int
 	peer     *handover.Peer
 	maxConns int
 
@@ -53,7 +54,7 @@ func (g *Group) runWorker(ctx context.Context, i int) error {
 	if pinErr != nil {
 		g.log.Info("a worker runs on any CPU", "worker", i, "err", pinErr)
 	}
-	p := &process{number: i, peer: peer, asked: map[uint64]chan Answer{}}
+	p := &process{number: i, pid: cmd.Process.Pid, peer: peer, asked: map[uint64]chan Answer{}}
 	kill := func() { _ = cmd.Process.Kill() } // one that is gone is what is wanted
 	tooLate := time.AfterFunc(startTimeout, kill)
 	defer tooLate.Stop()

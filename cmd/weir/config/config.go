@@ -33,6 +33,7 @@ type Config struct {
 	Auth    Auth
 	XDP     XDP
 	Gateway Gateway
+	Trace   Trace
 	Log     Log
 	// BusSecretFile is where Bus.Secret was read from, if it was.
 	BusSecretFile string
@@ -82,6 +83,7 @@ func Default() *Config {
 			Packets: "1000000/s", Burst: 100_000, Total: "200000/s", SYNs: "20000/s",
 		},
 		Gateway: Gateway{Config: gate, Trace: trace.Config{Sample: defaultTraced}, Escalate: defaultEscalate()},
+		Trace:   defaultTrace(),
 		Log:     Log{Level: "info", Format: "text"},
 		given:   map[string]bool{},
 	}
@@ -340,7 +342,7 @@ func (l *loader) readNamed(key, path string) (text string, ok bool) {
 // check asks each package about its part, and puts its answer in terms of the file.
 func (l *loader) check() {
 	c := l.config
-	for _, err := range []error{c.Edge.Validate(), c.Auth.validate(c.Edge.Anonymous), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate(), c.Gateway.validate()} {
+	for _, err := range []error{c.Edge.Validate(), c.Auth.validate(c.Edge.Anonymous), c.Workers.Validate(), c.Admin.Validate(), c.Bus.Validate(), c.XDP.validate(), c.Gateway.validate(), c.Trace.validate()} {
 		for _, err := range flatten(err) {
 			text := err.Error()
 			for key, s := range l.byKey {

@@ -32,7 +32,7 @@ func (s setting) of(field string) setting {
 
 // settings are all keys, in the order they are printed.
 func settings() []setting {
-	return slices.Concat(edgeSettings(), authSettings(), adminSettings(), busSettings(), xdpSettings(), gatewaySettings(), logSettings())
+	return slices.Concat(edgeSettings(), authSettings(), adminSettings(), busSettings(), xdpSettings(), gatewaySettings(), traceSettings(), logSettings())
 }
 
 func edgeSettings() []setting {
