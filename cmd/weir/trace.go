@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,17 +15,19 @@ import (
 )
 
 type traceCmd struct {
-	What      string        `arg:"" optional:"" default:"" enum:",accept,read,write,rtt,runq,softirq,stall,gc,xdp" help:"What to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp."`
-	PID       []int         `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
-	Comm      string        `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
-	All       bool          `help:"Look at all processes of the host."`
-	Port      []uint16      `help:"Local ports of TCP to look at (accept, read, write, rtt). Without it: all." placeholder:"N"`
-	Threshold time.Duration `help:"Of loops that are busy as long show the code, and by what (stall); 0s: of none (${default})." default:"10ms" placeholder:"TIME"`
-	Duration  time.Duration `help:"How long to look; 0s: until it is interrupted (${default})." default:"10s" placeholder:"TIME"`
-	Interval  time.Duration `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
-	JSON      bool          `help:"Print one JSON object for each report." name:"json"`
-	Bpftrace  string        `help:"Run a session of bpftrace instead; list: say which there are." placeholder:"NAME"`
-	Print     bool          `help:"Of --bpftrace: print the session's script instead."`
+	What      []string       `arg:"" optional:"" help:"What to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp; or several of them."`
+	PID       []int          `help:"Processes to look at. Without it: those named by --comm." placeholder:"N" name:"pid"`
+	Comm      string         `help:"Look at the processes of this name (${default})." default:"weir" placeholder:"NAME"`
+	All       bool           `help:"Look at all processes of the host."`
+	Port      []uint16       `help:"Local ports of TCP to look at (accept, read, write, rtt). Without it: all." placeholder:"N"`
+	Threshold time.Duration  `help:"Of loops that are busy as long show the code, and by what (stall); 0s: of none (${default})." default:"10ms" placeholder:"TIME"`
+	Duration  *time.Duration `help:"How long to look; 0s: until it is interrupted, as on a terminal and with --listen (otherwise 10s)." placeholder:"TIME"`
+	Interval  time.Duration  `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
+	JSON      bool           `help:"Print one JSON object for each report." name:"json"`
+	Listen    string         `help:"Serve what is counted to Prometheus instead, at /metrics of this address." placeholder:"HOST:PORT"`
+	Budget    float64        `help:"Of --listen: share of a CPU above which a tracer is detached for ten minutes (${default})." default:"0.03" placeholder:"SHARE"`
+	Bpftrace  string         `help:"Run a session of bpftrace instead; list: say which there are." placeholder:"NAME"`
+	Print     bool           `help:"Of --bpftrace: print the session's script instead."`
 }
 
 // Help is printed below the flags.
@@ -42,57 +42,99 @@ func (*traceCmd) Help() string {
   weir trace stall --threshold 5ms       event loops that do not poll, and in which code
   weir trace gc                          Go's collector: stops of the world, and how long it marks
   weir trace xdp                         what a packet costs in XDP
+  weir trace accept runq stall           several: on a terminal tab changes, q ends it
+  weir trace accept stall --listen 127.0.0.1:9435     for Prometheus, as native histograms
   weir trace --bpftrace list             sessions of bpftrace (apt-get install bpftrace), and what they need
   weir trace --bpftrace offcpu --pid 42  where the threads of a process wait
   weir trace --bpftrace write --print    a session's script, to be changed
 
 It needs root, and no change to what it looks at. All is counted in the kernel,
-by powers of two; what that costs is shown with it. It ends by itself, and
-nothing stays attached. docs/TRACING.md says what each one sees, and what not;
+by powers of two; what that costs is shown with it. Nothing stays attached when
+it ends. On a terminal it shows what was counted since it began, or since r was
+pressed; p stops the screen. Elsewhere it reports each interval. docs/TRACING.md says what each one sees, and what not;
 docs/PROFILING.md walks through three problems with the sessions.`
 }
 
+// defaultDuration is how long reports are printed if nobody says.
+const defaultDuration = 10 * time.Second
+
 // Run traces until it is over, and prints.
 func (c *traceCmd) Run(ctx context.Context, a *app) error {
-	switch {
-	case c.Bpftrace != "":
+	if c.Bpftrace != "" {
 		return c.session(ctx, a)
-	case c.Print:
-		return &usageError{errors.New("--print is of --bpftrace NAME: name the session")}
-	case c.What == "":
-		return &usageError{errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp, or name a session with --bpftrace")}
 	}
-	cfg, of, err := c.config()
-	if err != nil {
-		return err
+	if err := c.check(); err != nil {
+		return &usageError{err}
 	}
-	t, err := latency.Open(c.What, cfg)
+	if c.Duration != nil && *c.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, *c.Duration)
+		defer cancel()
+	}
+	if c.Listen != "" {
+		return c.serve(ctx, a)
+	}
+	all, err := c.open()
 	if wrong, ok := errors.AsType[*latency.FieldError](err); ok {
-		return &usageError{wrong}
+		err = &usageError{wrong}
 	}
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+	case !c.JSON && isTerminal(a.stdout):
+		err = c.view(ctx, a, all)
+	default:
+		err = c.watch(ctx, c.printer(a.stdout), all)
 	}
-	err = c.watch(ctx, t, c.printer(a.stdout), of)
-	return errors.Join(err, t.Close())
+	for _, t := range all {
+		err = errors.Join(err, t.Close())
+	}
+	return err
 }
 
-// config is what to look at, and that in words.
-func (c *traceCmd) config() (cfg latency.Config, of string, err error) {
-	if c.Interval <= 0 || c.Duration < 0 {
-		return cfg, "", &usageError{fmt.Errorf("--interval %v and --duration %v: want an interval above 0, and no negative duration", c.Interval, c.Duration)}
+// check says what is wrong with the flags.
+func (c *traceCmd) check() error {
+	names := map[string]bool{}
+	for _, about := range latency.Tracers() {
+		names[about.Name] = true
 	}
-	cfg = latency.Config{Ports: c.Port, Cost: true}
+	switch {
+	case c.Print:
+		return errors.New("--print is of --bpftrace NAME: name the session")
+	case len(c.What) == 0:
+		return errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp, or name a session with --bpftrace")
+	case c.Interval <= 0 || c.Duration != nil && *c.Duration < 0:
+		return errors.New("--interval and --duration: want an interval above 0, and no negative duration")
+	case c.All && len(c.PID) > 0:
+		return errors.New("--all and --pid: give one of them")
+	case c.Listen != "" && c.JSON:
+		return errors.New("--listen and --json: give one of them")
+	}
+	for i, name := range c.What {
+		if !names[name] {
+			return fmt.Errorf("%s is not known: want accept, read, write, rtt, runq, softirq, stall, gc or xdp", name)
+		}
+		if slices.Contains(c.What[:i], name) {
+			return fmt.Errorf("%s is there twice: name it once", name)
+		}
+	}
+	return nil
+}
+
+// any reports whether one of the tracers is so.
+func (c *traceCmd) any(is func(latency.About) bool) bool {
+	return slices.ContainsFunc(c.What, func(name string) bool { return is(aboutOf(name)) })
+}
+
+// config is what a tracer is to look at, and that in words. Of several tracers each takes what it can of the flags.
+func (c *traceCmd) config(about latency.About) (cfg latency.Config, of string, err error) {
+	cfg = latency.Config{Cost: true}
 	of = "this host"
-	about := aboutOf(c.What)
 	if about.Stalls {
 		cfg.Threshold = c.Threshold
 	}
-	if c.All && len(c.PID) > 0 {
-		return cfg, "", &usageError{errors.New("--all and --pid: give one of them")}
-	}
+	takesPIDs := about.PIDs || !c.any(func(a latency.About) bool { return a.PIDs })
 	switch {
-	case len(c.PID) > 0:
+	case takesPIDs && len(c.PID) > 0:
 		cfg.PIDs = c.PID
 		of = "pid " + numbersOf(c.PID)
 	case about.PIDs && !c.All:
@@ -104,10 +146,41 @@ func (c *traceCmd) config() (cfg latency.Config, of string, err error) {
 		}
 		of = c.Comm + ", pid " + numbersOf(cfg.PIDs)
 	}
-	for i, port := range c.Port {
-		of += []string{", port ", " "}[min(i, 1)] + strconv.Itoa(int(port))
+	if about.Ports || !c.any(func(a latency.About) bool { return a.Ports }) {
+		cfg.Ports = c.Port
+		for i, port := range c.Port {
+			of += []string{", port ", " "}[min(i, 1)] + strconv.Itoa(int(port))
+		}
 	}
 	return cfg, of, nil
+}
+
+// openTracer is a tracer that is open, with what its reports are made of.
+type openTracer struct {
+	*latency.Tracer
+	tracing
+}
+
+// open opens the tracers, and leaves those open that could be.
+func (c *traceCmd) open() (all []*openTracer, err error) {
+	symbols := latency.NewSymbols()
+	for _, name := range c.What {
+		cfg, of, err := c.config(aboutOf(name))
+		if err != nil {
+			return all, err
+		}
+		t, err := latency.Open(name, cfg)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, &openTracer{t, tracing{of: of, symbols: symbols}})
+	}
+	for _, t := range all {
+		if err := t.begin(t.Tracer); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
 }
 
 func aboutOf(name string) latency.About {
@@ -149,61 +222,4 @@ func processesOf(proc, name string) (pids []int, err error) {
 		return nil, fmt.Errorf("%d processes are named %s: at most %d can be looked at: name them by --pid", len(pids), name, latency.MaxPIDs)
 	}
 	return pids, nil
-}
-
-// printer writes a report: as JSON, over what was there before on a terminal, else below it.
-func (c *traceCmd) printer(out io.Writer) func(*traceReport) error {
-	if c.JSON {
-		lines := json.NewEncoder(out)
-		return func(r *traceReport) error { return lines.Encode(r) }
-	}
-	if isTerminal(out) {
-		return func(r *traceReport) error { return repaint(out, r) }
-	}
-	return func(r *traceReport) error { return r.print(out) }
-}
-
-func isTerminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// watch prints a report an interval, each of that interval alone.
-func (c *traceCmd) watch(ctx context.Context, t *latency.Tracer, print func(*traceReport) error, of string) error {
-	var over <-chan time.Time
-	if c.Duration > 0 {
-		timer := time.NewTimer(c.Duration)
-		defer timer.Stop()
-		over = timer.C
-	}
-	ticker := time.NewTicker(c.Interval)
-	defer ticker.Stop()
-	w := &tracing{of: of, symbols: latency.NewSymbols()}
-	if err := w.begin(t); err != nil {
-		return err
-	}
-	for last := false; !last; {
-		select {
-		case <-ctx.Done():
-			last = true
-		case <-over:
-			last = true
-		case <-ticker.C:
-		}
-		if last && w.hasJustReported(c.Interval) {
-			return nil
-		}
-		r, err := w.report(t)
-		if err == nil {
-			err = print(r)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // session runs a session of bpftrace.
 func (c *traceCmd) session(ctx context.Context, a *app) error {
-	if c.What != "" || c.JSON || c.All {
+	if len(c.What) > 0 || c.JSON || c.All || c.Listen != "" {
 		return &usageError{errors.New("--bpftrace takes --pid, --port, --duration and --print alone: leave out the rest")}
 	}
 	if c.Bpftrace == "list" {
@@ -42,7 +42,10 @@ func (c *traceCmd) sessionParams() (p bpftrace.Params, err error) {
 	if len(c.PID) > 1 || len(c.Port) > 1 {
 		return p, &usageError{errors.New("a session looks at one process and one port: name one --pid and one --port")}
 	}
-	p.Duration = c.Duration
+	p.Duration = defaultDuration
+	if c.Duration != nil {
+		p.Duration = *c.Duration
+	}
 	if len(c.PID) > 0 {
 		p.PID = c.PID[0]
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -19,24 +18,31 @@ const (
 	traceMostClass  = 20
 )
 
-// clearScreen has a terminal forget what it shows, and begin at its top.
-const clearScreen = "\x1b[H\x1b[2J"
-
-// repaint prints a report in place of the one before, in one write.
-func repaint(out io.Writer, r *traceReport) error {
-	b := bytes.NewBufferString(clearScreen)
-	if err := r.print(b); err != nil {
-		return err
-	}
-	_, err := out.Write(b.Bytes())
-	return err
-}
-
 func (r *traceReport) print(out io.Writer) error {
 	fmt.Fprintf(out, "%s: %s\n%s, %.1f s to %s\n", r.Tracer, r.question, r.Of, r.Seconds, r.At.Format(time.TimeOnly))
 	for i := range r.Histograms {
 		r.Histograms[i].print(out)
 	}
+	if err := r.printRest(out); err != nil {
+		return err
+	}
+	if r.Cost != nil {
+		fmt.Fprintln(out, r.costLine())
+	}
+	_, err := fmt.Fprintln(out)
+	return err
+}
+
+// costLine is what tracing takes; empty if that is not known.
+func (r *traceReport) costLine() string {
+	if r.Cost == nil {
+		return ""
+	}
+	return fmt.Sprintf("cost of tracing: %d runs of its programs, %.0f ns each, %.2f %% of a CPU", r.Cost.Runs, r.Cost.PerRun, 100*r.Cost.Share)
+}
+
+// printRest prints what is no histogram.
+func (r *traceReport) printRest(out io.Writer) error {
 	for _, name := range sortedKeys(r.Counters) {
 		fmt.Fprintf(out, "%s: %d\n", name, r.Counters[name])
 	}
@@ -56,11 +62,7 @@ func (r *traceReport) print(out io.Writer) error {
 		return err
 	}
 	printStalls(out, r.Stalls)
-	if r.Cost != nil {
-		fmt.Fprintf(out, "cost of tracing: %d runs of its programs, %.0f ns each, %.2f %% of a CPU\n", r.Cost.Runs, r.Cost.PerRun, 100*r.Cost.Share)
-	}
-	_, err := fmt.Fprintln(out)
-	return err
+	return nil
 }
 
 func sortedKeys(m map[string]uint64) []string {
@@ -77,25 +79,43 @@ func (h *traceHistogram) print(out io.Writer) {
 		fmt.Fprintf(out, "%s: none\n", h.Name)
 		return
 	}
-	fmt.Fprintf(out, "%s: %d, p50 <= %s, p90 <= %s, p99 <= %s, max <= %s\n", h.Name, h.Count, short(h.P50), short(h.P90), short(h.P99), short(h.Most))
+	fmt.Fprintf(out, "%s: %s\n", h.Name, h.summary())
 	highest := uint64(0)
 	for _, b := range h.Buckets {
 		highest = max(highest, b.Count)
 	}
-	at := h.Buckets[0].AtMost
-	for i := 0; i < len(h.Buckets); at *= 2 { // empty ones between are shown too
-		n := uint64(0)
-		if h.Buckets[i].AtMost <= at {
-			n = h.Buckets[i].Count
-			i++
-		}
-		bar := int(n * traceBarColumns / highest) //nolint:gosec // at most traceBarColumns
-		if n > 0 && bar == 0 {
+	for _, b := range h.filled() {
+		bar := int(b.Count * traceBarColumns / highest) //nolint:gosec // at most traceBarColumns
+		if b.Count > 0 && bar == 0 {
 			bar = 1
 		}
-		line := fmt.Sprintf("  %8s .. %-8s %9d %s", short(at/2), short(at), n, strings.Repeat("#", bar))
+		line := fmt.Sprintf("  %s %9d %s", b.label(), b.Count, strings.Repeat("#", bar))
 		fmt.Fprintln(out, strings.TrimRight(line, " "))
 	}
+}
+
+// summary is how many there are, and their percentiles.
+func (h *traceHistogram) summary() string {
+	if h.Count == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d, p50 <= %s, p90 <= %s, p99 <= %s, max <= %s", h.Count, short(h.P50), short(h.P90), short(h.P99), short(h.Most))
+}
+
+// filled are the buckets from the first to the last, the empty ones between them too.
+func (h *traceHistogram) filled() (all []traceBucket) {
+	for _, b := range h.Buckets {
+		for len(all) > 0 && all[len(all)-1].AtMost*2 < b.AtMost {
+			all = append(all, traceBucket{AtMost: all[len(all)-1].AtMost * 2})
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// label is what is counted in it.
+func (b traceBucket) label() string {
+	return fmt.Sprintf("%8s .. %-8s", short(b.AtMost/2), short(b.AtMost))
 }
 
 // short is a duration in seconds with three digits that count.
@@ -164,17 +184,7 @@ func printPrograms(out io.Writer, programs []traceProgram) error {
 }
 
 func printStalls(out io.Writer, stalls []traceStall) {
-	slices.SortStableFunc(stalls, func(a, b traceStall) int {
-		switch {
-		case a.Busy > b.Busy:
-			return -1
-		case a.Busy < b.Busy:
-			return 1
-		default:
-			return 0
-		}
-	})
-	for _, s := range stalls[:min(len(stalls), traceMostStalls)] {
+	for _, s := range longest(stalls, traceMostStalls) {
 		fmt.Fprintf(out, "stall of %s by %s: %q, pid %d, thread %d, epoll %d\n", short(s.Busy), causeIn(s.Cause), s.Command, s.PID, s.TID, s.Poller)
 		if times := s.times(); times != "" {
 			fmt.Fprintf(out, "    %s\n", times)

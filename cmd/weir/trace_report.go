@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"weir/bpf/latency"
@@ -107,6 +109,9 @@ type tracing struct {
 	before  *latency.Snapshot
 	now     latency.Snapshot
 	reports int
+	// keeps has each report be of all the time since it began, not since the one before.
+	keeps  bool
+	stalls []traceStall // of that time, the longest
 }
 
 // begin forgets what was counted up to now.
@@ -114,6 +119,7 @@ func (w *tracing) begin(t *latency.Tracer) (err error) {
 	if err := t.Stalls(func(latency.StallOf) {}); err != nil {
 		return err
 	}
+	w.stalls = nil
 	w.before, err = t.Snapshot()
 	return err
 }
@@ -130,13 +136,19 @@ func (w *tracing) report(t *latency.Tracer) (*traceReport, error) {
 	diff := w.now.Clone()
 	diff.Sub(w.before)
 	took := w.now.Taken.Sub(w.before.Taken)
-	w.before = w.now.Clone()
+	if !w.keeps {
+		w.before = w.now.Clone()
+	}
 	w.reports++
 	r := reportOf(diff, took)
 	r.Of, r.question = w.of, t.About().Question
 	err := t.Stalls(func(s latency.StallOf) { r.Stalls = append(r.Stalls, w.stall(s)) })
 	if err != nil {
 		return nil, err
+	}
+	if w.keeps {
+		w.stalls = longest(append(w.stalls, r.Stalls...), traceMostStalls)
+		r.Stalls = slices.Clone(w.stalls)
 	}
 	cost, err := t.Cost()
 	if err != nil {
@@ -203,6 +215,12 @@ func classOf(c *latency.Class) traceClass {
 		Port: c.Port, Direction: direction, Conns: c.Conns, RTT: histogramOf(&c.RTT), Retransmits: c.Retransmits, Retransmitting: c.Retransmitting,
 		Closed: c.Closed, LeastWindow: c.LeastWindow, Unsent: c.Unsent, Unacked: c.Unacked, Unread: c.Unread, Backlog: c.Backlog, MostBacklog: c.MostBacklog,
 	}
+}
+
+// longest are the stalls that were busy for most, in that order.
+func longest(all []traceStall, most int) []traceStall {
+	slices.SortStableFunc(all, func(a, b traceStall) int { return cmp.Compare(b.Busy, a.Busy) })
+	return all[:min(len(all), most)]
 }
 
 // stall names a stall's code.

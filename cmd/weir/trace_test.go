@@ -58,19 +58,34 @@ func TestTraceReports(t *testing.T) {
 	golden.Check(t, "testdata/trace.json", string(lines)+"\n")
 }
 
-func TestTraceRepaintsInOneWrite(t *testing.T) {
-	var out writes
+// A view is given what a report has, each part once.
+func TestTraceReportIsAReadingForTheView(t *testing.T) {
 	r := reportOf(traceSnapshot(), time.Second)
-	if err := repaint(&out, r); err != nil || len(out) != 1 || !strings.HasPrefix(out[0], clearScreen) {
-		t.Errorf("%d writes, %v", len(out), err)
+	r.Stalls = []traceStall{{Busy: 0.0123, Cause: "callback"}}
+	r.Cost = &traceCost{Runs: 303, PerRun: 121, Share: 0.0004}
+	got, err := readingOf(r)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-type writes []string
-
-func (w *writes) Write(b []byte) (int, error) {
-	*w = append(*w, string(b))
-	return len(b), nil
+	if len(got.Histograms) != 2 || got.Histograms[1].Summary != "none" || len(got.Histograms[1].Buckets) != 0 || got.Histograms[0].Buckets[0].Label != "   61 µs .. 122 µs  " {
+		t.Errorf("histograms are %+v", got.Histograms)
+	}
+	count := uint64(0)
+	for _, b := range got.Histograms[0].Buckets {
+		count += b.Count
+	}
+	if count != 101 || len(got.Histograms[0].Buckets) != 16 {
+		t.Errorf("%d in %d buckets", count, len(got.Histograms[0].Buckets))
+	}
+	text := strings.Join(got.Lines, "\n")
+	for _, want := range []string{"polls: 7", "in 8080", "xdp_weir", "stall of 12.3 ms by its own work"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%s is not there once:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "queued") || !strings.HasPrefix(got.Cost, "cost of tracing: 303 runs") {
+		t.Errorf("lines are\n%s\ncost is %s", text, got.Cost)
+	}
 }
 
 func TestShortDurationsHaveThreeDigits(t *testing.T) {
@@ -113,7 +128,15 @@ func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 		{"trace accept --bpftrace offcpu", "leave out the rest"},
 		{"trace --bpftrace nothing", "nothing"},
 		{"trace --bpftrace offcpu --pid 1 --pid 2", "one --pid"},
-		{"trace lightning", "must be one of"},
+		{"trace lightning", "is not known: want accept, read,"},
+		{"trace accept runq accept", "accept is there twice"},
+		{"trace gc --all", "at least one process"},
+		{"trace gc --all --listen 127.0.0.1:0", "at least one process"},
+		{"trace runq --pid 1 --port 80 --listen 127.0.0.1:0", "Ports"},
+		{"trace accept --pid 1 --listen 127.0.0.1:0 --budget 7", "Budget"},
+		{"trace accept --pid 1 --listen 127.0.0.1:0 --json", "give one of them"},
+		{"trace accept --bpftrace offcpu --listen 127.0.0.1:0", "leave out the rest"},
+		{"trace accept --pid 1 --duration=-1s", "no negative duration"},
 		{"trace softirq --pid 1", "PIDs"},
 		{"trace runq --pid 1 --port 80", "Ports"},
 		{"trace accept --pid 1 --all", "give one of them"},
@@ -124,7 +147,7 @@ func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s: want %s", tt.args, code, &errs, tt.want)
 		}
 	}
-	err := (&traceCmd{What: latency.Accept, Comm: "no such name", Interval: 1}).Run(t.Context(), &app{})
+	err := (&traceCmd{What: []string{latency.Accept}, Comm: "no such name", Interval: 1}).Run(t.Context(), &app{})
 	if err == nil || !strings.Contains(err.Error(), "no process is named no such name") {
 		t.Errorf("a name that nobody has: %v", err)
 	}

@@ -62,6 +62,7 @@ func Rules() []Rule {
 		{"weir/dashboards/...", []string{"weir/dashboards"}, "texts for operators, which no program needs"},
 		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
 		{"weir/bench/...", []string{"weir/..."}, "it measures all"},
+		{"weir/cmd/weir/traceview", []string{"weir/internal/..."}, "it shows what it is given, and knows no tracer"},
 		{"weir/cmd/...", []string{"weir/..."}, "it wires all"},
 		{"weir/test/...", []string{"weir/..."}, "it tests all"},
 	}
@@ -85,6 +86,7 @@ func HeavyLibraries() []Heavy {
 		{"github.com/alecthomas/kong", []string{"weir/cmd/weir"}},
 		{"github.com/HdrHistogram", []string{"weir/bench/..."}},
 		{"github.com/mdlayher", []string{"weir/tuning/ethtool", "weir/tuning/netdev"}},
+		{"charm.land/bubbletea", []string{"weir/cmd/weir/traceview"}},
 	}
 }
 
