@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,6 +20,7 @@ import (
 type whyCmd struct {
 	adminFlags
 	Client string `arg:"" help:"Address of the client, alone or with its port, or sub= and the subject of its token."`
+	Kernel bool   `help:"Ask the kernel too, which needs root (${default}); --no-kernel: do not." negatable:"" default:"true"`
 	JSON   bool   `help:"Print the answer as JSON." name:"json"`
 }
 
@@ -27,44 +30,91 @@ func (*whyCmd) Help() string {
   weir why 192.0.2.7
   weir why 192.0.2.7:51234 --json
   weir why sub=alice
+  sudo weir why 192.0.2.7             with what the kernel has of its sockets
 
 Of each of the client's connections, and of the last that ended: what it is
 doing, how often its subscriptions fell behind and why (the client does not
 read: receive_window; the network is slow: congestion_window; more was sent at
 once than the kernel holds: unsent_bytes), how many events it was not sent for
 that, how late its event loop was of late, and why it ended. With quotas in XDP
-also what they have dropped of the client.`
+also what they have dropped of the client.
+
+As root, on weir's host and in its network namespace, also what the kernel has
+of the client's sockets: what was sent again, what is not acknowledged or not
+read, and sockets that weir does not hold: those that it has not accepted yet, or
+has closed while bytes are on their way. The walk over all sockets is made here,
+not in the weir that is asked.`
 }
 
 // Run explains.
 func (c *whyCmd) Run(ctx context.Context, a *app) error {
-	var answer struct {
-		Conns []edge.ConnReport   `json:"conns"`
-		Quota *kernel.Explanation `json:"quota"`
-	}
-	if shown, err := c.show(ctx, a, "/api/why?client="+url.QueryEscape(c.Client), c.JSON, &answer); shown || err != nil {
+	var raw map[string]json.RawMessage
+	if _, err := c.show(ctx, a, "/api/why?client="+url.QueryEscape(c.Client), false, &raw); err != nil {
 		return err
 	}
-	if len(answer.Conns) == 0 {
-		_, err := fmt.Fprintf(a.stdout, "no connection of %s is held, nor among the last that ended\n", c.Client)
-		return err
+	var answer whyAnswer
+	err := errors.Join(json.Unmarshal(raw["conns"], &answer.Conns), json.Unmarshal(orNull(raw["quota"]), &answer.Quota))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.Admin, err)
 	}
-	for i, conn := range answer.Conns {
-		if i > 0 {
-			fmt.Fprintln(a.stdout)
+	if c.Kernel {
+		k := lookInKernel(c.Admin, c.Client, answer.Conns)
+		answer.Kernel = &k
+		if raw["kernel"], err = json.Marshal(k); err != nil {
+			return err
 		}
-		if err := printConn(a.stdout, conn); err != nil {
+	}
+	if c.JSON { // as weir has it, which may be of another release
+		return json.NewEncoder(a.stdout).Encode(raw)
+	}
+	return answer.print(a.stdout, c.Client)
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}
+
+// whyAnswer is what is known of a client; Kernel is nil if it was not asked, Quota if there are none.
+type whyAnswer struct {
+	Conns  []edge.ConnReport
+	Quota  *kernel.Explanation
+	Kernel *kernelState
+}
+
+func (answer *whyAnswer) print(out io.Writer, client string) error {
+	if len(answer.Conns) == 0 {
+		fmt.Fprintf(out, "no connection of %s is held, nor among the last that ended\n", client)
+	}
+	for i := range answer.Conns {
+		conn := &answer.Conns[i]
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		var inKernel *kernelSocket
+		if answer.Kernel != nil {
+			inKernel = answer.Kernel.of(conn)
+		}
+		if err := printConn(out, conn, inKernel); err != nil {
+			return err
+		}
+	}
+	if answer.Kernel != nil {
+		if err := answer.Kernel.printRest(out); err != nil {
 			return err
 		}
 	}
 	if answer.Quota == nil {
 		return nil
 	}
-	fmt.Fprintln(a.stdout)
-	return printExplanation(a.stdout, *answer.Quota)
+	fmt.Fprintln(out)
+	return printExplanation(out, *answer.Quota)
 }
 
-func printConn(out io.Writer, c edge.ConnReport) error {
+// printConn prints what is known of a conn; inKernel is nil if the kernel does not say.
+func printConn(out io.Writer, c *edge.ConnReport, inKernel *kernelSocket) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\t%s, opened %v before", c.Client, c.State, c.OpenFor.Round(time.Second/10))
 	if c.State == "closed" {
@@ -103,6 +153,9 @@ func printConn(out io.Writer, c edge.ConnReport) error {
 	if t := c.TCP; t != nil {
 		fmt.Fprintf(w, "outstanding\t%d bytes here, %d unsent and %d segments of %d bytes on their way in the kernel\n", c.Outstanding, t.UnsentBytes, t.UnackedSegments, t.SegmentBytes)
 		fmt.Fprintf(w, "windows\t%d bytes of the client, %d segments of the network, round trip %v\n", t.ReceiveWindow, t.CongestionWindow, t.RTT)
+	}
+	if inKernel != nil {
+		inKernel.print(w)
 	}
 	return w.Flush()
 }

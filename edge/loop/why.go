@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"weir/internal/sockets"
+
 	"github.com/panjf2000/gnet/v2"
 )
 
@@ -72,6 +74,10 @@ func (h *history) add(e ended) {
 // ConnReport is what became of one conn.
 type ConnReport struct {
 	Client netip.AddrPort `json:"client"`
+	// Local and Remote are the ends of its socket, by which the kernel knows it, while it lives; behind a proxy Remote is
+	// that, not Client.
+	Local  netip.AddrPort `json:"local,omitzero"`
+	Remote netip.AddrPort `json:"remote,omitzero"`
 	// Identity is the subject of its token, empty if it had none; Class that client's of quotas, while it lives.
 	Identity string `json:"identity,omitempty"`
 	Class    string `json:"class,omitempty"`
@@ -182,6 +188,7 @@ func (l *loop) report(of *sought) (all []ConnReport) {
 		r := c.past.report(c.client(), c.state.String())
 		r.OpenFor, r.TLS = l.since(c.past.opened), c.layer()
 		r.Outstanding = c.outstanding()
+		r.Local, r.Remote = sockets.LocalAddr(c.gc.Fd()), addrPort(c.gc.RemoteAddr())
 		r.LoopLag = l.recent.most()
 		if w := c.who(); w != nil {
 			r.Identity, r.Class = w.subject, w.class

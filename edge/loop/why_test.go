@@ -30,7 +30,7 @@ func TestWhyExplainsASlowClientWhileItLivesAndAfter(t *testing.T) {
 	slow, fast := r.open("/ws/a"), r.open("/ws/a")
 	client := slow.LocalAddr().String()
 	first := r.why(client, func(c ConnReport) bool { return c.State == "websocket" })
-	if first.Client != netip.MustParseAddrPort(client) || strings.Join(first.Topics, ",") != "a" || first.TCP == nil || first.Outstanding != 0 {
+	if first.Client != netip.MustParseAddrPort(client) || strings.Join(first.Topics, ",") != "a" || first.TCP == nil || first.Outstanding != 0 || first.Remote != first.Client || first.Local.String() != slow.RemoteAddr().String() {
 		t.Errorf("at first: %+v", first)
 	}
 	r.fill(oneKey, fast)
@@ -40,7 +40,7 @@ func TestWhyExplainsASlowClientWhileItLivesAndAfter(t *testing.T) {
 	r.why(client, func(c ConnReport) bool { return c.Outstanding > 0 && fell(c) && c.TCP != nil })
 	_ = slow.Close()
 	r.why(client, func(c ConnReport) bool {
-		return c.State == "closed" && c.Reason == "peer_gone" && fell(c) && c.TCP == nil
+		return c.State == "closed" && c.Reason == "peer_gone" && fell(c) && c.TCP == nil && !c.Local.IsValid()
 	})
 	if all, err := r.srv.Why(t.Context(), "127.0.0.1"); err != nil || len(all) != 2 || all[1].State != "closed" {
 		t.Errorf("by address: %+v, %v", all, err)

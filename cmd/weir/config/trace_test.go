@@ -17,7 +17,7 @@ func TestTracersOfItselfAreReadAndChecked(t *testing.T) {
 		"budget: 3 %":                  `x:2: trace.budget is "3 %": want a part, 0 to 1`,
 		"budget: 0.0001":               "x:2: trace.budget is 0.0001: want a share of one CPU, 0.001 to 1",
 		"threshold: 0s":                "x:2: trace.threshold is 0s: want a duration above 0",
-		"threshhold: 1s":               "x:2: trace.threshhold is not a key: did you mean threshold?",
+		"threshold_ms: 10":             "x:2: trace.threshold_ms is not a key: did you mean threshold?",
 	} {
 		if _, err := Parse("x", []byte("trace:\n  "+text+"\n")); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", text, err, want)
