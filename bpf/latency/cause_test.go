@@ -5,6 +5,7 @@ package latency
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -47,6 +48,15 @@ func onCPU(cpu int, f func()) error {
 	return unix.SchedSetaffinity(0, &before)
 }
 
+// inFront does f before all others of the calling thread's CPU.
+func inFront(f func()) error {
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0); err != nil {
+		return err
+	}
+	f()
+	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
+}
+
 // during runs something beside the calling thread, which spins until it is done.
 func during(f func()) {
 	var done atomic.Bool
@@ -58,27 +68,40 @@ func during(f func()) {
 	}
 }
 
+// withRoom lets two goroutines run at once, also where there is one CPU.
+func withRoom(t *testing.T) {
+	t.Helper()
+	before := runtime.GOMAXPROCS(4)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
 func TestBPFStallTellsTheCause(t *testing.T) {
 	const long = 16 * time.Millisecond
 	cpu := firstCPU(t)
 	withoutGC(t)
+	withRoom(t)
+	just := func(callback func() error) func() func() error { return func() func() error { return callback } }
 	for _, tt := range []struct {
-		cause    Cause
-		callback func() error
-		part     func(*StallOf) time.Duration
+		cause Cause
+		// prepare makes what is done between two polls.
+		prepare func() func() error
+		part    func(*StallOf) time.Duration
 	}{
-		{Callback, func() error { spinInCallback(long); return nil }, func(s *StallOf) time.Duration { return s.Busy - s.Waited - s.Slept - s.SoftIRQ }},
-		{Blocked, func() error { return sleepInCallback(long) }, func(s *StallOf) time.Duration { return s.Slept }},
-		{RunQueue, func() error {
+		{Callback, just(func() error { return inFront(func() { spinInCallback(long) }) }), func(s *StallOf) time.Duration { return s.Busy - s.Waited - s.Slept - s.SoftIRQ }},
+		{Blocked, just(func() error { return sleepInCallback(long) }), func(s *StallOf) time.Duration { return s.Slept }},
+		{RunQueue, just(func() error {
 			return onCPU(cpu, func() { during(func() { firstInLine(t, cpu, func() { spin(long) }) }) })
-		}, func(s *StallOf) time.Duration { return s.Waited }},
-		{StopTheWorld, func() error { during(func() { stopTheWorld(t, long) }); return nil }, func(s *StallOf) time.Duration { return s.Stopped }},
+		}), func(s *StallOf) time.Duration { return s.Waited }},
+		{StopTheWorld, func() func() error {
+			stop := stopTheWorld(t, long)
+			return func() error { during(func() { stop() }); return nil }
+		}, func(s *StallOf) time.Duration { return s.Stopped }},
 	} {
 		t.Run(tt.cause.String(), func(t *testing.T) {
 			tracer := trace(t, Stall, Config{PIDs: us(), Threshold: long / 2})
 			var s StallOf
 			for range 50 { // a loaded host may have another cause of its own
-				if s = stallOnce(t, tracer, tt.callback); s.Cause == tt.cause && tt.part(&s) >= long*9/10 {
+				if s = stallOnce(t, tracer, tt.prepare()); s.Cause == tt.cause && tt.part(&s) >= long*9/10 {
 					break
 				}
 			}

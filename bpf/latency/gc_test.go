@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,26 +28,33 @@ func readLate(wait string) {
 	}
 }
 
-// stopTheWorld has Go's runtime stop this process's world, for d or somewhat longer: it dumps the heap into a pipe whose other end reads
-// late. The world is stopped before the first byte, and the dump is longer than a pipe holds.
-func stopTheWorld(t *testing.T, d time.Duration) span {
+// stopTheWorld is a call that has Go's runtime stop this process's world, for d or somewhat longer, once: it dumps the heap into a pipe
+// whose other end reads late. The world is stopped before the first byte, and the dump is longer than a pipe holds.
+func stopTheWorld(t *testing.T, d time.Duration) func() span {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := exec.Command(os.Args[0])
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := exec.Command(program)
 	reader.Env, reader.Stdin = append(os.Environ(), lateReader+"="+d.String()), r
 	if err := errors.Join(reader.Start(), r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
-	debug.WriteHeapDump(w.Fd())
-	took := span{d, time.Since(begun)}
-	if err := errors.Join(w.Close(), reader.Wait()); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() {
+		if err := errors.Join(w.Close(), reader.Wait()); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() span {
+		begun := time.Now()
+		debug.WriteHeapDump(w.Fd())
+		return span{d, time.Since(begun)}
 	}
-	return took
 }
 
 // withoutGC has nobody else stop the world.
@@ -58,8 +67,9 @@ func withoutGC(t *testing.T) {
 
 func TestBPFGCMeasuresAStopOfTheWorld(t *testing.T) {
 	withoutGC(t)
+	stop := stopTheWorld(t, made)
 	tracer := trace(t, GC, Config{PIDs: us()})
-	took := stopTheWorld(t, made)
+	took := stop()
 	s := snapshot(t, tracer)
 	took.holds(t, &s.Histograms[0], 0)
 	if s.Histograms[1].Count != 0 {
@@ -91,12 +101,37 @@ func TestBPFGCIsOfGoProgramsAlone(t *testing.T) {
 	if wrong, ok := errors.AsType[*FieldError](err); !ok || wrong.Field != "PIDs" {
 		t.Errorf("without a process: %v", err)
 	}
-	e := startEcho(t, firstCPU(t))
 	trace(t, GC, Config{PIDs: us()}) // the kernel can
-	if _, err := Open(GC, Config{PIDs: []int{e.pid}}); !errors.Is(err, ErrNotGo) {
-		t.Errorf("of cat: %v", err)
-	}
 	if _, err := Open(GC, Config{PIDs: []int{nobody}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of nobody: %v", err)
+	}
+}
+
+func TestGoFunctionsAreFoundOnce(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g goFunctions
+	seen := map[uint64]bool{}
+	for _, function := range goHooks() {
+		at, err := g.offset(program, function)
+		if err != nil || at == 0 || seen[at] {
+			t.Errorf("%s is at %#x, %v", function, at, err)
+		}
+		seen[at] = true
+	}
+	if len(g.files) != 1 {
+		t.Errorf("it was read %d times", len(g.files))
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.offset(other, "runtime.gcMarkTermination"); !errors.Is(err, ErrNotGo) || !strings.Contains(err.Error(), other) {
+		t.Errorf("of a script: %v", err)
+	}
+	if _, err := g.offset(other+".none", "runtime.gcMarkTermination"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of no file: %v", err)
 	}
 }
