@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -351,10 +354,26 @@ func (e *Export) tellStalls(k *kept) {
 	if err != nil || all == 0 {
 		return // what it has counted says whether it can be read
 	}
-	var code []string
-	for i, address := range longest.User[:min(len(longest.User), 8)] {
-		code = append(code, e.symbols.User(longest.PID, address, i > 0))
-	}
 	e.log.Info("event loops stalled", "stalls", all, "longest", longest.Busy, "cause", longest.Cause.String(),
-		"pid", longest.PID, "epoll", longest.Poller, "place", longest.Place.String(), "code", code)
+		"pid", longest.PID, "epoll", longest.Poller, "place", longest.Place.String(), "code", e.code(&longest))
+}
+
+// framesLogged is how many of a stall's are logged, innermost first.
+const framesLogged = 8
+
+// code names a stall's. Of this process Go's runtime knows it, without a file's table in memory.
+func (e *Export) code(s *StallOf) (names []string) {
+	for i, address := range s.User[:min(len(s.User), framesLogged)] {
+		if int64(s.PID) != int64(os.Getpid()) {
+			names = append(names, e.symbols.User(s.PID, address, i > 0))
+			continue
+		}
+		pc := uintptr(address)
+		if i == 0 {
+			pc++ // the others are where calls return to
+		}
+		frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+		names = append(names, fmt.Sprintf("%s %s:%d", frame.Function, filepath.Base(frame.File), frame.Line))
+	}
+	return names
 }

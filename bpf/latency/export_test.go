@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -277,6 +278,18 @@ func TestExportLogsTheLongestStall(t *testing.T) {
 	x.last(Stall).stalls = []StallOf{{Busy: time.Second, PID: nobodyElse, Cause: RunQueue}, {Busy: 3 * time.Second, PID: nobodyElse, Cause: Blocked, User: []uint64{1}}}
 	x.lookAgain()
 	if got := x.log.String(); strings.Count(got, "event loops stalled") != 1 || !strings.Contains(got, "stalls=2 longest=3s cause=blocked") || !strings.Contains(got, "code=[0x1]") {
+		t.Errorf("the log is %s", got)
+	}
+}
+
+func TestExportNamesItsOwnCode(t *testing.T) {
+	x := newExport(t, Stall)
+	x.look(x.now)
+	pcs := make([]uintptr, 1)
+	runtime.Callers(1, pcs)
+	x.last(Stall).stalls = []StallOf{{Busy: time.Second, PID: uint32(os.Getpid()), User: []uint64{1, uint64(pcs[0])}}} //nolint:gosec // a process's id
+	x.lookAgain()
+	if got := x.log.String(); !strings.Contains(got, "TestExportNamesItsOwnCode export_test.go:") {
 		t.Errorf("the log is %s", got)
 	}
 }

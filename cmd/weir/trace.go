@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/bpf/latency"
+	"weir/cmd/weir/traceview"
 )
 
 type traceCmd struct {
@@ -80,7 +81,7 @@ func (c *traceCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case err != nil:
-	case !c.JSON && isTerminal(a.stdout):
+	case !c.JSON && traceview.IsTerminal(a.stdout):
 		err = c.view(ctx, a, all)
 	default:
 		err = c.watch(ctx, c.printer(a.stdout), all)

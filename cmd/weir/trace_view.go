@@ -9,12 +9,24 @@ import (
 	"weir/cmd/weir/traceview"
 )
 
-// view shows the tracers on a terminal.
+// view shows the tracers on a terminal, and leaves there what each has counted when it ends.
 func (c *traceCmd) view(ctx context.Context, a *app, all []*openTracer) error {
 	for _, t := range all {
 		t.keeps = true
 	}
-	return traceview.Run(ctx, &viewed{all: all}, c.Interval, a.stdin, a.stdout)
+	if err := traceview.Run(ctx, &viewed{all: all}, c.Interval, a.stdin, a.stdout); err != nil {
+		return err
+	}
+	for _, t := range all {
+		r, err := t.report(t.Tracer)
+		if err == nil {
+			err = r.print(a.stdout)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // viewed is tracers as a view reads them.

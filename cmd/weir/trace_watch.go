@@ -30,15 +30,6 @@ func (c *traceCmd) printer(out io.Writer) func(*traceReport) error {
 	return func(r *traceReport) error { return r.print(out) }
 }
 
-func isTerminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
 // watch prints a report of each tracer an interval, each of that interval alone.
 func (c *traceCmd) watch(ctx context.Context, print func(*traceReport) error, all []*openTracer) error {
 	if c.Duration == nil {

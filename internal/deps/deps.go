@@ -87,6 +87,7 @@ func HeavyLibraries() []Heavy {
 		{"github.com/HdrHistogram", []string{"weir/bench/..."}},
 		{"github.com/mdlayher", []string{"weir/tuning/ethtool", "weir/tuning/netdev"}},
 		{"charm.land/bubbletea", []string{"weir/cmd/weir/traceview"}},
+		{"github.com/charmbracelet", []string{"weir/cmd/weir/traceview"}},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/term"
 )
 
 // Source is what is looked at: so many tracers, by their numbers from 0. Its methods are called from any goroutine.
@@ -77,8 +78,17 @@ func New(source Source, interval time.Duration) *Model {
 // Err is why the view ended; nil if somebody ended it.
 func (m *Model) Err() error { return m.err }
 
+// IsTerminal reports whether a view can be shown there, or keys are read there.
+func IsTerminal(file any) bool {
+	f, ok := file.(*os.File)
+	return ok && term.IsTerminal(f.Fd())
+}
+
 // Run shows a view on a terminal until q is pressed, ctx ends, or a reading fails.
 func Run(ctx context.Context, source Source, interval time.Duration, in io.Reader, out io.Writer) error {
+	if !IsTerminal(in) {
+		in = nil // nobody presses keys there
+	}
 	return run(ctx, New(source, interval), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(os.Environ()))
 }
 

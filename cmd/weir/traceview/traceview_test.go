@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -235,8 +236,26 @@ func TestRunDrawsAndEnds(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if err := Run(ctx, newCounts("accept"), time.Hour, strings.NewReader(""), &out); err != nil {
-		t.Errorf("interrupted: %v", err)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close() //nolint:errcheck // it is only read
+	for _, in := range []io.Reader{null, strings.NewReader("q")} {
+		if err := Run(ctx, newCounts("accept"), time.Hour, in, &out); err != nil {
+			t.Errorf("interrupted: %v", err)
+		}
+	}
+}
+
+func TestNoOtherDeviceIsATerminal(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close() //nolint:errcheck // nothing was written
+	if IsTerminal(null) || IsTerminal(&bytes.Buffer{}) {
+		t.Error("something else is taken for one")
 	}
 }
 
