@@ -278,7 +278,11 @@ func (e *Export) degrade(k *kept, state State, err error) {
 	k.state = state
 	if text := err.Error(); text != k.said {
 		k.said = text
-		e.log.Warn("a tracer is not attached", "tracer", k.about.Name, "state", state.String(), "err", err)
+		say := e.log.Warn
+		if state == NoProcess { // one may come
+			say = e.log.Info
+		}
+		say("a tracer is not attached", "tracer", k.about.Name, "state", state.String(), "err", err)
 	}
 }
 

@@ -135,3 +135,11 @@ func TestGoFunctionsAreFoundOnce(t *testing.T) {
 		t.Errorf("of no file: %v", err)
 	}
 }
+
+func BenchmarkGC(b *testing.B) {
+	tracer := trace(b, GC, Config{PIDs: us(), Cost: true})
+	for b.Loop() {
+		runtime.GC()
+	}
+	perEvent(b, tracer)
+}
