@@ -66,7 +66,7 @@ type TraceRow struct {
 	// Seen is what the tracer counted of them.
 	Seen float64 `json:"seen_share"`
 	// Runs are of its programs, for each event; OwnNanos is what they took, for each run and for each
-	// event.
+	// event. On a host that does other things they ran for those as well.
 	Runs        float64 `json:"runs_per_event"`
 	NanosPerRun float64 `json:"own_ns_per_run"`
 	OwnNanos    float64 `json:"own_ns_per_event"`
@@ -103,34 +103,45 @@ type tracedLoad struct {
 	kind string
 	// event is one in words.
 	event string
+	// rare says that nothing makes as many as costs are of, so that what they would be says nothing.
+	rare bool
 }
 
-// loadOf is a tracer's.
+// tracerGC is of Go's runtime, where bpf/latency has it.
+const tracerGC = "gc"
+
+// loadOf is a tracer's; its kind is empty if there is none.
 func loadOf(tracer string) tracedLoad {
 	switch tracer {
 	case latency.Accept:
-		return tracedLoad{traceload.Accepts, "conn accepted"}
+		return tracedLoad{kind: traceload.Accepts, event: "conn accepted"}
 	case latency.Read:
-		return tracedLoad{traceload.Messages, "message read"}
+		return tracedLoad{kind: traceload.Messages, event: "message read"}
 	case latency.Write:
-		return tracedLoad{traceload.Messages, "message written"}
+		return tracedLoad{kind: traceload.Messages, event: "message written"}
 	case latency.RTT:
-		return tracedLoad{traceload.Messages, "socket walked"}
+		return tracedLoad{kind: traceload.Messages, event: "socket walked"}
 	case latency.Runq:
-		return tracedLoad{traceload.Wakeups, "thread woken"}
+		return tracedLoad{kind: traceload.Wakeups, event: "thread woken"}
 	case latency.Softirq:
-		return tracedLoad{traceload.Datagrams, "datagram received"}
+		return tracedLoad{kind: traceload.Datagrams, event: "datagram received"}
 	case latency.Stall:
-		return tracedLoad{traceload.Polls, "poll with an event"}
+		return tracedLoad{kind: traceload.Polls, event: "poll with an event"}
+	case tracerGC:
+		return tracedLoad{kind: traceload.Collections, event: "collection of garbage", rare: true}
+	case latency.XDP:
+		return tracedLoad{kind: traceload.Frames, event: "run of an XDP program"}
 	default:
-		return tracedLoad{traceload.Frames, "run of an XDP program"}
+		return tracedLoad{}
 	}
 }
 
-// tracerNames are all, in order.
+// tracerNames are all that there is a load for, in order.
 func tracerNames() (names []string) {
 	for _, a := range latency.Tracers() {
-		names = append(names, a.Name)
+		if loadOf(a.Name).kind != "" {
+			names = append(names, a.Name)
+		}
 	}
 	return names
 }

@@ -25,7 +25,7 @@ func TestTraceConfigSaysAllThatIsWrong(t *testing.T) {
 	}
 	err := TraceConfig{Only: []string{"read", "read", "ticks"}, Rate: 999, Duration: time.Hour, Reps: 101, Threads: 65, Conns: 1_000_000}.Validate()
 	for _, want := range []string{
-		"--only is read: want some of accept, read, write, rtt, runq, softirq, stall, xdp, each once", "--only is ticks",
+		"--only is read: want some of " + strings.Join(tracerNames(), ", ") + ", each once", "--only is ticks",
 		"--rate is 999: want 1000 to 10000000", "--duration is 1h0m0s", "--reps is 101", "--threads is 65: want 1 to 64", "--conns is 1000000",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -84,6 +84,11 @@ func TestTraceTableAndBars(t *testing.T) {
 		turns = append(turns, tracedTurns(latency.Runq, rep, 200_000, more, 2, 301, 0.85)...)
 		turns = append(turns, tracedTurns(latency.XDP, rep, 200_000, more/20, 0, 0, 0.7)...)
 	}
+	others := tracedTurns(latency.Softirq, 0, 200_000, 300, 4, 400, 1)
+	for i := range others { // as many datagrams of others
+		others[i].Seen, others[i].Runs, others[i].OwnNanos = 2*others[i].Seen, 2*others[i].Runs, 2*others[i].OwnNanos
+	}
+	turns = append(turns, others...)
 	walks := tracedTurns(latency.RTT, 0, 50_000, 0, 0, 0, 0.99)
 	for i := range walks {
 		if walks[i].Traced { // two walks of 16,000 sockets
@@ -111,6 +116,9 @@ func TestTraceTableAndBars(t *testing.T) {
 		{"read: of two", by[latency.Read].OwnOfHost, 0.03},
 		{"read: ratio", by[latency.Read].Throughput, 0.9},
 		{"accept: of two, scaled", by[latency.Accept].OwnOfHost, 0.2},
+		{"softirq: of all that it saw", by[latency.Softirq].OwnNanos, 400},
+		{"softirq: runs of all that it saw", by[latency.Softirq].Runs, 4},
+		{"softirq: all of it, of the load's own", by[latency.Softirq].AllNanos, 302.5},
 		{"rtt: a socket", by[latency.RTT].OwnNanos, 150},
 		{"rtt: the walk of one", by[latency.RTT].AllNanos, 500},
 		{"xdp: what the load took more", by[latency.XDP].OwnNanos, 22.5},
@@ -122,10 +130,27 @@ func TestTraceTableAndBars(t *testing.T) {
 	if by[latency.Read].Scaled || !by[latency.Accept].Scaled || !by[latency.RTT].Scaled {
 		t.Error("what is scaled is what the host does not make so many of")
 	}
-	for i, met := range []bool{false, true, true, false, true} { // 3 % of two CPUs are 300 ns, which read takes and runq goes beyond
+	for i, met := range []bool{false, true, true, false, false, true} { // 3 % of two CPUs are 300 ns, which read takes and runq goes beyond
 		if r.Bars[i].Met != met {
 			t.Errorf("%v", r.Bars[i])
 		}
+	}
+}
+
+func TestEachTracerHasALoad(t *testing.T) {
+	for _, about := range latency.Tracers() {
+		if loadOf(about.Name).kind == "" {
+			t.Errorf("%s has none: weir bench trace cannot measure it", about.Name)
+		}
+	}
+}
+
+func TestWhatIsRareHasNoBar(t *testing.T) {
+	row := TraceRow{Tracer: tracerGC, Event: "collection of garbage", PerSecond: 1000, OwnNanos: 2000, OwnOfHost: 0.2, AllNanos: 80_000}
+	bars := traceBars([]TraceRow{row}, 200_000)
+	const want = "nothing makes so many: at 1000/s, as fast as one process could, they are 0.10 %: 2000 ns each, and all that one takes more 80000 ns"
+	if len(bars) != 1 || bars[0].Skipped != want {
+		t.Errorf("%+v, want %q", bars, want)
 	}
 }
 

@@ -36,6 +36,15 @@ func (p tracePair) events() float64 {
 	return float64(p.with.Events)
 }
 
+// counted are what the programs' time is of: the events, but of softirq all that it saw, as its programs are at those
+// of all the host.
+func (p tracePair) counted() float64 {
+	if p.with.Tracer == latency.Softirq {
+		return float64(p.with.Seen)
+	}
+	return p.events()
+}
+
 // addedNanos is the CPU time that an event takes more with the tracer. Of rtt it is that of the walks: its load
 // has another event, and nothing is attached to it.
 func (p tracePair) addedNanos() float64 {
@@ -64,8 +73,8 @@ func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
 			Tracer: name, Event: loadOf(name).event,
 			PerSecond:  column(atRate, func(p tracePair) float64 { return p.events() / p.with.Seconds }),
 			Seen:       column(atRate, func(p tracePair) float64 { return float64(p.with.Seen) / p.events() }),
-			Runs:       column(atRate, func(p tracePair) float64 { return float64(p.with.Runs) / p.events() }),
-			OwnNanos:   column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / p.events() }),
+			Runs:       column(atRate, func(p tracePair) float64 { return float64(p.with.Runs) / p.counted() }),
+			OwnNanos:   column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / p.counted() }),
 			AllNanos:   column(atRate, tracePair.addedNanos),
 			HostBusier: column(atRate, func(p tracePair) float64 { return (p.with.busy() - p.without.busy()) / float64(cores) }),
 			Throughput: column(closed, func(p tracePair) float64 { return p.with.perSecond() / p.without.perSecond() }),
@@ -91,6 +100,12 @@ func (t TraceTurn) busy() float64 { return t.HostCPU / t.Seconds }
 func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 	for _, row := range rows {
 		b := Bar{Name: fmt.Sprintf("%s: own programs at %s/s (%s), of the host's CPUs", row.Tracer, count(float64(rate)), row.Event), Bar: traceBar, Unit: "%"}
+		if loadOf(row.Tracer).rare {
+			b.Skipped = fmt.Sprintf("nothing makes so many: at %s/s, as fast as one process could, they are %.2f %%: %.0f ns each, and all that one takes more %.0f ns",
+				count(row.PerSecond), 100*row.OwnOfHost*row.PerSecond/float64(rate), row.OwnNanos, row.AllNanos)
+			bars = append(bars, b)
+			continue
+		}
 		b = b.judge(100 * row.OwnOfHost)
 		b.Note = fmt.Sprintf("%.2f %% of one CPU: %.0f ns each", 100*row.OwnOfCPU, row.OwnNanos)
 		if row.Tracer == latency.XDP {

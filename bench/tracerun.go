@@ -116,6 +116,9 @@ func (t *traceRun) say(turn TraceTurn) {
 // begin starts the load, and waits until it is ready.
 func (t *traceRun) begin(ctx context.Context) (err error) {
 	cfg := traceload.Config{Kind: loadOf(t.tracer.Name).kind, Threads: t.cfg.Threads, Conns: messageConns, Prefix: tracePrefix}
+	if cfg.Kind == traceload.Collections {
+		cfg.Threads = 1
+	}
 	if t.tracer.Name == latency.RTT {
 		cfg.Conns = max(t.cfg.Conns/t.cfg.Threads, 1)
 	}

@@ -20,13 +20,17 @@ const (
 	Datagrams = "datagrams"
 	// Polls are those of event loops that always have an event.
 	Polls = "polls"
+	// Collections are of the process's own garbage, each asked for. They are made by one thread.
+	Collections = "collections"
 	// Frames are runs of XDP programs, in network namespaces made for them: of the program that
 	// makes a frame, and of the one that it comes to. It needs root.
 	Frames = "frames"
 )
 
 // Kinds are all of them.
-func Kinds() []string { return []string{Accepts, Messages, Wakeups, Datagrams, Polls, Frames} }
+func Kinds() []string {
+	return []string{Accepts, Messages, Wakeups, Datagrams, Polls, Collections, Frames}
+}
 
 // Config is what a process is told, the first line of its input.
 type Config struct {
@@ -59,6 +63,7 @@ func (c Config) Validate() error {
 	check(slices.Contains(Kinds(), c.Kind), "kind", c.Kind, "one of "+strings.Join(Kinds(), ", "))
 	check(c.Threads >= 1 && c.Threads <= MaxThreads, "threads", c.Threads, fmt.Sprintf("1 to %d", MaxThreads))
 	check(c.Kind != Messages || c.Conns >= 1 && c.Conns <= MaxConns, "conns", c.Conns, fmt.Sprintf("1 to %d", MaxConns))
+	check(c.Kind != Collections || c.Threads == 1, "threads", c.Threads, "1 for collections, of which there is one at a time")
 	check(c.Kind != Frames || c.Prefix != "", "prefix", c.Prefix, "that of the namespaces' names")
 	return errors.Join(errs...)
 }

@@ -23,6 +23,7 @@ func TestConfigSaysAllThatIsWrong(t *testing.T) {
 	}{
 		{Config{Kind: "none", Threads: 65}, []string{"kind is none: want one of accepts, messages", "threads is 65: want 1 to 64"}},
 		{Config{Kind: Messages, Threads: 1}, []string{"conns is 0: want 1 to 10000"}},
+		{Config{Kind: Collections, Threads: 2}, []string{"threads is 2: want 1 for collections"}},
 		{Config{Kind: Frames, Threads: 1}, []string{"prefix is : want that of the namespaces' names"}},
 	} {
 		err := tt.cfg.Validate()

@@ -8,7 +8,7 @@ import (
 )
 
 type benchTraceCmd struct {
-	Only     []string      `help:"Tracers to measure: accept, read, write, rtt, runq, softirq, stall, xdp; all if none." placeholder:"NAME"`
+	Only     []string      `help:"Tracers to measure, those of weir trace; all if none." placeholder:"NAME"`
 	Rate     int           `help:"Events a second that the costs are of." default:"200000"`
 	Duration time.Duration `help:"How long each turn is measured." default:"3s"`
 	Reps     int           `help:"Turns of each kind." default:"5"`
@@ -28,8 +28,8 @@ func (*benchTraceCmd) Help() string {
 For each tracer another process makes its event: conns accepted (accept), bytes
 that go to and fro on conns over loopback (read, write), threads woken through
 pipes (runq), datagrams over loopback (softirq), polls that find an event
-(stall), runs of XDP programs on frames between two network namespaces (xdp),
-sockets of a walk (rtt). Turns with and without the tracer alternate, as fast as
+(stall), collections of its own garbage (gc), runs of XDP programs on frames
+between two network namespaces (xdp), sockets of a walk (rtt). Turns with and without the tracer alternate, as fast as
 it goes, and at the rate; where the host does not make so many at the rate that
 it can, and the costs are scaled to it. The tracer is told as "weir trace" tells
 it: that process alone, what it costs, a report a second.
