@@ -75,6 +75,9 @@ type TraceRow struct {
 	OwnOfHost float64 `json:"own_share_of_host"`
 	// RunsOfHost is that part if the rate is of runs of its programs, not of events.
 	RunsOfHost float64 `json:"own_share_of_host_by_runs"`
+	// NetOfHost is OwnOfHost without what the statistics count of themselves: as it is where nobody takes
+	// the time.
+	NetOfHost float64 `json:"own_share_of_host_without_clock"`
 	// AllNanos is what an event takes more of CPU with the tracer; AllOfHost is its share, as
 	// OwnOfHost.
 	AllNanos  float64 `json:"all_ns_per_event"`
@@ -93,6 +96,7 @@ type TraceResult struct {
 	Reps    int         `json:"reps"`
 	Threads int         `json:"threads"`
 	Sockets int         `json:"sockets_walked"`
+	Empty   TraceEmpty  `json:"empty_program"`
 	Turns   []TraceTurn `json:"turns"`
 	Rows    []TraceRow  `json:"rows"`
 	Bars    []Bar       `json:"bars"`

@@ -95,7 +95,7 @@ func TestTraceTableAndBars(t *testing.T) {
 			walks[i].Seen, walks[i].Runs, walks[i].OwnNanos, walks[i].ReaderCPU = 32_000, 32_000, 32_000*150, 0.016
 		}
 	}
-	r := TraceResult{Host: HostCard{Cores: 2}, Rate: 200_000, Reps: 3, Rows: traceRows(append(turns, walks...), 200_000, 2)}
+	r := TraceResult{Host: HostCard{Cores: 2}, Rate: 200_000, Reps: 3, Empty: TraceEmpty{18, 31}, Rows: traceRows(append(turns, walks...), 200_000, 2, 18)}
 	r.Bars = traceBars(r.Rows, r.Rate)
 	var out strings.Builder
 	if err := r.Print(&out); err != nil {
@@ -114,6 +114,7 @@ func TestTraceTableAndBars(t *testing.T) {
 		{"read: all of it, with a report of 1 ms", by[latency.Read].AllNanos, 402.5},
 		{"read: of one CPU", by[latency.Read].OwnOfCPU, 0.06},
 		{"read: of two", by[latency.Read].OwnOfHost, 0.03},
+		{"read: of two, without the clock of its two runs", by[latency.Read].NetOfHost, 0.0264},
 		{"read: ratio", by[latency.Read].Throughput, 0.9},
 		{"accept: of two, scaled", by[latency.Accept].OwnOfHost, 0.2},
 		{"softirq: of all that it saw", by[latency.Softirq].OwnNanos, 400},
@@ -156,7 +157,7 @@ func TestWhatIsRareHasNoBar(t *testing.T) {
 
 func TestTraceRowsNeedBothTurns(t *testing.T) {
 	turns := tracedTurns(latency.Read, 0, 1000, 100, 2, 300, 1)
-	if rows := traceRows(turns[:3], 1000, 2); len(rows) != 0 {
+	if rows := traceRows(turns[:3], 1000, 2, 0); len(rows) != 0 {
 		t.Errorf("%+v", rows)
 	}
 }
@@ -187,6 +188,9 @@ func TestBPFTraceMeasuresTracers(t *testing.T) {
 	}
 	if len(r.Turns) != 2*4*cfg.Reps || len(r.Rows) != 2 || len(r.Bars) != 2 || strings.Count(progress.String(), "\n") != len(r.Turns) {
 		t.Fatalf("%d turns, %d rows, %d bars\n%s", len(r.Turns), len(r.Rows), len(r.Bars), &progress)
+	}
+	if r.Empty.Counted <= 0 || r.Empty.Counted > 10_000 {
+		t.Errorf("%+v", r.Empty)
 	}
 	if read := r.Rows[0]; read.Tracer != latency.Read || read.Seen < 0.9 || read.Runs < 1.8 || read.OwnNanos <= 0 || read.NanosPerRun <= 0 || read.Throughput <= 0 {
 		t.Errorf("%+v", read)

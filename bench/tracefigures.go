@@ -55,8 +55,9 @@ func (p tracePair) addedNanos() float64 {
 	return reader + (p.with.LoadCPU/float64(p.with.Events)-p.without.LoadCPU/float64(p.without.Events))*1e9
 }
 
-// traceRows sum up the turns, a row for each tracer that is there. Costs are of events a second, on so many CPUs.
-func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
+// traceRows sum up the turns, a row for each tracer that is there. Costs are of events a second, on so many CPUs; of each
+// run of a program so many ns are the clock's.
+func traceRows(turns []TraceTurn, rate, cores int, clock float64) (rows []TraceRow) {
 	for _, name := range tracerNames() {
 		atRate, closed := tracePairs(turns, name, false), tracePairs(turns, name, true)
 		if len(atRate) == 0 || len(closed) == 0 {
@@ -85,6 +86,7 @@ func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
 		}
 		row.OwnOfCPU = row.OwnNanos * float64(rate) / 1e9
 		row.OwnOfHost = row.OwnOfCPU / float64(cores)
+		row.NetOfHost = (row.OwnNanos - row.Runs*clock) * float64(rate) / 1e9 / float64(cores)
 		row.RunsOfHost = row.NanosPerRun * float64(rate) / 1e9 / float64(cores)
 		row.AllOfHost = row.AllNanos * float64(rate) / 1e9 / float64(cores)
 		row.Scaled = row.PerSecond < 0.95*float64(rate)
@@ -111,7 +113,7 @@ func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 		if row.Tracer == latency.XDP {
 			b.Note += " by the load's CPU time, as it has no programs of its own"
 		} else {
-			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns; as many runs are %.2f %% of the host's", row.Runs, row.NanosPerRun, 100*row.RunsOfHost)
+			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns; %.2f %% of the host's without the statistics' clock; as many runs are %.2f %%", row.Runs, row.NanosPerRun, 100*row.NetOfHost, 100*row.RunsOfHost)
 		}
 		if row.Scaled {
 			b.Note += fmt.Sprintf("; scaled from %s/s, where they are %.2f %%", count(row.PerSecond), 100*row.OwnOfHost*row.PerSecond/float64(rate))
@@ -142,6 +144,7 @@ func (r *TraceResult) Print(out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, "\n* The host does not make so many; costs are scaled.\n")
+	fmt.Fprintf(out, "Of each run in own the clock of the kernel's statistics is %.0f ns, as of a program that does nothing; with what is not counted it adds %.0f.\n", r.Empty.Counted, r.Empty.Added)
 	printBars(out, r.Bars)
 	return nil
 }

@@ -53,6 +53,10 @@ func RunTrace(ctx context.Context, cfg TraceConfig, progress io.Writer) (*TraceR
 	r := &TraceResult{
 		Host: ReadHostCard(), Rate: cfg.Rate, Seconds: cfg.Duration.Seconds(), Reps: cfg.Reps, Threads: cfg.Threads, Sockets: 2 * cfg.Conns,
 	}
+	var err error
+	if r.Empty, err = measureEmpty(); err != nil {
+		return nil, fmt.Errorf("measure a program that does nothing: %w", err)
+	}
 	for _, about := range latency.Tracers() {
 		for _, name := range cfg.Only {
 			if name != about.Name {
@@ -65,7 +69,7 @@ func RunTrace(ctx context.Context, cfg TraceConfig, progress io.Writer) (*TraceR
 			r.Turns = append(r.Turns, t.turns...)
 		}
 	}
-	r.Rows = traceRows(r.Turns, cfg.Rate, r.Host.Cores)
+	r.Rows = traceRows(r.Turns, cfg.Rate, r.Host.Cores, r.Empty.Counted)
 	r.Bars = traceBars(r.Rows, cfg.Rate)
 	return r, nil
 }

@@ -35,7 +35,7 @@ it can, and the costs are scaled to it. The tracer is told as "weir trace" tells
 it: that process alone, what it costs, a report a second.
 
 own is the time in the tracer's programs, by the kernel's statistics, which are a
-part of it. all is what an event takes more of CPU with the tracer than without,
+part of it, as a line says. all is what an event takes more of CPU with the tracer than without,
 by the processes' CPU time, the kernel's way into the programs and the reports
 included; host is how much more of all CPUs was busy at the rate. Shares are of
 one CPU, and of all CPUs of the host. The bars hold own against 3 % of the
