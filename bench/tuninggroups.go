@@ -31,9 +31,11 @@ func tuningGroups() []tuningGroup {
 		}},
 		{"softirq", "how long a round of receiving may be", []string{"net.core.netdev_budget", "net.core.netdev_budget_usecs", "net.core.busy_poll", "net.core.busy_read"}},
 		{"steering", "which CPU does it", []string{
-			"net.core.netdev_max_backlog", "net.core.rps_sock_flow_entries", "rps_cpus", "rps_flow_cnt", "xps_cpus", "smp_affinity_list", "channels/combined",
+			"net.core.netdev_max_backlog", "net.core.rps_sock_flow_entries", "rps_cpus", "rps_flow_cnt", "xps_cpus", "smp_affinity_list", "channels/combined", "rss/table",
 		}},
-		{"napi", "when interrupts are on again after a burst", []string{"napi_defer_hard_irqs", "gro_flush_timeout", "threaded"}},
+		{"napi", "when interrupts are on again after a burst", []string{
+			"napi_defer_hard_irqs", "gro_flush_timeout", "napi/defer-hard-irqs", "napi/gro-flush-timeout", "threaded",
+		}},
 		{"offloads", "what the device does", []string{
 			"features/rx-gro", "features/tx-tcp-segmentation", "features/tx-generic-segmentation", "features/rx-lro", "features/rx-gro-list",
 			"coalesce/adaptive-rx", "coalesce/rx-usecs", "rings/rx", "rings/tx",
@@ -71,7 +73,7 @@ func tuningWalls() map[string]string {
 
 // tuningAdvice are the settings that are not weir's to set, so that no turn has them.
 func tuningAdvice() []string {
-	return []string{"isolcpus", "cpu_dma_latency", "kernel.io_uring_disabled"}
+	return []string{"isolcpus", "cpu_dma_latency", "kernel.io_uring_disabled", "napi/irq-suspend-timeout", "rss/key"}
 }
 
 // TuningGroups are the names that Only may have.
