@@ -168,14 +168,18 @@ func NewExport(cfg ExportConfig, log *slog.Logger) (*Export, error) {
 // Open opens the tracers. Those that cannot be are logged, with why.
 func (e *Export) Open() { e.look(time.Now()) }
 
-// Run looks after the tracers until ctx ends, and closes them: which processes there are, what each takes, which loops stalled.
+// Run looks after the tracers until ctx ends, and closes them: which processes there are, what each takes, which loops stalled. Its error
+// is nil: whoever is traced goes on without.
 func (e *Export) Run(ctx context.Context) error {
 	ticker := time.NewTicker(e.cfg.Look)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return e.Close()
+			if err := e.Close(); err != nil { // they are gone all the same
+				e.log.Warn("tracers are not closed as they should be", "err", err)
+			}
+			return nil
 		case now := <-ticker.C:
 			e.look(now)
 		}

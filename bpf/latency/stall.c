@@ -377,8 +377,11 @@ int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, stat
 {
 	struct loop_state *before = busy_loop((struct task_struct *)ctx[1]);
 	struct loop_state *after = busy_loop((struct task_struct *)ctx[2]);
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now;
 
+	if (!before && !after)
+		return 0;
+	now = bpf_ktime_get_ns();
 	if (before) {
 		before->off = now;
 		before->woken = 0;
@@ -418,7 +421,7 @@ int softirq_entry(__u64 *ctx __attribute__((unused))) /* vector */
 	__u64 *since = bpf_map_lookup_elem(&softirqs, &zero);
 
 	if (threshold && since)
-		*since = bpf_ktime_get_ns();
+		*since = is_current_traced() ? bpf_ktime_get_ns() : 0;
 	return 0;
 }
 
@@ -429,12 +432,15 @@ SEC("tp_btf/softirq_exit")
 int softirq_exit(__u64 *ctx __attribute__((unused))) /* vector */
 {
 	struct loop_state *l = busy_loop((struct task_struct *)bpf_get_current_task_btf());
-	__u64 begun, now = bpf_ktime_get_ns();
+	__u64 begun, now, *since;
 	__u32 zero = 0;
-	__u64 *since = bpf_map_lookup_elem(&softirqs, &zero);
 
-	if (!l || !since || !*since)
+	if (!l)
 		return 0;
+	since = bpf_map_lookup_elem(&softirqs, &zero);
+	if (!since || !*since)
+		return 0;
+	now = bpf_ktime_get_ns();
 	begun = *since > l->since ? *since : l->since; /* it may have begun in the poll */
 	if (now > begun)
 		l->softirq += now - begun;
