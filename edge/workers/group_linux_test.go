@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,6 +190,14 @@ func (r *running) want(want map[string]float64) {
 	}
 }
 
+// wantPIDs holds the group's processes to what they say of themselves.
+func (r *running) wantPIDs(want []int) {
+	r.t.Helper()
+	if got := slices.Sorted(slices.Values(r.PIDs())); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		r.t.Errorf("the group's processes are %v, want %v", got, want)
+	}
+}
+
 func TestGroupSumsUpAndStartsAgainWhoDied(t *testing.T) {
 	placed := make(chan int, 10)
 	r := run(t, Options{Listeners: func(worker int, places []Place, width int) {
@@ -206,6 +215,7 @@ func TestGroupSumsUpAndStartsAgainWhoDied(t *testing.T) {
 		t.Error(err)
 	}
 	before := r.pids()
+	r.wantPIDs(before)
 	if err := syscall.Kill(before[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +234,7 @@ func TestGroupSumsUpAndStartsAgainWhoDied(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	after := r.pids()
+	r.wantPIDs(after)
 	if len(after) != 2 || after[0] == before[0] || after[1] == before[0] {
 		t.Errorf("workers were %v, are %v", before, after)
 	}
