@@ -70,6 +70,10 @@ func alertCases() map[string]alertCase {
 			`weir_gateway_upstream_retries_total{upstream="app",result="allowed"} 0+6`),
 		"WeirGatewayRedisFallbacks": one("weir_gateway_redis_fallbacks_total 0+6", "weir_gateway_redis_fallbacks_total 6"),
 		"WeirGatewayEnvoyInvalid":   one(`weir_gateway_rls_requests_total{code="invalid"} 0+6`, `weir_gateway_rls_requests_total{code="over_limit"} 0+6`),
+		"WeirAcceptSlow":            {histogram(traced, `tracer="accept",what="queued"`, 1), histogram(traced, `tracer="accept",what="queued"`, 1000)},
+		"WeirTracedStalls":          one(`weir_trace_stalls_total{cause="run_queue"} 0+60`, `weir_trace_stalls_total{cause="run_queue"} 0+1`),
+		"WeirTracerOverBudget":      one(`weir_trace_state{tracer="runq",state="over_budget"} 1`, `weir_trace_state{tracer="runq",state="over_budget"} 0`),
+		"WeirTracerDegraded":        one(`weir_trace_state{tracer="write",state="no_hook"} 1`, `weir_trace_state{tracer="write",state="off"} 1`),
 		"WeirHostListenOverflows":   one("weir_host_listen_overflows_total 0+6", "weir_host_listen_overflows_total 6"),
 		"WeirHostSoftirqSqueezed":   one("weir_host_softnet_squeezed_total 0+6000", "weir_host_softnet_squeezed_total 0+60"),
 		"WeirHostRetransmits": {

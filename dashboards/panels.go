@@ -33,6 +33,8 @@ const (
 	NeedConntrack Need = "connection tracking"
 	// NeedTuned: a host that weir tune apply has changed, whose journal the process may read.
 	NeedTuned Need = "weir tune apply"
+	// NeedTracers: a weir that may trace itself, and is told to.
+	NeedTracers Need = "trace.tracers"
 	// NeedEnvoy: a gateway that answers Envoy's rate limit calls.
 	NeedEnvoy Need = "rls in the file of routes"
 )

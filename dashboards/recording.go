@@ -36,6 +36,8 @@ func recordings() Group {
 		{Name: "instance:weir_gateway_loop_lag_seconds:p99_rate5m", Expr: p99("job, instance", "weir_gateway_loop_lag_seconds")},
 		{Name: "instance_upstream:weir_gateway_upstream_servers_up:ratio", Expr: sumBy("job, instance, upstream", `weir_gateway_upstream_servers{state=~"up|half-open"}`) +
 			" / clamp_min(" + sumBy("job, instance, upstream", "weir_gateway_upstream_servers") + ", 1)"},
+		{Name: "instance:weir_trace_accept_seconds:p99_rate5m", Need: NeedTracers, Expr: quantileOf(0.99, "job, instance",
+			over5m(traced+"_bucket", `{tracer="accept", what="queued"}`), over5m(traced, `{tracer="accept", what="queued"}`))},
 		{Name: "instance:process_open_fds:ratio", Expr: `process_open_fds{job=~".*weir.*"} / process_max_fds{job=~".*weir.*"}`},
 	}}
 }

@@ -8,7 +8,7 @@ import (
 
 // All are the dashboards.
 func All() []*Dashboard {
-	return []*Dashboard{overview(), edge(), xdp(), broker(), gateway(), host()}
+	return []*Dashboard{overview(), edge(), xdp(), broker(), gateway(), latency(), host()}
 }
 
 // Files are what is committed, by paths from this package's directory.

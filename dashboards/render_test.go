@@ -78,7 +78,7 @@ func TestUIDsAreStable(t *testing.T) {
 	for _, d := range All() {
 		uids = append(uids, d.UID)
 	}
-	want := []string{"weir-overview", "weir-edge", "weir-xdp", "weir-broker", "weir-gateway", "weir-host"}
+	want := []string{"weir-overview", "weir-edge", "weir-xdp", "weir-broker", "weir-gateway", "weir-latency", "weir-host"}
 	if !slices.Equal(uids, want) {
 		t.Errorf("%v, want %v", uids, want)
 	}

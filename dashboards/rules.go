@@ -72,7 +72,7 @@ type ruleFile struct {
 func ruleFiles() []ruleFile {
 	return []ruleFile{
 		{"weir-recording.yml", "What the alerts and whoever asks often need.", []Group{recordings()}},
-		{"weir-alerts.yml", "Alerts on what weir itself exports. They need weir-recording.yml.", []Group{processAlerts(), edgeAlerts(), brokerAlerts(), xdpAlerts(), gatewayAlerts()}},
+		{"weir-alerts.yml", "Alerts on what weir itself exports. They need weir-recording.yml.", []Group{processAlerts(), edgeAlerts(), brokerAlerts(), xdpAlerts(), gatewayAlerts(), latencyAlerts()}},
 		{"weir-host-alerts.yml", "Alerts on the host beside weir, by what weir reads of it: each process of a host tells the same.", []Group{hostAlerts()}},
 	}
 }
@@ -152,5 +152,6 @@ func alertsPage() string {
 // templateWords are for what a description takes of the alert's series.
 var templateWords = strings.NewReplacer(
 	"{{ $labels.instance }}", "INSTANCE", "{{ $labels.reason }}", "REASON", "{{ $labels.route }}", "ROUTE", "{{ $labels.upstream }}", "UPSTREAM", "{{ $labels.what }}", "WHAT",
+	"{{ $labels.cause }}", "CAUSE", "{{ $labels.tracer }}", "TRACER", "{{ $labels.state }}", "STATE",
 	"{{ $value | humanizePercentage }}", "N %", "{{ $value | humanizeDuration }}", "N s", "{{ $value | humanize }}", "N",
 )

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/bpf/latency"
 	"weir/dashboards"
 	"weir/internal/testlog"
 )
@@ -119,6 +120,9 @@ func (p *prometheus) mustHave(q dashboards.Query) bool {
 	case dashboards.NeedClassic:
 		return !p.native
 	}
+	if q.Need == dashboards.NeedTracers {
+		return os.Geteuid() == 0
+	}
 	return maybeEmpty[q.Need] == ""
 }
 
@@ -201,6 +205,15 @@ rls:
     edge: [{match: {remote_address: ""}, policies: [burst]}]
 `
 
+// allTracers has a weir trace itself by all there are.
+func allTracers() string {
+	var names []string
+	for _, about := range latency.Tracers() {
+		names = append(names, about.Name)
+	}
+	return "WEIR_TRACE_TRACERS=" + strings.Join(names, ",")
+}
+
 // TestE2EDashboardsHaveNoDeadPanel asks every query of every panel, variable and rule of a real Prometheus that scrapes a node with
 // subscribers and a gateway with refusals: none has an error, and each has series.
 func TestE2EDashboardsHaveNoDeadPanel(t *testing.T) {
@@ -210,7 +223,7 @@ func TestE2EDashboardsHaveNoDeadPanel(t *testing.T) {
 	if err := os.WriteFile(file, fmt.Appendf(nil, dashboardRoutes, server, freePort(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	gate := gateway(t, []string{"WEIR_GATEWAY_RLS_LISTEN=" + freePort(t)}, "--routes", file)
+	gate := gateway(t, []string{"WEIR_GATEWAY_RLS_LISTEN=" + freePort(t), allTracers()}, "--routes", file)
 	servers := []*prometheus{startPrometheus(t, false, node.admin, gate.admin), startPrometheus(t, true, node.admin, gate.admin)}
 
 	var load sync.WaitGroup

@@ -57,7 +57,7 @@ func TestE2EEveryMetricIsInTheGuide(t *testing.T) {
 	all := map[string]bool{}
 	for name, p := range map[string]*process{
 		"serve": serve(t), "workers": serve(t, "--workers", "2"), "broker": pair.broker, "edge": pair.edges[0],
-		"gateway": gateway(t, nil, "--routes", routes), "rls": gateway(t, []string{"WEIR_GATEWAY_RLS_LISTEN=" + freePort(t)}, "--routes", routes),
+		"gateway": gateway(t, nil, "--routes", routes), "rls": gateway(t, []string{"WEIR_GATEWAY_RLS_LISTEN=" + freePort(t), allTracers()}, "--routes", routes),
 	} {
 		of := map[string]bool{}
 		p.exposed(of)
