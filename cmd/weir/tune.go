@@ -184,7 +184,7 @@ type tuneRollbackCmd struct{ tuneHost }
 func (*tuneRollbackCmd) Help() string {
 	return `Examples:
   weir tune rollback
-  weir tune rollback --journal /var/lib/weir/tune.journal
+  weir tune rollback --journal /var/lib/weir-tune/journal
 
 It puts back every byte that was there before the first apply, the last one
 first, and may be run again: after a crash, or a reboot.`

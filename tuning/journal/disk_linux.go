@@ -3,7 +3,10 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,12 +14,30 @@ import (
 // OS is the disk of this host.
 type OS struct{}
 
-// Read implements [Disk].
-func (OS) Read(path string) ([]byte, error) { return os.ReadFile(path) } //nolint:gosec // the operator names it
+// Read implements [Disk]. What others than root and this user could have written is refused: it says what is written to the host.
+func (OS) Read(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid //nolint:errcheck,forcetypeassert // Linux
+	if owner != 0 && int(owner) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("%s: %w: user %d owns it, mode %v: chown root and chmod go-w, if you know who wrote it", path, ErrForeign, owner, info.Mode().Perm())
+	}
+	return io.ReadAll(f)
+}
 
-// WriteSynced implements [Disk].
+// WriteSynced implements [Disk]. It follows no link, and leaves nothing of a file that was there.
 func (OS) WriteSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // settings are no secret
 	if err != nil {
 		return err
 	}
@@ -31,7 +52,7 @@ func (OS) WriteSynced(path string, text []byte) error {
 func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 
 // MakeDir implements [Disk].
-func (OS) MakeDir(dir string) error { return os.MkdirAll(dir, 0o700) }
+func (OS) MakeDir(dir string) error { return os.MkdirAll(dir, 0o755) } //nolint:gosec // as above
 
 // SyncDir implements [Disk].
 func (OS) SyncDir(dir string) error {
@@ -44,7 +65,7 @@ func (OS) SyncDir(dir string) error {
 
 // Lock implements [Disk]. The kernel lets go of it when the process ends, however it does.
 func (OS) Lock(path string) (func() error, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

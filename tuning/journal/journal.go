@@ -15,8 +15,9 @@ import (
 	"weir/tuning/knob"
 )
 
-// DefaultPath is where the journal of a host is.
-const DefaultPath = "/var/lib/weir/tune.journal"
+// DefaultPath is where the journal of a host is: in a directory of root's own, as root writes to the host what it says. Anybody may
+// read it, a weir that tells of drift among them.
+const DefaultPath = "/var/lib/weir-tune/journal"
 
 // version is that of the format: magic, version, SHA-256 of the rest and its length in a line, then JSON.
 const (
@@ -67,13 +68,14 @@ var (
 	ErrNone    = errors.New("there is no journal")
 	ErrBroken  = errors.New("the journal is broken")
 	ErrVersion = errors.New("the journal is of a newer weir")
+	ErrForeign = errors.New("the journal may be somebody else's")
 	ErrBusy    = errors.New("another weir tune is at work here")
 )
 
 // Disk is where journals are kept.
 type Disk interface {
 	Read(path string) ([]byte, error)
-	// WriteSynced makes a file, or replaces what it has, and returns when it is on the disk.
+	// WriteSynced makes a file, in place of one that is there, and returns when it is on the disk.
 	WriteSynced(path string, text []byte) error
 	Rename(from, to string) error
 	// SyncDir returns when what was made and renamed in a directory is on the disk. MakeDir makes one, and
@@ -106,7 +108,7 @@ func (s Store) Lock() (release func() error, err error) {
 	return release, nil
 }
 
-// Load reads the journal. Its error wraps ErrNone, ErrBroken or ErrVersion.
+// Load reads the journal. Its error wraps ErrNone, ErrForeign, ErrBroken or ErrVersion.
 func (s Store) Load() (*Journal, error) {
 	text, err := s.Disk.Read(s.Path)
 	if errors.Is(err, fs.ErrNotExist) {

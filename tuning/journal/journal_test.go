@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -210,4 +211,57 @@ func FuzzDecode(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAJournalOfSomebodyElseIsRefused(t *testing.T) {
+	s := Store{Path: filepath.Join(t.TempDir(), "journal"), Disk: OS{}}
+	if err := s.Save(sample(Applied)); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string) {
+		t.Helper()
+		if _, err := s.Load(); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := os.Chmod(s.Path, 0o664); err != nil {
+		t.Fatal(err)
+	}
+	refused("a group may write it")
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.Chmod(s.Path, 0o644), os.Chown(s.Path, 12345, -1)); err != nil {
+			t.Fatal(err)
+		}
+		refused("it is another user's")
+	}
+	if err := s.Save(sample(Applied)); err != nil { // in its place
+		t.Fatal(err)
+	}
+	if _, err := s.Load(); err != nil {
+		t.Error(err)
+	}
+	elsewhere := s.Path + ".real"
+	if err := errors.Join(os.Rename(s.Path, elsewhere), os.Symlink(elsewhere, s.Path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(); err == nil {
+		t.Error("a link is followed")
+	}
+}
+
+func TestNoLinkIsFollowedToWrite(t *testing.T) {
+	dir := t.TempDir()
+	s, victim := Store{Path: filepath.Join(dir, "journal"), Disk: OS{}}, filepath.Join(dir, "victim")
+	if err := errors.Join(os.WriteFile(victim, []byte("kept"), 0o600), os.Symlink(victim, s.Path+".next"), os.Symlink(victim, s.Path+".lock")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(sample(Applied)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock(); err == nil {
+		t.Error("a link is locked")
+	}
+	if text, err := os.ReadFile(victim); err != nil || string(text) != "kept" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
