@@ -208,7 +208,10 @@ func printOutcomes(w io.Writer, done []tuning.Outcome) error {
 		if o.From == o.To {
 			text = o.To + ", as it was"
 		}
-		if o.Note != "" {
+		switch {
+		case o.From == "" && o.Note != "": // it was not looked at
+			text = o.Note
+		case o.Note != "":
 			text += " (" + o.Note + ")"
 		}
 		if _, err := fmt.Fprintf(w, "  %s: %s\n", o.Knob, text); err != nil {

@@ -53,6 +53,9 @@ func TestTuneFromPlanToRollback(t *testing.T) {
 		{"drift for programs", "verify --json", nil, exitFailed, `"is": "30"`},
 		{"it is rolled back", "rollback", nil, exitOK, "  vm.swappiness: 30 -> 60 (somebody else had changed it meanwhile)\n"},
 		{"it is rolled back again", "rollback", nil, exitOK, "Nothing is to be put back."},
+		{"it is applied anew", "apply", nil, exitOK, "  vm.swappiness: 60 -> 10\n"},
+		{"a knob is gone", "rollback", func() error { return os.Remove(swappiness) }, exitOK, "  vm.swappiness: left out: "},
+		{"nothing is left to do", "rollback", func() error { return os.WriteFile(swappiness, []byte("60\n"), 0o600) }, exitOK, "Nothing is to be put back."},
 		{"no host", "plan --root /nonexistent", nil, exitFailed, "open the tree of a host"},
 	} {
 		if step.before != nil {
