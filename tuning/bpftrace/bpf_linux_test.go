@@ -84,7 +84,7 @@ func idle() error {
 func holds(t *testing.T, out string, wanted ...string) {
 	t.Helper()
 	seen := map[string]bool{}
-	for _, name := range regexp.MustCompile(`(?m)^@[^:\n]+:`).FindAllString(out, -1) {
+	for _, name := range regexp.MustCompile(`(?m)^@[^\[:\n]+(?:\[[^\]\n]*\])?:`).FindAllString(out, -1) {
 		if seen[name] {
 			t.Errorf("%s is there twice in\n%s", name, out)
 		}
