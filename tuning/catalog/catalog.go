@@ -131,7 +131,11 @@ func (s Setting) Of(p Profile) bool { return slices.Contains(s.Profiles, p) }
 
 // All is the catalog, in the order in which settings are applied.
 func All() []Setting {
-	return slices.Concat(limits(), buffers(), handshakes(), endings(), paths(), softirq(), instances(), queues(), devices(), suspension(), machine(), advice(), runtimes())
+	all := slices.Concat(limits(), buffers(), handshakes(), endings(), paths(), softirq(), instances(), queues(), devices(), suspension(), machine(), advice(), runtimes())
+	for i := range all {
+		all[i].Measured = measured[all[i].Key]
+	}
+	return all
 }
 
 // every are the profiles of a setting that all have.
