@@ -111,9 +111,6 @@ type tracedLoad struct {
 	rare bool
 }
 
-// tracerGC is of Go's runtime, where bpf/latency has it.
-const tracerGC = "gc"
-
 // loadOf is a tracer's; its kind is empty if there is none.
 func loadOf(tracer string) tracedLoad {
 	switch tracer {
@@ -131,7 +128,7 @@ func loadOf(tracer string) tracedLoad {
 		return tracedLoad{kind: traceload.Datagrams, event: "datagram received"}
 	case latency.Stall:
 		return tracedLoad{kind: traceload.Polls, event: "poll with an event"}
-	case tracerGC:
+	case latency.GC:
 		return tracedLoad{kind: traceload.Collections, event: "collection of garbage", rare: true}
 	case latency.XDP:
 		return tracedLoad{kind: traceload.Frames, event: "run of an XDP program"}
@@ -140,12 +137,10 @@ func loadOf(tracer string) tracedLoad {
 	}
 }
 
-// tracerNames are all that there is a load for, in order.
+// tracerNames are all that there are, in order.
 func tracerNames() (names []string) {
 	for _, a := range latency.Tracers() {
-		if loadOf(a.Name).kind != "" {
-			names = append(names, a.Name)
-		}
+		names = append(names, a.Name)
 	}
 	return names
 }

@@ -147,7 +147,7 @@ func TestEachTracerHasALoad(t *testing.T) {
 }
 
 func TestWhatIsRareHasNoBar(t *testing.T) {
-	row := TraceRow{Tracer: tracerGC, Event: "collection of garbage", PerSecond: 1000, OwnNanos: 2000, OwnOfHost: 0.2, AllNanos: 80_000}
+	row := TraceRow{Tracer: latency.GC, Event: "collection of garbage", PerSecond: 1000, OwnNanos: 2000, OwnOfHost: 0.2, AllNanos: 80_000}
 	bars := traceBars([]TraceRow{row}, 200_000)
 	const want = "nothing makes so many: at 1000/s, as fast as one process could, they are 0.10 %: 2000 ns each, and all that one takes more 80000 ns"
 	if len(bars) != 1 || bars[0].Skipped != want {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,30 +165,17 @@ func TestBPFStallTellsTheCode(t *testing.T) {
 // codeOf stalls a loop once, and is what is told of it: its code, if that was not looked at in the poll.
 func codeOf(t *testing.T, tracer *Tracer, long time.Duration, callback func(time.Duration) error) string {
 	t.Helper()
-	poller := 0
-	onLoop(t, func(l *eventLoop) {
-		poller = l.poller
-		l.poll()
-		if err := callback(long); err != nil {
-			l.err = err
-		}
-		l.poll()
-	})
-	var stalls []StallOf
-	if err := tracer.Stalls(func(s StallOf) { stalls = append(stalls, s) }); err != nil {
-		t.Fatal(err)
+	stall := stallOnce(t, tracer, func() error { return callback(long) })
+	if stall.Busy < long {
+		t.Fatalf("the stall is %+v: want %v or more", stall, long)
 	}
-	stalls = slices.DeleteFunc(stalls, func(s StallOf) bool { return int(s.Poller) != poller })
-	if len(stalls) != 1 || stalls[0].Busy < long || int(stalls[0].PID) != os.Getpid() {
-		t.Fatalf("stalls are %+v: want one of %v or more", stalls, long)
-	}
-	if stalls[0].Place == InPoll {
+	if stall.Place == InPoll {
 		return ""
 	}
 	var code []string
 	symbols := NewSymbols()
-	for i, address := range stalls[0].User {
-		code = append(code, symbols.User(stalls[0].PID, address, i > 0))
+	for i, address := range stall.User {
+		code = append(code, symbols.User(stall.PID, address, i > 0))
 	}
 	return strings.Join(code, "\n")
 }

@@ -202,10 +202,7 @@ func (n *gatewayNode) newAdmin() (err error) {
 	if n.keys != nil {
 		n.registry.MustRegister(n.keys)
 	}
-	if n.traces != nil {
-		n.registry.MustRegister(n.traces)
-	}
-	n.registry.MustRegister(append(besides(n.drift), n.server, &n.redis, n.guard)...)
+	n.registry.MustRegister(append(besides(n.drift, n.traces), n.server, &n.redis, n.guard)...)
 	deps := admin.Deps{
 		QuotasOff: n.guard.off,
 		Why: func(context.Context, string) (any, error) {

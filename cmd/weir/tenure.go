@@ -137,9 +137,8 @@ func (n *node) beginTenure(ctx context.Context, t *tenure) (err error) {
 	}
 	if n.traces != nil {
 		n.traces.Open()
-		t.registry.MustRegister(n.traces)
 	}
-	t.registry.MustRegister(append(besides(t.drift), n.bus, t.admin)...)
+	t.registry.MustRegister(append(besides(t.drift, n.traces), n.bus, t.admin)...)
 	return nil
 }
 

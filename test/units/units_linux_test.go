@@ -1,7 +1,6 @@
 package units
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +10,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"weir/internal/testlog"
 )
 
 const (
@@ -121,28 +121,10 @@ func mainPID(t *testing.T) int {
 	return pid
 }
 
-// subscriber is a client that stays.
-type subscriber struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (s *subscriber) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.Write(p)
-}
-
-func (s *subscriber) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.String()
-}
-
 // subscribe starts a client, which is connected when it returns.
-func subscribe(t *testing.T) *subscriber {
+func subscribe(t *testing.T) *testlog.Buffer {
 	t.Helper()
-	s := &subscriber{}
+	s := &testlog.Buffer{}
 	cmd := exec.Command("weir", "subscribe", "--url", "ws://127.0.0.1:8000", "news")
 	cmd.Stdout, cmd.Stderr = s, s
 	if err := cmd.Start(); err != nil {
@@ -157,7 +139,7 @@ func subscribe(t *testing.T) *subscriber {
 }
 
 // reached publishes an event until a client has it.
-func reached(t *testing.T, s *subscriber, event string) {
+func reached(t *testing.T, s *testlog.Buffer, event string) {
 	t.Helper()
 	until(t, "event "+event, func() error {
 		if strings.Contains(s.String(), event) {

@@ -132,8 +132,9 @@ func (s Setting) Of(p Profile) bool { return slices.Contains(s.Profiles, p) }
 // All is the catalog, in the order in which settings are applied.
 func All() []Setting {
 	all := slices.Concat(limits(), buffers(), handshakes(), endings(), paths(), softirq(), instances(), queues(), devices(), suspension(), machine(), advice(), runtimes())
+	says := measured()
 	for i := range all {
-		all[i].Measured = measured[all[i].Key]
+		all[i].Measured = says[all[i].Key]
 	}
 	return all
 }

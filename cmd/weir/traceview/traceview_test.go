@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"weir/internal/golden"
+	"weir/internal/testlog"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -215,7 +216,7 @@ func TestViewEndsWhenAskedOrWhenItCannotRead(t *testing.T) {
 // A whole program, on what is no terminal: it draws, and ends by the key.
 func TestRunDrawsAndEnds(t *testing.T) {
 	in, keys := io.Pipe()
-	var out screen
+	var out testlog.Buffer
 	ended := make(chan error, 1)
 	go func() {
 		ended <- run(t.Context(), New(newCounts("accept"), 10*time.Millisecond), tea.WithInput(in), tea.WithOutput(&out), tea.WithWindowSize(80, 24), tea.WithEnvironment([]string{"TERM=xterm"}))
@@ -257,21 +258,4 @@ func TestNoOtherDeviceIsATerminal(t *testing.T) {
 	if IsTerminal(null) || IsTerminal(&bytes.Buffer{}) {
 		t.Error("something else is taken for one")
 	}
-}
-
-type screen struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *screen) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
