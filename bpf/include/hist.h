@@ -72,23 +72,23 @@ static __always_inline __u32 hist_bucket(__u64 ns)
 	return ns <= hist_bound(bucket) ? bucket : bucket + 1;
 }
 
-/* hist_count counts what took from start to now; clocks of two CPUs may differ, and then it took
- * nothing.
+/* hist_count counts what took from start to now, for as many as weight says; clocks of two CPUs may
+ * differ, and then it took nothing.
  */
-static __always_inline void hist_count(struct hist *h, __u64 start, __u64 now)
+static __always_inline void hist_count(struct hist *h, __u64 start, __u64 now, __u32 weight)
 {
 	__u64 ns = now > start ? now - start : 0;
 	__u32 bucket = hist_bucket(ns);
 
 	if (!h || bucket >= HIST_BUCKETS)
 		return;
-	__sync_fetch_and_add(&h->sum, ns);
-	__sync_fetch_and_add(&h->bucket[bucket], 1);
+	__sync_fetch_and_add(&h->sum, ns * weight);
+	__sync_fetch_and_add(&h->bucket[bucket], weight);
 }
 
-static __always_inline void hist_add(__u32 which, __u64 start, __u64 now)
+static __always_inline void hist_add(__u32 which, __u64 start, __u64 now, __u32 weight)
 {
-	hist_count(bpf_map_lookup_elem(&hists, &which), start, now);
+	hist_count(bpf_map_lookup_elem(&hists, &which), start, now, weight);
 }
 
 #endif

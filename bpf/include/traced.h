@@ -17,14 +17,19 @@ const volatile __u32 tgid_count = 0;
 const volatile __u16 ports[MAX_PORTS] = {};
 const volatile __u32 port_count = 0;
 
-static __always_inline int is_traced(__u32 tgid)
+/* traced_place is that of a process among those that are named, MAX_TGIDS if it is not, or none
+ * are. */
+static __always_inline __u32 traced_place(__u32 tgid)
 {
-	if (tgid_count == 0)
-		return 1;
 	for (__u32 i = 0; i < MAX_TGIDS && i < tgid_count; i++)
 		if (tgids[i] == tgid)
-			return 1;
-	return 0;
+			return i;
+	return MAX_TGIDS;
+}
+
+static __always_inline int is_traced(__u32 tgid)
+{
+	return tgid_count == 0 || traced_place(tgid) < MAX_TGIDS;
 }
 
 static __always_inline int is_current_traced(void)
@@ -48,6 +53,7 @@ struct files_struct;
 struct task_struct {
 	int pid;
 	int tgid;
+	int on_cpu;
 	struct files_struct *files;
 } __attribute__((preserve_access_index));
 

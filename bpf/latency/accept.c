@@ -8,6 +8,7 @@
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/sample.h"
 #include "../include/sock.h"
 #include "../include/traced.h"
 
@@ -28,14 +29,23 @@ struct socket {
 	struct sock *sk;
 } __attribute__((preserve_access_index));
 
-/* When each socket that is not accepted yet was established, ns, by its address. Writer: the
- * programs. Gone once it is accepted or closed. Full: the oldest are forgotten, and not counted.
+struct established {
+	__u64 since; /* ns */
+	__u32 hash; /* of its addresses, by a secret of the kernel's: another one's differs */
+	__u32 weight;
+};
+
+const struct established *unused_established __attribute__((unused));
+
+/* The sockets that are not accepted yet and are followed, by address. Writer: the programs. Gone
+ * once it is accepted; one that is closed before stays, and is known by its hash if its memory is
+ * another socket's. Full: the oldest are forgotten, and not counted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
-	__type(value, __u64);
+	__type(value, struct established);
 } queued SEC(".maps");
 
 SEC("tp_btf/inet_sock_set_state")
@@ -43,25 +53,26 @@ int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int before = (int)ctx[1], after = (int)ctx[2];
-	__u64 key = (__u64)sk, now;
+	struct established e = {};
+	__u64 key = (__u64)sk;
 
-	if (after == BPF_TCP_CLOSE) {
-		bpf_map_delete_elem(&queued, &key);
-		return 0;
-	}
 	if (before != BPF_TCP_SYN_RECV || after != BPF_TCP_ESTABLISHED)
 		return 0;
 	if (!is_port(sk->__sk_common.skc_num))
 		return 0;
-	now = bpf_ktime_get_ns();
-	bpf_map_update_elem(&queued, &key, &now, BPF_ANY);
+	e.weight = sampled();
+	if (!e.weight)
+		return 0;
+	e.hash = sk->__sk_common.skc_hash;
+	e.since = bpf_ktime_get_ns();
+	bpf_map_update_elem(&queued, &key, &e, BPF_ANY);
 	return 0;
 }
 
-/* socket_of is the address of the socket behind a descriptor of the current task, 0 if that is not
- * a socket's: then what is read is garbage that no key is like.
+/* socket_of is the address of the socket behind a descriptor of the current task, NULL if that is
+ * not a socket's: then what is read is garbage that no key is like.
  */
-static __always_inline __u64 socket_of(__s64 descriptor)
+static __always_inline struct sock *socket_of(__s64 descriptor)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
@@ -71,24 +82,27 @@ static __always_inline __u64 socket_of(__s64 descriptor)
 	struct socket *socket;
 
 	if (descriptor < 0 || descriptor >= size)
-		return 0;
+		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
 	socket = BPF_CORE_READ(file, private_data);
-	return (__u64)BPF_CORE_READ(socket, sk);
+	return BPF_CORE_READ(socket, sk);
 }
 
 static __always_inline int accepted(struct syscall_exit *ctx)
 {
-	__u64 key, *since;
+	struct established *e;
+	struct sock *sk;
+	__u64 key;
 
 	if (ctx->ret < 0)
 		return 0;
-	key = socket_of(ctx->ret);
-	since = bpf_map_lookup_elem(&queued, &key);
-	if (!since)
+	sk = socket_of(ctx->ret);
+	key = (__u64)sk;
+	e = bpf_map_lookup_elem(&queued, &key);
+	if (!e)
 		return 0;
-	if (is_current_traced())
-		hist_add(0, *since, bpf_ktime_get_ns());
+	if (is_current_traced() && e->hash == BPF_CORE_READ(sk, __sk_common.skc_hash))
+		hist_add(0, e->since, bpf_ktime_get_ns(), e->weight);
 	bpf_map_delete_elem(&queued, &key);
 	return 0;
 }

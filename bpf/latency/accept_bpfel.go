@@ -8,14 +8,23 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type acceptEstablished struct {
+	_      structs.HostLayout
+	Since  uint64
+	Hash   uint32
+	Weight uint32
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	acceptMapDice              = "dice"
 	acceptMapHists             = "hists"
 	acceptMapQueued            = "queued"
 	acceptProgInetSockSetState = "inet_sock_set_state"
@@ -23,8 +32,10 @@ const (
 	acceptProgSysExitAccept4   = "sys_exit_accept4"
 	acceptVarPortCount         = "port_count"
 	acceptVarPorts             = "ports"
+	acceptVarSampleEvery       = "sample_every"
 	acceptVarTgidCount         = "tgid_count"
 	acceptVarTgids             = "tgids"
+	acceptVarUnusedEstablished = "unused_established"
 )
 
 // loadAccept returns the embedded CollectionSpec for accept.
@@ -78,6 +89,7 @@ type acceptProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type acceptMapSpecs struct {
+	Dice   *ebpf.MapSpec `ebpf:"dice"`
 	Hists  *ebpf.MapSpec `ebpf:"hists"`
 	Queued *ebpf.MapSpec `ebpf:"queued"`
 }
@@ -86,10 +98,12 @@ type acceptMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type acceptVariableSpecs struct {
-	PortCount *ebpf.VariableSpec `ebpf:"port_count"`
-	Ports     *ebpf.VariableSpec `ebpf:"ports"`
-	TgidCount *ebpf.VariableSpec `ebpf:"tgid_count"`
-	Tgids     *ebpf.VariableSpec `ebpf:"tgids"`
+	PortCount         *ebpf.VariableSpec `ebpf:"port_count"`
+	Ports             *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery       *ebpf.VariableSpec `ebpf:"sample_every"`
+	TgidCount         *ebpf.VariableSpec `ebpf:"tgid_count"`
+	Tgids             *ebpf.VariableSpec `ebpf:"tgids"`
+	UnusedEstablished *ebpf.VariableSpec `ebpf:"unused_established"`
 }
 
 // acceptObjects contains all objects after they have been loaded into the kernel.
@@ -112,12 +126,14 @@ func (o *acceptObjects) Close() error {
 //
 // It can be passed to loadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type acceptMaps struct {
+	Dice   *ebpf.Map `ebpf:"dice"`
 	Hists  *ebpf.Map `ebpf:"hists"`
 	Queued *ebpf.Map `ebpf:"queued"`
 }
 
 func (m *acceptMaps) Close() error {
 	return _AcceptClose(
+		m.Dice,
 		m.Hists,
 		m.Queued,
 	)
@@ -127,10 +143,12 @@ func (m *acceptMaps) Close() error {
 //
 // It can be passed to loadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type acceptVariables struct {
-	PortCount *ebpf.Variable `ebpf:"port_count"`
-	Ports     *ebpf.Variable `ebpf:"ports"`
-	TgidCount *ebpf.Variable `ebpf:"tgid_count"`
-	Tgids     *ebpf.Variable `ebpf:"tgids"`
+	PortCount         *ebpf.Variable `ebpf:"port_count"`
+	Ports             *ebpf.Variable `ebpf:"ports"`
+	SampleEvery       *ebpf.Variable `ebpf:"sample_every"`
+	TgidCount         *ebpf.Variable `ebpf:"tgid_count"`
+	Tgids             *ebpf.Variable `ebpf:"tgids"`
+	UnusedEstablished *ebpf.Variable `ebpf:"unused_established"`
 }
 
 // acceptPrograms contains all programs after they have been loaded into the kernel.

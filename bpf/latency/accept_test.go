@@ -4,6 +4,8 @@ package latency
 
 import (
 	"testing"
+
+	"github.com/cilium/ebpf"
 )
 
 func TestBPFAcceptMeasuresTheQueue(t *testing.T) {
@@ -28,30 +30,41 @@ func TestBPFAcceptOfOthersIsNotCounted(t *testing.T) {
 	}
 }
 
-// A socket that was closed before anybody accepted it must not be found again at its address.
-func TestBPFAcceptForgetsWhatIsClosed(t *testing.T) {
+// A socket that was closed before anybody accepted it must not be taken for another at its address.
+func TestBPFAcceptTellsSocketsOfOneAddressApart(t *testing.T) {
 	l, port := listen(t)
-	tracer := trace(t, Accept, Config{Ports: []uint16{port}})
-	c := dial(t, l)
-	if queuedSockets(t, tracer) != 1 {
-		t.Error("the connection is not queued")
+	tracer := trace(t, Accept, Config{PIDs: us(), Ports: []uint16{port}})
+	queued := tracer.coll.Maps[acceptMapQueued]
+	entry := func() (key uint64, e acceptEstablished, ok bool) {
+		t.Helper()
+		all := queued.Iterate()
+		ok = all.Next(&key, &e)
+		if err := all.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return key, e, ok
 	}
-	_ = c.SetLinger(0)
-	_ = c.Close() // by a reset
-	until(t, "the queue is empty", func() bool { return queuedSockets(t, tracer) == 0 })
-}
-
-func queuedSockets(t *testing.T, tracer *Tracer) (n int) {
-	t.Helper()
-	var key, since uint64
-	all := tracer.coll.Maps[acceptMapQueued].Iterate()
-	for all.Next(&key, &since) {
-		n++
+	dial(t, l)
+	key, e, ok := entry()
+	if !ok || e.Hash == 0 || e.Weight != 1 {
+		t.Fatalf("of a connection that is queued there is %v, %+v", ok, e)
 	}
-	if err := all.Err(); err != nil {
+	e.Hash ^= 1 // as if it were what another has left
+	if err := queued.Update(key, e, ebpf.UpdateExist); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	accept(t, l)
+	if h := snapshot(t, tracer).Histograms[0]; h.Count != 0 {
+		t.Errorf("%d are counted by the time of another socket", h.Count)
+	}
+	if _, e, ok := entry(); ok {
+		t.Errorf("it is accepted, and %+v stays", e)
+	}
+	dial(t, l)
+	accept(t, l)
+	if h := snapshot(t, tracer).Histograms[0]; h.Count != 1 {
+		t.Errorf("%d are counted of the next", h.Count)
+	}
 }
 
 func BenchmarkAccept(b *testing.B) {

@@ -11,6 +11,8 @@ import (
 const (
 	MaxPIDs  = 64
 	MaxPorts = 16
+
+	minBudget = 0.001
 )
 
 // Config says what a tracer counts.
@@ -25,8 +27,13 @@ type Config struct {
 	// [Tracer.Stalls], and say by what. 0: it does not look for them, which costs less.
 	Threshold time.Duration
 	// Cost has the kernel take the time of BPF programs while the tracer is open, of all of the
-	// host: about 20 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on.
+	// host: 50 to 100 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on.
 	Cost bool
+	// Budget is which share of one CPU the tracer may take, 0.001 to 1; it needs Cost. Above it the
+	// tracer follows one in 2 to MaxSampleEvery of its events, each for as many, so that what it counts
+	// are estimates; the runs of programs are timed for a tenth of each second; and rtt walks less often.
+	// 0: it may take any.
+	Budget float64
 }
 
 // Validate reports every field that is out of range, as *FieldErrors joined; nil if all are fine.
@@ -56,6 +63,12 @@ func (c Config) Validate(tracer string) error {
 	}
 	if c.Threshold < 0 || c.Threshold > 0 && !about.Stalls {
 		wrong("Threshold", c.Threshold, "0, or for stall a duration above it")
+	}
+	if c.Budget != 0 && !(c.Budget >= minBudget && c.Budget <= 1) {
+		wrong("Budget", c.Budget, "0, or a share of one CPU, 0.001 to 1")
+	}
+	if c.Budget > 0 && !c.Cost {
+		wrong("Budget", c.Budget, "0 without Cost: what it takes is not known")
 	}
 	return errors.Join(errs...)
 }

@@ -67,8 +67,8 @@ type ExportConfig struct {
 	Ports []uint16
 	// Threshold is that of [Config].
 	Threshold time.Duration
-	// Budget is which share of one CPU a tracer may take, over a Look; above it is closed for a Rest. 0
-	// is DefaultBudget.
+	// Budget is that of [Config] for each tracer; 0 is DefaultBudget. One that takes more over a Look
+	// though it follows as few events as it may is closed for a Rest.
 	Budget float64
 	// Look is the time between two looks at processes and costs, Rest that after which a tracer is tried again that was
 	// over its budget; 0 are DefaultLook and DefaultRest.
@@ -104,7 +104,7 @@ func (c ExportConfig) Validate() error {
 	if len(c.Ports) > MaxPorts || slices.Contains(c.Ports, 0) {
 		errs = append(errs, &FieldError{"Ports", c.Ports, "at most 16 ports, 1 to 65535"})
 	}
-	if c.Budget < 0.001 || c.Budget > 1 || math.IsNaN(c.Budget) {
+	if c.Budget < minBudget || c.Budget > 1 || math.IsNaN(c.Budget) {
 		errs = append(errs, &FieldError{"Budget", c.Budget, "a share of one CPU, 0.001 to 1"})
 	}
 	if c.Threshold < 0 || c.Look < 0 || c.Rest < 0 {
@@ -248,7 +248,7 @@ func (e *Export) attach(k *kept, pids []int, err error, now time.Time) {
 		e.degrade(k, NoProcess, errors.New("there is no process to look at yet"))
 		return
 	}
-	cfg := Config{PIDs: pids, Cost: true}
+	cfg := Config{PIDs: pids, Cost: true, Budget: e.cfg.Budget}
 	if k.about.Ports {
 		cfg.Ports = e.cfg.Ports
 	}
@@ -290,7 +290,7 @@ func (e *Export) degrade(k *kept, state State, err error) {
 	}
 }
 
-// govern closes a tracer that took more than its budget since it was last looked at.
+// govern closes a tracer that took more than its budget since it was last looked at, and cannot take less.
 func (e *Export) govern(k *kept, now time.Time) {
 	if k.source == nil || now.Sub(k.since) < e.cfg.Look/2 {
 		return
@@ -303,8 +303,8 @@ func (e *Export) govern(k *kept, now time.Time) {
 	took := cost.Time + k.walked
 	share := (took - k.cost).Seconds() / now.Sub(k.since).Seconds()
 	k.since, k.cost = now, took
-	if share <= e.cfg.Budget {
-		return
+	if share <= e.cfg.Budget || k.about.Samples && cost.SampleEvery < MaxSampleEvery {
+		return // or it follows fewer from now on
 	}
 	e.close(k, OverBudget)
 	k.until = now.Add(e.cfg.Rest)

@@ -207,6 +207,13 @@ func TestExportDetachesWhatIsOverItsBudget(t *testing.T) {
 		t.Fatalf("within its budget it is %s: %s", x.state(t, Runq), &x.log)
 	}
 	busy.cost.Time += within + within/10
+	busy.cost.SampleEvery = MaxSampleEvery / 2
+	x.lookAgain()
+	if x.state(t, Runq) != "attached" || strings.Contains(x.log.String(), "budget") {
+		t.Fatalf("above it, while it can follow fewer, it is %s: %s", x.state(t, Runq), &x.log)
+	}
+	busy.cost.Time += within + within/10
+	busy.cost.SampleEvery = MaxSampleEvery
 	x.lookAgain()
 	if x.state(t, Runq) != "over_budget" || !busy.closed || x.state(t, Accept) != "attached" {
 		t.Errorf("above it, it is %s, and another %s", x.state(t, Runq), x.state(t, Accept))
@@ -222,7 +229,7 @@ func TestExportDetachesWhatIsOverItsBudget(t *testing.T) {
 	if x.lookAgain(); x.state(t, Runq) != "attached" || len(x.opened[Runq]) != 2 {
 		t.Errorf("after its rest it is %s", x.state(t, Runq))
 	}
-	if took := series(t, x, "weir_trace_seconds_total")["runq"].GetCounter().GetValue(); math.Abs(took-(2*within+within/10).Seconds()) > 1e-9 {
+	if took := series(t, x, "weir_trace_seconds_total")["runq"].GetCounter().GetValue(); math.Abs(took-(3*within+2*within/10).Seconds()) > 1e-9 {
 		t.Errorf("it took %v s", took)
 	}
 }

@@ -42,7 +42,7 @@ int start_the_world(void *ctx __attribute__((unused)))
 	__u64 since = stops_end(bpf_get_current_pid_tgid() >> 32, now);
 
 	if (since)
-		hist_add(HIST_STOPPED, since, now);
+		hist_add(HIST_STOPPED, since, now, 1);
 	return 0;
 }
 
@@ -66,7 +66,7 @@ int mark_termination(void *ctx __attribute__((unused)))
 	__u64 *since = bpf_map_lookup_elem(&marking, &tgid);
 
 	if (since)
-		hist_add(HIST_MARKING, *since, bpf_ktime_get_ns());
+		hist_add(HIST_MARKING, *since, bpf_ktime_get_ns(), 1);
 	bpf_map_delete_elem(&marking, &tgid);
 	return 0;
 }

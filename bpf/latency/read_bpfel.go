@@ -16,12 +16,14 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	readMapDice            = "dice"
 	readMapHists           = "hists"
 	readMapReadable        = "readable"
 	readProgSkDataReady    = "sk_data_ready"
 	readProgSockRecvLength = "sock_recv_length"
 	readVarPortCount       = "port_count"
 	readVarPorts           = "ports"
+	readVarSampleEvery     = "sample_every"
 	readVarTgidCount       = "tgid_count"
 	readVarTgids           = "tgids"
 )
@@ -76,6 +78,7 @@ type readProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type readMapSpecs struct {
+	Dice     *ebpf.MapSpec `ebpf:"dice"`
 	Hists    *ebpf.MapSpec `ebpf:"hists"`
 	Readable *ebpf.MapSpec `ebpf:"readable"`
 }
@@ -84,10 +87,11 @@ type readMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type readVariableSpecs struct {
-	PortCount *ebpf.VariableSpec `ebpf:"port_count"`
-	Ports     *ebpf.VariableSpec `ebpf:"ports"`
-	TgidCount *ebpf.VariableSpec `ebpf:"tgid_count"`
-	Tgids     *ebpf.VariableSpec `ebpf:"tgids"`
+	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
+	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
+	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
+	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 }
 
 // readObjects contains all objects after they have been loaded into the kernel.
@@ -110,12 +114,14 @@ func (o *readObjects) Close() error {
 //
 // It can be passed to loadReadObjects or ebpf.CollectionSpec.LoadAndAssign.
 type readMaps struct {
+	Dice     *ebpf.Map `ebpf:"dice"`
 	Hists    *ebpf.Map `ebpf:"hists"`
 	Readable *ebpf.Map `ebpf:"readable"`
 }
 
 func (m *readMaps) Close() error {
 	return _ReadClose(
+		m.Dice,
 		m.Hists,
 		m.Readable,
 	)
@@ -125,10 +131,11 @@ func (m *readMaps) Close() error {
 //
 // It can be passed to loadReadObjects or ebpf.CollectionSpec.LoadAndAssign.
 type readVariables struct {
-	PortCount *ebpf.Variable `ebpf:"port_count"`
-	Ports     *ebpf.Variable `ebpf:"ports"`
-	TgidCount *ebpf.Variable `ebpf:"tgid_count"`
-	Tgids     *ebpf.Variable `ebpf:"tgids"`
+	PortCount   *ebpf.Variable `ebpf:"port_count"`
+	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
+	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
+	Tgids       *ebpf.Variable `ebpf:"tgids"`
 }
 
 // readPrograms contains all programs after they have been loaded into the kernel.

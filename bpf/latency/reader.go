@@ -30,9 +30,9 @@ func (t *Tracer) SnapshotInto(s *Snapshot) error {
 	err := error(nil)
 	switch t.about.Name {
 	case RTT:
-		s.Classes, err = classes(s.Classes, t.walk)
+		s.Classes, s.Walked, err = t.walked.classes(s.Classes, t.walk)
 	case XDP:
-		s.Programs, err = programs(s.Programs)
+		err = t.programs(s)
 	default:
 		if err = t.histograms(s); err == nil {
 			err = t.counters(s)
@@ -75,18 +75,28 @@ func (t *Tracer) counters(s *Snapshot) error {
 	return nil
 }
 
-// loops adds the loops' own histograms, of which some may be forgotten or new meanwhile.
+// loops adds the loops' own histograms. A loop that got another slot has two, until the first is another's.
 func (t *Tracer) loops(s *Snapshot) error {
-	var key stallLoop
-	var state stallLoopState
-	all := t.coll.Maps[stallMapLoops].Iterate()
-	for all.Next(&key, &state) {
-		l := Loop{PID: key.Tgid, Poller: key.Descriptor, Busy: Histogram{Name: "busy"}}
-		l.Busy.add(state.Busy.Sum, &state.Busy.Bucket)
-		s.Loops = append(s.Loops, l)
+	var given uint32
+	if err := t.coll.Variables[stallVarNextSlot].Get(&given); err != nil {
+		return fmt.Errorf("read how many loops there are: %w", err)
 	}
-	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read the loops: %w", err)
+	slots := t.coll.Maps[stallMapLoops]
+	for slot := range min(given, slots.MaxEntries()) {
+		var state stallLoopState
+		if err := slots.Lookup(slot, &state); err != nil {
+			return fmt.Errorf("read loop %d: %w", slot, err)
+		}
+		key := Loop{PID: state.Loop.Tgid, Poller: state.Loop.Descriptor, Busy: Histogram{Name: "busy"}}
+		if key.PID == 0 { // it is not begun yet
+			continue
+		}
+		i := slices.IndexFunc(s.Loops, func(l Loop) bool { return l.PID == key.PID && l.Poller == key.Poller })
+		if i < 0 {
+			i = len(s.Loops)
+			s.Loops = append(s.Loops, key)
+		}
+		s.Loops[i].Busy.add(state.Busy.Sum, &state.Busy.Bucket)
 	}
 	slices.SortFunc(s.Loops, func(a, b Loop) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Poller, b.Poller))
@@ -104,45 +114,71 @@ func (h *Histogram) add(sum uint64, buckets *[Buckets]uint64) {
 }
 
 // programs adds the XDP programs that are in the kernel.
-func programs(to []Program) ([]Program, error) {
+func (t *Tracer) programs(s *Snapshot) error {
+	if err := t.meter.settle(s.Taken); err != nil {
+		return err
+	}
+	for id, u := range t.meter.total {
+		one, err := programName(ebpf.ProgramID(id))
+		if errors.Is(err, os.ErrNotExist) { // it is gone
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read program %d: %w", id, err)
+		}
+		s.Programs = append(s.Programs, Program{ID: id, Name: one, Runs: uint64(u.runs), Time: time.Duration(u.ns)})
+	}
+	slices.SortFunc(s.Programs, func(a, b Program) int { return cmp.Compare(a.ID, b.ID) })
+	return nil
+}
+
+func programName(id ebpf.ProgramID) (name string, err error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	info, err := p.Info()
+	if err != nil {
+		return "", err
+	}
+	return info.Name, nil
+}
+
+// xdpUsage is what the kernel has counted of each XDP program of the host.
+func xdpUsage() (map[uint32]usage, error) {
+	all := map[uint32]usage{}
 	for id := ebpf.ProgramID(0); ; {
 		next, err := ebpf.ProgramGetNextID(id)
 		if errors.Is(err, os.ErrNotExist) {
-			break
+			return all, nil
 		}
 		if err != nil {
-			return to, fmt.Errorf("list the programs: %w", err)
+			return nil, fmt.Errorf("list the programs: %w", err)
 		}
 		id = next
-		one, err := xdpProgram(id)
+		u, isXDP, err := usageOf(id)
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // it may have gone meanwhile
-			return to, fmt.Errorf("read program %d: %w", id, err)
+			return nil, fmt.Errorf("read program %d: %w", id, err)
 		}
-		if one != nil {
-			to = append(to, *one)
+		if isXDP {
+			all[uint32(id)] = u
 		}
 	}
-	slices.SortFunc(to, func(a, b Program) int { return cmp.Compare(a.ID, b.ID) })
-	return to, nil
 }
 
-// xdpProgram is nil for a program of another kind.
-func xdpProgram(id ebpf.ProgramID) (*Program, error) {
+func usageOf(id ebpf.ProgramID) (u usage, isXDP bool, err error) {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return nil, err
+		return u, false, err
 	}
-	defer p.Close() //nolint:errcheck // it is only read
+	defer func() { err = errors.Join(err, p.Close()) }()
 	if p.Type() != ebpf.XDP {
-		return nil, nil //nolint:nilnil // of another kind
-	}
-	info, err := p.Info()
-	if err != nil {
-		return nil, err
+		return u, false, nil
 	}
 	stats, err := p.Stats()
 	if err != nil {
-		return nil, err
+		return u, false, err
 	}
-	return &Program{ID: uint32(id), Name: info.Name, Runs: stats.RunCount, Time: stats.Runtime}, nil
+	return usage{float64(stats.RunCount), float64(stats.Runtime)}, true, nil
 }

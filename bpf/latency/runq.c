@@ -3,42 +3,63 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How long a thread that could run waits for a CPU: woken, or put off one, until it runs. */
 #include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
 
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/sample.h"
 #include "../include/traced.h"
 
-/* Since when each thread waits, ns; 0: it does not. The kernel frees it with the thread. */
+struct wait {
+	__u64 since; /* ns; 0: it does not, or is not followed */
+	__u32 weight;
+	__u32 padding;
+};
+
+/* Threads that wait. The kernel frees it with the thread. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, __u64);
+	__type(value, struct wait);
 } waiting SEC(".maps");
 
-static __always_inline void waits(struct task_struct *task, __u64 now)
+static __always_inline void waits(struct task_struct *task)
 {
-	__u64 *since;
+	struct wait *w;
+	__u32 weight;
 
 	if (task->pid == 0 || !is_traced(task->tgid)) /* pid 0 is a CPU that idles */
 		return;
-	since = bpf_task_storage_get(&waiting, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (since)
-		*since = now;
+	weight = sampled();
+	if (!weight)
+		return;
+	w = bpf_task_storage_get(&waiting, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!w)
+		return;
+	w->weight = weight;
+	w->since = bpf_ktime_get_ns();
+}
+
+/* woken: one that runs is woken too, if it was about to sleep; it does not wait. */
+static __always_inline void woken(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->on_cpu) || !task->on_cpu)
+		waits(task);
 }
 
 SEC("tp_btf/sched_wakeup")
 int sched_wakeup(__u64 *ctx) /* task */
 {
-	waits((struct task_struct *)ctx[0], bpf_ktime_get_ns());
+	woken((struct task_struct *)ctx[0]);
 	return 0;
 }
 
 SEC("tp_btf/sched_wakeup_new")
 int sched_wakeup_new(__u64 *ctx) /* task */
 {
-	waits((struct task_struct *)ctx[0], bpf_ktime_get_ns());
+	woken((struct task_struct *)ctx[0]);
 	return 0;
 }
 
@@ -47,18 +68,17 @@ int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, stat
 {
 	struct task_struct *before = (struct task_struct *)ctx[1];
 	struct task_struct *after = (struct task_struct *)ctx[2];
-	__u64 now = bpf_ktime_get_ns();
-	__u64 *since;
+	struct wait *w;
 
 	if ((__u8)ctx[0] || (__u32)ctx[3] == 0)
-		waits(before, now);
+		waits(before);
 	if (!is_traced(after->tgid))
 		return 0;
-	since = bpf_task_storage_get(&waiting, after, 0, 0);
-	if (!since || !*since)
+	w = bpf_task_storage_get(&waiting, after, 0, 0);
+	if (!w || !w->since)
 		return 0;
-	hist_add(0, *since, now);
-	*since = 0;
+	hist_add(0, w->since, bpf_ktime_get_ns(), w->weight);
+	w->since = 0;
 	return 0;
 }
 

@@ -23,6 +23,7 @@ type runqHist struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	runqMapDice            = "dice"
 	runqMapHists           = "hists"
 	runqMapWaiting         = "waiting"
 	runqProgSchedSwitch    = "sched_switch"
@@ -30,6 +31,7 @@ const (
 	runqProgSchedWakeupNew = "sched_wakeup_new"
 	runqVarPortCount       = "port_count"
 	runqVarPorts           = "ports"
+	runqVarSampleEvery     = "sample_every"
 	runqVarTgidCount       = "tgid_count"
 	runqVarTgids           = "tgids"
 )
@@ -85,6 +87,7 @@ type runqProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type runqMapSpecs struct {
+	Dice    *ebpf.MapSpec `ebpf:"dice"`
 	Hists   *ebpf.MapSpec `ebpf:"hists"`
 	Waiting *ebpf.MapSpec `ebpf:"waiting"`
 }
@@ -93,10 +96,11 @@ type runqMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type runqVariableSpecs struct {
-	PortCount *ebpf.VariableSpec `ebpf:"port_count"`
-	Ports     *ebpf.VariableSpec `ebpf:"ports"`
-	TgidCount *ebpf.VariableSpec `ebpf:"tgid_count"`
-	Tgids     *ebpf.VariableSpec `ebpf:"tgids"`
+	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
+	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
+	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
+	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 }
 
 // runqObjects contains all objects after they have been loaded into the kernel.
@@ -119,12 +123,14 @@ func (o *runqObjects) Close() error {
 //
 // It can be passed to loadRunqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type runqMaps struct {
+	Dice    *ebpf.Map `ebpf:"dice"`
 	Hists   *ebpf.Map `ebpf:"hists"`
 	Waiting *ebpf.Map `ebpf:"waiting"`
 }
 
 func (m *runqMaps) Close() error {
 	return _RunqClose(
+		m.Dice,
 		m.Hists,
 		m.Waiting,
 	)
@@ -134,10 +140,11 @@ func (m *runqMaps) Close() error {
 //
 // It can be passed to loadRunqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type runqVariables struct {
-	PortCount *ebpf.Variable `ebpf:"port_count"`
-	Ports     *ebpf.Variable `ebpf:"ports"`
-	TgidCount *ebpf.Variable `ebpf:"tgid_count"`
-	Tgids     *ebpf.Variable `ebpf:"tgids"`
+	PortCount   *ebpf.Variable `ebpf:"port_count"`
+	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
+	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
+	Tgids       *ebpf.Variable `ebpf:"tgids"`
 }
 
 // runqPrograms contains all programs after they have been loaded into the kernel.

@@ -11,8 +11,10 @@ type Snapshot struct {
 	// Histograms and Counters are those of [About], in order.
 	Histograms []Histogram
 	Counters   []Counter
-	// Classes are of rtt: the state of all connections at that time.
+	// Classes are of rtt: the state of all connections when they were walked, which was at that time, or
+	// before under a [Config.Budget].
 	Classes []Class
+	Walked  time.Time
 	// Loops are of stall: each epoll descriptor that was polled.
 	Loops []Loop
 	// Programs are of xdp.
@@ -101,13 +103,15 @@ func (s *Snapshot) Clone() *Snapshot {
 	return &c
 }
 
-// Cost is what a tracer's own programs took.
+// Cost is what a tracer's own programs took. Under a [Config.Budget] it is an estimate: not all of their runs are timed.
 type Cost struct {
 	// Runs is how often they ran, Time what all runs took together on all CPUs.
 	Runs uint64
 	Time time.Duration
 	// Open is for how long the tracer is open.
 	Open time.Duration
+	// SampleEvery says that one in so many events is followed now: 1, or more under a [Config.Budget].
+	SampleEvery int
 }
 
 // PerRun is what one run took.

@@ -1,7 +1,6 @@
 package latency
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -54,27 +53,42 @@ func (t *Tracer) Sockets(f func(*Socket) bool) error {
 	return eachSocket(t.walk, f)
 }
 
-func eachSocket(walk *link.Iter, f func(*Socket) bool) (err error) {
+func eachSocket(walk *link.Iter, f func(*Socket) bool) error {
+	var s Socket
+	return eachState(walk, func(raw *rttSocketState) bool {
+		s = socketOf(raw)
+		return f(&s)
+	})
+}
+
+// walkBuffer holds as much as the kernel gives at once: it collects eight pages (kernel/bpf/bpf_iter.c).
+const walkBuffer = 32 << 10
+
+// eachState is [Tracer.Sockets] of what the kernel writes of each socket.
+func eachState(walk *link.Iter, f func(*rttSocketState) bool) (err error) {
 	r, err := walk.Open()
 	if err != nil {
 		return fmt.Errorf("walk the sockets: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	var record [socketBytes]byte
-	var s Socket
-	for {
-		_, err := io.ReadFull(buffered, record[:])
-		if errors.Is(err, io.EOF) {
-			return nil
+	buffer := make([]byte, walkBuffer)
+	for have := 0; ; {
+		n, err := r.Read(buffer[have:])
+		have += n
+		at := 0
+		for ; have-at >= socketBytes; at += socketBytes {
+			if raw, _ := decode[rttSocketState](buffer[at:]); !f(&raw) {
+				return nil
+			}
 		}
-		if err != nil {
+		have = copy(buffer, buffer[at:have])
+		switch {
+		case errors.Is(err, io.EOF) && have == 0:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("walk the sockets: %w: %d bytes of one", io.ErrUnexpectedEOF, have)
+		case err != nil:
 			return fmt.Errorf("walk the sockets: %w", err)
-		}
-		raw, _ := decode[rttSocketState](record[:])
-		s = socketOf(&raw)
-		if !f(&s) {
-			return nil
 		}
 	}
 }
@@ -106,27 +120,56 @@ type classKey struct {
 	inbound bool
 }
 
+// walked is the last walk over all sockets.
+type walked struct {
+	budget float64 // share of one CPU that walks may take; 0: any
+	at     time.Time
+	took   time.Duration
+	found  []Class
+}
+
+// classes are those of a walk now, or of the last one if another would be over the budget.
+func (w *walked) classes(to []Class, walk *link.Iter) ([]Class, time.Time, error) {
+	begun := time.Now()
+	if w.budget > 0 && begun.Sub(w.at).Seconds()*w.budget < w.took.Seconds() {
+		return append(to, w.found...), w.at, nil
+	}
+	found, err := classes(w.found[:0], walk)
+	if err != nil {
+		return to, begun, err
+	}
+	w.found, w.at, w.took = found, begun, time.Since(begun)
+	return append(to, w.found...), w.at, nil
+}
+
 // classes adds up all sockets. The walk has the listeners before the connections to them.
 func classes(to []Class, walk *link.Iter) ([]Class, error) {
 	all := map[classKey]*Class{}
+	last := map[bool]*Class{} // inbound or not; most sockets are of the class of the one before
 	of := func(port uint16, inbound bool) *Class {
+		if c := last[inbound]; c != nil && c.Port == port {
+			return c
+		}
 		key := classKey{port, inbound}
 		if all[key] == nil {
 			all[key] = &Class{Port: port, Inbound: inbound, RTT: Histogram{Name: "rtt"}}
 		}
+		last[inbound] = all[key]
 		return all[key]
 	}
-	err := eachSocket(walk, func(s *Socket) bool {
-		if s.Listens() {
-			c := of(s.Local.Port(), true)
+	listens := map[uint16]bool{}
+	err := eachState(walk, func(s *rttSocketState) bool {
+		if s.State == stateListen {
+			listens[s.LocalPort] = true
+			c := of(s.LocalPort, true)
 			c.Backlog += uint64(s.Backlog)
 			c.MostBacklog += uint64(s.MostBacklog)
 			return true
 		}
-		if c := all[classKey{s.Local.Port(), true}]; c != nil {
-			c.add(s)
+		if listens[s.LocalPort] {
+			of(s.LocalPort, true).add(s)
 		} else {
-			of(s.Remote.Port(), false).add(s)
+			of(s.RemotePort, false).add(s)
 		}
 		return true
 	})
@@ -139,10 +182,10 @@ func classes(to []Class, walk *link.Iter) ([]Class, error) {
 	return to, err
 }
 
-func (c *Class) add(s *Socket) {
+func (c *Class) add(s *rttSocketState) {
 	c.Conns++
-	if s.RTT > 0 {
-		c.RTT.Observe(s.RTT)
+	if s.SrttUs > 0 {
+		c.RTT.Observe(time.Duration(s.SrttUs) * time.Microsecond)
 	}
 	c.Retransmits += uint64(s.TotalRetransmits)
 	if s.Retransmits > 0 {

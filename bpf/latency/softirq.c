@@ -11,6 +11,7 @@
 #define HIST_RUN 1
 
 #include "../include/hist.h"
+#include "../include/sample.h"
 #include "../include/traced.h"
 
 #define NET_RX_SOFTIRQ 3
@@ -19,7 +20,7 @@
 #define COUNT_POLLS 0
 #define COUNT_FULL_POLLS 1 /* which took all that they might, so that there may be more */
 
-/* Writer: the program, each CPU its own. */
+/* Writer: the program, each CPU its own, on which one poll does not interrupt another. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTS);
@@ -30,6 +31,10 @@ struct {
 struct times {
 	__u64 raised; /* ns; 0: it is not */
 	__u64 entered; /* ns; 0: it does not run */
+	__u32 weight; /* of the run that was entered; 0: it is not followed */
+	__u32 next; /* of the one after it, which may be raised meanwhile */
+	__u32 begun; /* next is known */
+	__u32 padding;
 };
 
 /* Writer: the programs, each CPU its own. An interrupt that raises it between two writes of them
@@ -44,9 +49,17 @@ struct {
 
 static __always_inline struct times *times_of(__u32 vector)
 {
+	struct times *t;
 	__u32 zero = 0;
 
-	return vector == NET_RX_SOFTIRQ ? bpf_map_lookup_elem(&times, &zero) : NULL;
+	if (vector != NET_RX_SOFTIRQ)
+		return NULL;
+	t = bpf_map_lookup_elem(&times, &zero);
+	if (t && !t->begun) {
+		t->begun = 1;
+		t->next = sampled();
+	}
+	return t;
 }
 
 SEC("tp_btf/softirq_raise")
@@ -54,7 +67,7 @@ int softirq_raise(__u64 *ctx) /* vector */
 {
 	struct times *t = times_of(ctx[0]);
 
-	if (t && !t->raised)
+	if (t && t->next && !t->raised)
 		t->raised = bpf_ktime_get_ns();
 	return 0;
 }
@@ -66,9 +79,12 @@ int softirq_entry(__u64 *ctx) /* vector */
 
 	if (!t)
 		return 0;
-	t->entered = bpf_ktime_get_ns();
-	if (t->raised)
-		hist_add(HIST_WAIT, t->raised, t->entered);
+	t->weight = t->next;
+	t->next = sampled();
+	if (t->weight)
+		t->entered = bpf_ktime_get_ns();
+	if (t->weight && t->raised)
+		hist_add(HIST_WAIT, t->raised, t->entered, t->weight);
 	t->raised = 0;
 	return 0;
 }
@@ -79,7 +95,7 @@ int softirq_exit(__u64 *ctx) /* vector */
 	struct times *t = times_of(ctx[0]);
 
 	if (t && t->entered)
-		hist_add(HIST_RUN, t->entered, bpf_ktime_get_ns());
+		hist_add(HIST_RUN, t->entered, bpf_ktime_get_ns(), t->weight);
 	if (t)
 		t->entered = 0;
 	return 0;
@@ -90,7 +106,7 @@ static __always_inline void count(__u32 what)
 	__u64 *n = bpf_map_lookup_elem(&counts, &what);
 
 	if (n)
-		__sync_fetch_and_add(n, 1);
+		(*n)++;
 }
 
 SEC("tp_btf/napi_poll")

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	softirqMapCounts        = "counts"
+	softirqMapDice          = "dice"
 	softirqMapHists         = "hists"
 	softirqMapTimes         = "times"
 	softirqProgNapiPoll     = "napi_poll"
@@ -25,6 +26,7 @@ const (
 	softirqProgSoftirqRaise = "softirq_raise"
 	softirqVarPortCount     = "port_count"
 	softirqVarPorts         = "ports"
+	softirqVarSampleEvery   = "sample_every"
 	softirqVarTgidCount     = "tgid_count"
 	softirqVarTgids         = "tgids"
 )
@@ -82,6 +84,7 @@ type softirqProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type softirqMapSpecs struct {
 	Counts *ebpf.MapSpec `ebpf:"counts"`
+	Dice   *ebpf.MapSpec `ebpf:"dice"`
 	Hists  *ebpf.MapSpec `ebpf:"hists"`
 	Times  *ebpf.MapSpec `ebpf:"times"`
 }
@@ -90,10 +93,11 @@ type softirqMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type softirqVariableSpecs struct {
-	PortCount *ebpf.VariableSpec `ebpf:"port_count"`
-	Ports     *ebpf.VariableSpec `ebpf:"ports"`
-	TgidCount *ebpf.VariableSpec `ebpf:"tgid_count"`
-	Tgids     *ebpf.VariableSpec `ebpf:"tgids"`
+	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
+	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
+	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
+	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 }
 
 // softirqObjects contains all objects after they have been loaded into the kernel.
@@ -117,6 +121,7 @@ func (o *softirqObjects) Close() error {
 // It can be passed to loadSoftirqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type softirqMaps struct {
 	Counts *ebpf.Map `ebpf:"counts"`
+	Dice   *ebpf.Map `ebpf:"dice"`
 	Hists  *ebpf.Map `ebpf:"hists"`
 	Times  *ebpf.Map `ebpf:"times"`
 }
@@ -124,6 +129,7 @@ type softirqMaps struct {
 func (m *softirqMaps) Close() error {
 	return _SoftirqClose(
 		m.Counts,
+		m.Dice,
 		m.Hists,
 		m.Times,
 	)
@@ -133,10 +139,11 @@ func (m *softirqMaps) Close() error {
 //
 // It can be passed to loadSoftirqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type softirqVariables struct {
-	PortCount *ebpf.Variable `ebpf:"port_count"`
-	Ports     *ebpf.Variable `ebpf:"ports"`
-	TgidCount *ebpf.Variable `ebpf:"tgid_count"`
-	Tgids     *ebpf.Variable `ebpf:"tgids"`
+	PortCount   *ebpf.Variable `ebpf:"port_count"`
+	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
+	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
+	Tgids       *ebpf.Variable `ebpf:"tgids"`
 }
 
 // softirqPrograms contains all programs after they have been loaded into the kernel.

@@ -10,14 +10,14 @@
 #define HISTS 1
 
 #include "../include/hist.h"
+#include "../include/loops.h"
+#include "../include/sample.h"
 #include "../include/stops.h"
 #include "../include/traced.h"
 
 /* Set before load: who is busy as long, ns, is told with its code. 0: nobody. */
 const volatile __u64 threshold = 0;
 
-#define KERNEL_FRAMES 16
-#define USER_FRAMES 32
 #define COMM_BYTES 16
 
 /* Where the thread was when its code was looked at. */
@@ -39,13 +39,6 @@ enum cause {
 	CAUSES = 5,
 };
 
-struct code {
-	__s32 kernel_bytes; /* below 0: why there is none, negated */
-	__s32 user_bytes;
-	__u64 kernel[KERNEL_FRAMES];
-	__u64 user[USER_FRAMES];
-};
-
 struct stall {
 	__u64 ended; /* CLOCK_MONOTONIC, ns */
 	__u64 busy; /* ns */
@@ -63,57 +56,10 @@ struct stall {
 	struct code code;
 };
 
+const struct loop *unused_loop __attribute__((unused));
 const struct stall *unused_stall __attribute__((unused));
 const enum place *unused_place __attribute__((unused));
 const enum cause *unused_cause __attribute__((unused));
-
-struct loop {
-	__u32 tgid;
-	__u32 descriptor;
-};
-
-struct loop_state {
-	struct hist busy;
-	__u64 since; /* ns: a poll brought events; 0: it is polled, or was not yet */
-	__u64 off; /* ns: the thread left the CPU; 0: it is on one */
-	__u32 tid; /* the thread that has the events; its goroutine may go on on another */
-	__u32 place;
-	__u32 kept; /* the code was looked at in a place that explains it */
-	__u32 padding;
-	__u64 woken; /* ns: the thread was woken since; 0: it was not, so that it did not sleep */
-	__u64 waited; /* ns */
-	__u64 slept; /* ns */
-	__u64 softirq; /* ns */
-	__u64 stopped; /* ns: for how long the world was stopped before */
-	struct code code;
-};
-
-const struct loop *unused_loop __attribute__((unused));
-const struct loop_state new_loop = {};
-
-/* Event loops. Writer: the threads that poll, atomically where it is counted. Two that poll one
- * descriptor at once may have a time counted twice, or not. Full: the least used is forgotten, and
- * begins anew.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 2048);
-	__type(key, struct loop);
-	__type(value, struct loop_state);
-} loops SEC(".maps");
-
-struct thread {
-	__u32 descriptor; /* of its last poll */
-	__u32 has_events;
-};
-
-/* Threads that poll. Writer: themselves. The kernel frees it with the thread. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct thread);
-} threads SEC(".maps");
 
 /* Reader: user space, when it wants to. Full: what comes then is counted, and not told. */
 struct {
@@ -241,12 +187,14 @@ static __always_inline int polls(struct syscall_enter *ctx)
 		return 0;
 	t->descriptor = loop.descriptor;
 	t->has_events = 0;
-	l = bpf_map_lookup_elem(&loops, &loop);
+	l = state_of(t, &loop);
 	if (!l || !l->since)
 		return 0;
 	now = bpf_ktime_get_ns();
-	hist_count(&l->busy, l->since, now);
-	hist_add(0, l->since, now);
+	if (l->weight) {
+		hist_count(&l->busy, l->since, now, l->weight);
+		hist_add(0, l->since, now, l->weight);
+	}
 	if (threshold && now - l->since >= threshold)
 		tell(ctx, &loop, l, now);
 	l->since = 0;
@@ -267,12 +215,13 @@ static __always_inline int polled(struct syscall_exit *ctx)
 	if (!t)
 		return 0;
 	loop.descriptor = t->descriptor;
-	l = bpf_map_lookup_elem(&loops, &loop);
-	if (!l) {
-		bpf_map_update_elem(&loops, &loop, &new_loop, BPF_NOEXIST);
-		l = bpf_map_lookup_elem(&loops, &loop);
-	}
+	l = state_of(t, &loop);
 	if (!l)
+		l = begin_loop(t, &loop);
+	if (!l)
+		return 0;
+	l->weight = sampled();
+	if (!threshold && !l->weight)
 		return 0;
 	t->has_events = 1;
 	l->tid = id;
@@ -331,9 +280,17 @@ static __always_inline int created(struct syscall_exit *ctx)
 {
 	__u64 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct loop loop = {.tgid = tgid, .descriptor = ctx->ret};
+	struct loop_state *l;
+	__u32 *slot;
 
-	if (ctx->ret >= 0 && is_traced(tgid))
-		bpf_map_delete_elem(&loops, &loop);
+	if (ctx->ret < 0 || !is_traced(tgid))
+		return 0;
+	slot = bpf_map_lookup_elem(&slots, &loop);
+	l = slot ? in_slot(*slot, &loop) : NULL;
+	if (!l)
+		return 0;
+	__builtin_memset(l, 0, sizeof(*l));
+	l->loop = loop;
 	return 0;
 }
 
@@ -362,7 +319,7 @@ static __always_inline struct loop_state *busy_loop(struct task_struct *task)
 	if (!t || !t->has_events)
 		return NULL;
 	loop.descriptor = t->descriptor;
-	l = bpf_map_lookup_elem(&loops, &loop);
+	l = state_of(t, &loop);
 	return l && l->since && (int)l->tid == task->pid ? l : NULL;
 }
 

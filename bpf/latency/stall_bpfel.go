@@ -32,6 +32,7 @@ type stallLoop struct {
 
 type stallLoopState struct {
 	_    structs.HostLayout
+	Loop stallLoop
 	Busy struct {
 		_      structs.HostLayout
 		Sum    uint64
@@ -42,7 +43,7 @@ type stallLoopState struct {
 	Tid     uint32
 	Place   uint32
 	Kept    uint32
-	Padding uint32
+	Weight  uint32
 	Woken   uint64
 	Waited  uint64
 	Slept   uint64
@@ -94,8 +95,10 @@ type stallStall struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	stallMapCounts               = "counts"
+	stallMapDice                 = "dice"
 	stallMapHists                = "hists"
 	stallMapLoops                = "loops"
+	stallMapSlots                = "slots"
 	stallMapSoftirqs             = "softirqs"
 	stallMapStalls               = "stalls"
 	stallMapStops                = "stops"
@@ -115,9 +118,10 @@ const (
 	stallProgSysExitEpollPwait   = "sys_exit_epoll_pwait"
 	stallProgSysExitEpollPwait2  = "sys_exit_epoll_pwait2"
 	stallProgSysExitEpollWait    = "sys_exit_epoll_wait"
-	stallVarNewLoop              = "new_loop"
+	stallVarNextSlot             = "next_slot"
 	stallVarPortCount            = "port_count"
 	stallVarPorts                = "ports"
+	stallVarSampleEvery          = "sample_every"
 	stallVarTgidCount            = "tgid_count"
 	stallVarTgids                = "tgids"
 	stallVarThreshold            = "threshold"
@@ -191,8 +195,10 @@ type stallProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallMapSpecs struct {
 	Counts   *ebpf.MapSpec `ebpf:"counts"`
+	Dice     *ebpf.MapSpec `ebpf:"dice"`
 	Hists    *ebpf.MapSpec `ebpf:"hists"`
 	Loops    *ebpf.MapSpec `ebpf:"loops"`
+	Slots    *ebpf.MapSpec `ebpf:"slots"`
 	Softirqs *ebpf.MapSpec `ebpf:"softirqs"`
 	Stalls   *ebpf.MapSpec `ebpf:"stalls"`
 	Stops    *ebpf.MapSpec `ebpf:"stops"`
@@ -203,9 +209,10 @@ type stallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallVariableSpecs struct {
-	NewLoop     *ebpf.VariableSpec `ebpf:"new_loop"`
+	NextSlot    *ebpf.VariableSpec `ebpf:"next_slot"`
 	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
 	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
 	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
 	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 	Threshold   *ebpf.VariableSpec `ebpf:"threshold"`
@@ -236,8 +243,10 @@ func (o *stallObjects) Close() error {
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallMaps struct {
 	Counts   *ebpf.Map `ebpf:"counts"`
+	Dice     *ebpf.Map `ebpf:"dice"`
 	Hists    *ebpf.Map `ebpf:"hists"`
 	Loops    *ebpf.Map `ebpf:"loops"`
+	Slots    *ebpf.Map `ebpf:"slots"`
 	Softirqs *ebpf.Map `ebpf:"softirqs"`
 	Stalls   *ebpf.Map `ebpf:"stalls"`
 	Stops    *ebpf.Map `ebpf:"stops"`
@@ -247,8 +256,10 @@ type stallMaps struct {
 func (m *stallMaps) Close() error {
 	return _StallClose(
 		m.Counts,
+		m.Dice,
 		m.Hists,
 		m.Loops,
+		m.Slots,
 		m.Softirqs,
 		m.Stalls,
 		m.Stops,
@@ -260,9 +271,10 @@ func (m *stallMaps) Close() error {
 //
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallVariables struct {
-	NewLoop     *ebpf.Variable `ebpf:"new_loop"`
+	NextSlot    *ebpf.Variable `ebpf:"next_slot"`
 	PortCount   *ebpf.Variable `ebpf:"port_count"`
 	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
 	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
 	Tgids       *ebpf.Variable `ebpf:"tgids"`
 	Threshold   *ebpf.Variable `ebpf:"threshold"`

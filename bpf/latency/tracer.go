@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"weir/internal/mounts"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
@@ -22,13 +24,14 @@ const statsRunTime = 0
 
 // Names of maps and variables that tracers share.
 const (
-	mapHists     = runqMapHists
-	mapCounts    = stallMapCounts
-	mapStalls    = stallMapStalls
-	varTgids     = runqVarTgids
-	varTgidCount = runqVarTgidCount
-	varPorts     = runqVarPorts
-	varPortCount = runqVarPortCount
+	mapHists       = runqMapHists
+	mapCounts      = stallMapCounts
+	mapStalls      = stallMapStalls
+	varTgids       = runqVarTgids
+	varTgidCount   = runqVarTgidCount
+	varPorts       = runqVarPorts
+	varPortCount   = runqVarPortCount
+	varSampleEvery = runqVarSampleEvery
 )
 
 // Tracer counts in the kernel until it is closed. Make it with [Open]. Its methods may be called from
@@ -40,13 +43,19 @@ type Tracer struct {
 
 	mu      sync.Mutex // what follows
 	closed  bool
+	failed  error // it could not be kept in its budget
 	coll    *ebpf.Collection
 	links   []link.Link
-	stats   io.Closer // nil if nobody takes the time of programs
+	meter   *meter // nil if nobody takes the time of programs
+	every   uint32 // one in so many events is followed
 	walk    *link.Iter
+	walked  walked
 	ring    *ringbuf.Reader
 	perCPU  []runqHist
 	numbers []uint64
+
+	clock           statsClock    // before it is governed
+	ended, governed chan struct{} // nil if it has no budget
 }
 
 // Open puts a tracer into the kernel, where it counts at once. Errors wrap [ErrUnknown],
@@ -62,7 +71,7 @@ func Open(name string, cfg Config) (*Tracer, error) {
 	if runtime.GOOS != "linux" {
 		return nil, fmt.Errorf("trace %s: %w: run it on Linux", name, errors.ErrUnsupported)
 	}
-	t := &Tracer{about: about, opened: time.Now()}
+	t := &Tracer{about: about, opened: time.Now(), every: 1}
 	err = t.start(cfg)
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -71,8 +80,21 @@ func Open(name string, cfg Config) (*Tracer, error) {
 }
 
 func (t *Tracer) start(cfg Config) (err error) {
+	if err := t.load(cfg); err != nil {
+		return err
+	}
+	t.walked.budget = cfg.Budget
+	if t.meter != nil && cfg.Budget > 0 {
+		t.ended, t.governed = make(chan struct{}), make(chan struct{})
+		go t.govern(cfg.Budget)
+	}
+	return nil
+}
+
+// load puts the tracer's programs into the kernel.
+func (t *Tracer) load(cfg Config) (err error) {
 	if cfg.Cost || t.about.Name == XDP {
-		if t.stats, err = ebpf.EnableStats(statsRunTime); err != nil {
+		if err := t.measure(cfg.Budget); err != nil {
 			return t.explain("BPF_ENABLE_STATS", err)
 		}
 	}
@@ -134,6 +156,14 @@ func (t *Tracer) spec(cfg Config) (*ebpf.CollectionSpec, error) {
 // attach has the programs run. Those that note a time come before or after those that take it: what is
 // missed by that is not counted.
 func (t *Tracer) attach(spec *ebpf.CollectionSpec, cfg Config) (err error) {
+	for _, p := range spec.Programs {
+		if p.Type == ebpf.TracePoint {
+			if err := mounts.Tracing(); err != nil {
+				return t.explain("tracefs", err)
+			}
+			break
+		}
+	}
 	for name, p := range spec.Programs {
 		var l link.Link
 		switch {
@@ -241,10 +271,13 @@ func (t *Tracer) explain(hook string, err error) error {
 // About is what the tracer is.
 func (t *Tracer) About() About { return t.about }
 
-// open is nil before Close. t.mu is held.
+// open is nil before Close, while all is well. t.mu is held.
 func (t *Tracer) open() error {
 	if t.closed {
 		return fmt.Errorf("trace %s: %w", t.about.Name, os.ErrClosed)
+	}
+	if t.failed != nil {
+		return fmt.Errorf("keep tracer %s in its budget: %w", t.about.Name, t.failed)
 	}
 	return nil
 }
@@ -254,28 +287,68 @@ func (t *Tracer) Cost() (Cost, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := Cost{Open: time.Since(t.opened)}
-	if err := t.open(); err != nil || t.coll == nil {
+	if err := t.open(); err != nil || t.meter == nil {
 		return c, err
 	}
-	for name, p := range t.coll.Programs {
-		stats, err := p.Stats()
-		if err != nil {
-			return c, fmt.Errorf("trace %s: read what %s took: %w", t.about.Name, name, err)
-		}
-		c.Runs += stats.RunCount
-		c.Time += stats.Runtime
+	c.SampleEvery = int(t.every)
+	if err := t.meter.settle(time.Now()); err != nil {
+		return c, fmt.Errorf("trace %s: %w", t.about.Name, err)
 	}
+	all := t.meter.all()
+	if t.about.Name == XDP { // it is no program's, but what those of others take longer
+		all = usage{t.meter.timed.runs, t.meter.timed.runs * float64(t.clock.Added)}
+	}
+	c.Runs, c.Time = uint64(all.runs), time.Duration(all.ns)
 	return c, nil
+}
+
+// measure begins to take the time of programs: its own, or if it has none those of XDP.
+func (t *Tracer) measure(budget float64) error {
+	t.meter = &meter{
+		read:   t.own,
+		enable: func() (io.Closer, error) { return ebpf.EnableStats(statsRunTime) },
+	}
+	if t.about.Name == XDP || budget > 0 {
+		t.clock = measureClock()
+	}
+	if t.about.Name == XDP {
+		t.meter.read = xdpUsage
+	} else {
+		t.meter.clock = float64(t.clock.Counted)
+	}
+	return t.meter.on(time.Now())
+}
+
+// own is what the kernel has counted of the tracer's programs, which may not be loaded yet.
+func (t *Tracer) own() (map[uint32]usage, error) {
+	all := usage{}
+	if t.coll != nil {
+		for name, p := range t.coll.Programs {
+			stats, err := p.Stats()
+			if err != nil {
+				return nil, fmt.Errorf("read what %s took: %w", name, err)
+			}
+			all = all.plus(usage{float64(stats.RunCount), float64(stats.Runtime)}, 1)
+		}
+	}
+	return map[uint32]usage{0: all}, nil
 }
 
 // Close takes the tracer out of the kernel. Idempotent.
 func (t *Tracer) Close() error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.closed {
+		t.mu.Unlock()
 		return nil
 	}
 	t.closed = true
+	t.mu.Unlock()
+	if t.ended != nil {
+		close(t.ended)
+		<-t.governed
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var errs []error
 	if t.about.Name == Write && t.walk != nil {
 		errs = append(errs, t.tell(false))
@@ -289,11 +362,9 @@ func (t *Tracer) Close() error {
 	if t.ring != nil {
 		errs = append(errs, t.ring.Close())
 	}
+	errs = append(errs, t.meter.off(time.Now()))
 	if t.coll != nil {
 		t.coll.Close()
-	}
-	if t.stats != nil {
-		errs = append(errs, t.stats.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close tracer %s: %w", t.about.Name, err)

@@ -29,6 +29,8 @@ type About struct {
 	Histograms, Counters []string
 	// PIDs, Ports and Stalls say which fields of [Config] it takes.
 	PIDs, Ports, Stalls bool
+	// Samples says that it can follow one in many of its events, where [Config.Budget] asks for that.
+	Samples bool
 	// Go says that it is of Go programs alone, which [Config.PIDs] has to name.
 	Go bool
 	// Since is the release of Linux that has all of its hooks.
@@ -42,28 +44,28 @@ func Tracers() []About {
 	return []About{
 		{
 			Name: Accept, Question: "how long do connections wait for accept(2)?",
-			Histograms: []string{"queued"}, PIDs: true, Ports: true, Since: "5.15", spec: loadAccept,
+			Histograms: []string{"queued"}, PIDs: true, Ports: true, Samples: true, Since: "5.15", spec: loadAccept,
 		},
 		{
 			Name: Read, Question: "how long does what a socket has received wait to be read?",
-			Histograms: []string{"unread"}, PIDs: true, Ports: true, Since: "6.3", spec: loadRead,
+			Histograms: []string{"unread"}, PIDs: true, Ports: true, Samples: true, Since: "6.3", spec: loadRead,
 		},
 		{
 			Name: Write, Question: "how long is what is written on its way?",
-			Histograms: []string{"to_device_queue", "to_driver", "to_ack"}, PIDs: true, Ports: true, Since: "6.15", spec: loadWrite,
+			Histograms: []string{"to_device_queue", "to_driver", "to_ack"}, PIDs: true, Ports: true, Samples: true, Since: "6.15", spec: loadWrite,
 		},
 		{Name: RTT, Question: "how far away are the peers, and which are behind?", Ports: true, Since: "5.15", spec: loadRtt},
 		{
 			Name: Runq, Question: "how long do threads that could run wait for a CPU?",
-			Histograms: []string{"runnable"}, PIDs: true, Since: "5.18", spec: loadRunq,
+			Histograms: []string{"runnable"}, PIDs: true, Samples: true, Since: "5.18", spec: loadRunq,
 		},
 		{
 			Name: Softirq, Question: "how long do received packets wait for the kernel, and how long does it work on them?",
-			Histograms: []string{"raised", "running"}, Counters: []string{"polls", "full_polls"}, Since: "5.15", spec: loadSoftirq,
+			Histograms: []string{"raised", "running"}, Counters: []string{"polls", "full_polls"}, Samples: true, Since: "5.15", spec: loadSoftirq,
 		},
 		{
 			Name: Stall, Question: "how long do event loops not ask for events, and what do they do meanwhile?",
-			Histograms: []string{"busy"}, Counters: stallCounters(), PIDs: true, Stalls: true, Since: "5.15", spec: loadStall,
+			Histograms: []string{"busy"}, Counters: stallCounters(), PIDs: true, Stalls: true, Samples: true, Since: "5.15", spec: loadStall,
 		},
 		{
 			Name: GC, Question: "how long does Go's runtime stop the world, and how long does it mark?",

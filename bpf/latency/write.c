@@ -13,6 +13,7 @@
 #define HIST_ACKED 2
 
 #include "../include/hist.h"
+#include "../include/sample.h"
 #include "../include/sock.h"
 #include "../include/traced.h"
 
@@ -38,7 +39,7 @@ extern int bpf_sock_ops_enable_tx_tstamp(struct bpf_sock_ops_kern *, __u64) __ks
 struct sent {
 	__u64 at; /* ns: the write that is followed; 0: none is */
 	__u32 seen; /* the histograms that it has been counted in, by bit */
-	__u32 padding;
+	__u32 weight;
 };
 
 /* The kernel frees it with the socket. */
@@ -52,8 +53,12 @@ struct {
 static __always_inline void begin(struct bpf_sock_ops *ops, struct bpf_sock *sk)
 {
 	struct sent *s;
+	__u32 weight;
 
 	if (!is_current_traced())
+		return;
+	weight = sampled();
+	if (!weight)
 		return;
 	s = bpf_sk_storage_get(&writes, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!s || s->at)
@@ -61,6 +66,7 @@ static __always_inline void begin(struct bpf_sock_ops *ops, struct bpf_sock *sk)
 	if (bpf_sock_ops_enable_tx_tstamp(bpf_cast_to_kern_ctx(ops), 0) != 0)
 		return;
 	s->seen = 0;
+	s->weight = weight;
 	s->at = bpf_ktime_get_ns();
 }
 
@@ -71,7 +77,7 @@ static __always_inline void reach(struct bpf_sock *sk, __u32 which)
 	if (!s || !s->at || s->seen & 1U << which)
 		return;
 	s->seen |= 1U << which;
-	hist_add(which, s->at, bpf_ktime_get_ns());
+	hist_add(which, s->at, bpf_ktime_get_ns(), s->weight);
 	if (which == HIST_ACKED)
 		s->at = 0;
 }

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	writeMapDice        = "dice"
 	writeMapHists       = "hists"
 	writeMapWrites      = "writes"
 	writeProgSockOps    = "sock_ops"
@@ -23,6 +24,7 @@ const (
 	writeVarFlagsOfWalk = "flags_of_walk"
 	writeVarPortCount   = "port_count"
 	writeVarPorts       = "ports"
+	writeVarSampleEvery = "sample_every"
 	writeVarTgidCount   = "tgid_count"
 	writeVarTgids       = "tgids"
 )
@@ -77,6 +79,7 @@ type writeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type writeMapSpecs struct {
+	Dice   *ebpf.MapSpec `ebpf:"dice"`
 	Hists  *ebpf.MapSpec `ebpf:"hists"`
 	Writes *ebpf.MapSpec `ebpf:"writes"`
 }
@@ -88,6 +91,7 @@ type writeVariableSpecs struct {
 	FlagsOfWalk *ebpf.VariableSpec `ebpf:"flags_of_walk"`
 	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
 	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
 	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
 	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 }
@@ -112,12 +116,14 @@ func (o *writeObjects) Close() error {
 //
 // It can be passed to loadWriteObjects or ebpf.CollectionSpec.LoadAndAssign.
 type writeMaps struct {
+	Dice   *ebpf.Map `ebpf:"dice"`
 	Hists  *ebpf.Map `ebpf:"hists"`
 	Writes *ebpf.Map `ebpf:"writes"`
 }
 
 func (m *writeMaps) Close() error {
 	return _WriteClose(
+		m.Dice,
 		m.Hists,
 		m.Writes,
 	)
@@ -130,6 +136,7 @@ type writeVariables struct {
 	FlagsOfWalk *ebpf.Variable `ebpf:"flags_of_walk"`
 	PortCount   *ebpf.Variable `ebpf:"port_count"`
 	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
 	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
 	Tgids       *ebpf.Variable `ebpf:"tgids"`
 }

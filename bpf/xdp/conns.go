@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"unsafe"
 
+	"weir/internal/mounts"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -87,7 +89,7 @@ func (w *watcher) state() map[string]*ebpf.Map {
 
 // attach attaches what sees connections come and go, in place of what is pinned.
 func (w *watcher) attach(f Features, pins *pinned) error {
-	root, err := cgroupRoot()
+	root, err := mounts.Cgroup2()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoProof, err)
 	}

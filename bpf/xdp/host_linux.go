@@ -1,11 +1,8 @@
 package xdp
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,58 +19,6 @@ func netnsCookie() (uint64, error) {
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was sent
 	return unix.GetsockoptUint64(fd, unix.SOL_SOCKET, soNetnsCookie)
-}
-
-// cgroupRoot is where the root of the unified hierarchy is mounted. Where it is not, it is mounted.
-func cgroupRoot() (string, error) {
-	at, err := mounted("cgroup2")
-	if err != nil || at != "" {
-		return at, err
-	}
-	return mount("cgroup2", "/run/weir/cgroup2")
-}
-
-// bpfRoot mounts the file system that keeps BPF objects over a directory, unless it is there.
-func bpfRoot(dir string) error {
-	for at := dir; at != "/"; at = filepath.Dir(at) {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(at, &fs); err == nil {
-			if fs.Type == unix.BPF_FS_MAGIC {
-				return nil
-			}
-		}
-	}
-	const usual = "/sys/fs/bpf"
-	if strings.HasPrefix(dir, usual+"/") {
-		_, err := mount("bpf", usual)
-		return err
-	}
-	return fmt.Errorf("keep state in %s: it is on no bpf file system: mount one there (mount -t bpf bpf DIR), or use %s", dir, DefaultPinDir)
-}
-
-func mount(kind, at string) (string, error) {
-	if err := os.MkdirAll(at, 0o700); err != nil {
-		return "", fmt.Errorf("mount %s: %w", kind, err)
-	}
-	if err := unix.Mount(kind, at, kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-		return "", fmt.Errorf("mount %s on %s: %w", kind, at, err)
-	}
-	return at, nil
-}
-
-// mounted is where a file system is mounted first, empty if it is nowhere.
-func mounted(kind string) (string, error) {
-	f, err := os.Open("/proc/self/mounts")
-	if err != nil {
-		return "", fmt.Errorf("look for %s: %w", kind, err)
-	}
-	defer f.Close() //nolint:errcheck // it is only read
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if fields := strings.Fields(s.Text()); len(fields) > 2 && fields[2] == kind {
-			return fields[1], nil
-		}
-	}
-	return "", nil
 }
 
 // syncookies is the sysctl of this thread's network namespace that says when the kernel makes SYN

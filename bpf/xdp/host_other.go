@@ -5,8 +5,6 @@ package xdp
 import "errors"
 
 func netnsCookie() (uint64, error)        { return 0, errors.ErrUnsupported }
-func cgroupRoot() (string, error)         { return "", errors.ErrUnsupported }
-func bpfRoot(string) error                { return errors.ErrUnsupported }
 func forceCookies() (func() error, error) { return nil, errors.ErrUnsupported }
 
 // Now is CLOCK_MONOTONIC, nanoseconds: the program's clock.

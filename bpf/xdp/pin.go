@@ -11,6 +11,8 @@ import (
 	"reflect"
 	"syscall"
 
+	"weir/internal/mounts"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -91,7 +93,7 @@ func (c Config) pinDir() string { return filepath.Join(c.PinDir, c.Interface) }
 
 // openPins opens the state that an earlier program left, if it did.
 func openPins(cfg Config) (*pinned, error) {
-	if err := bpfRoot(cfg.PinDir); err != nil {
+	if err := mounts.BPF(cfg.PinDir); err != nil {
 		return nil, err
 	}
 	s := &pinned{dir: cfg.pinDir(), maps: map[string]*ebpf.Map{}}

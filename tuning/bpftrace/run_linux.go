@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"weir/internal/mounts"
 )
 
 const (
@@ -46,6 +48,9 @@ func Run(ctx context.Context, name string, p Params, out io.Writer) error {
 	}
 	if name == "gc" && runtime.GOARCH != "amd64" {
 		return fmt.Errorf("gc: %w: it reads amd64's registers", errors.ErrUnsupported)
+	}
+	if err := mounts.Tracing(); err != nil {
+		return fmt.Errorf("%s: %w: %w", name, ErrKernel, err)
 	}
 	j, err := prepare(s, p)
 	if err != nil {
