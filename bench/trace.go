@@ -46,10 +46,15 @@ type TraceTurn struct {
 	ReaderCPU float64 `json:"reader_cpu_seconds"`
 	HostCPU   float64 `json:"host_cpu_seconds"`
 	// Runs are of the tracer's programs, and OwnNanos is what they took. Seen is what the tracer
-	// counted; of rtt the sockets of all its walks.
+	// counted; of rtt the sockets of all its reports.
 	Runs     uint64 `json:"runs,omitempty"`
 	OwnNanos uint64 `json:"own_ns,omitempty"`
 	Seen     uint64 `json:"seen,omitempty"`
+	// Budget is the share of a CPU that it had: [latency.DefaultBudget], or of a load that makes fewer events
+	// than the config's rate as much less. SampleEvery says that it followed one in so many at the end; of rtt
+	// that one in so many reports was of a new walk.
+	Budget      float64 `json:"budget,omitempty"`
+	SampleEvery float64 `json:"sample_every,omitempty"`
 }
 
 // perSecond is how many events were made.
@@ -63,8 +68,9 @@ type TraceRow struct {
 	Event     string  `json:"event"`
 	PerSecond float64 `json:"events_per_second"`
 	Scaled    bool    `json:"scaled"`
-	// Seen is what the tracer counted of them.
-	Seen float64 `json:"seen_share"`
+	// Seen is what the tracer counted of them, SampleEvery that it followed one in so many.
+	Seen        float64 `json:"seen_share"`
+	SampleEvery float64 `json:"sample_every"`
 	// Runs are of its programs, for each event; OwnNanos is what they took, for each run and for each
 	// event. On a host that does other things they ran for those as well.
 	Runs        float64 `json:"runs_per_event"`
@@ -73,11 +79,6 @@ type TraceRow struct {
 	// OwnOfCPU is their part of one CPU at the config's rate, OwnOfHost of all: 1 is all of it.
 	OwnOfCPU  float64 `json:"own_share_of_cpu"`
 	OwnOfHost float64 `json:"own_share_of_host"`
-	// RunsOfHost is that part if the rate is of runs of its programs, not of events.
-	RunsOfHost float64 `json:"own_share_of_host_by_runs"`
-	// NetOfHost is OwnOfHost without what the statistics count of themselves: as it is where nobody takes
-	// the time.
-	NetOfHost float64 `json:"own_share_of_host_without_clock"`
 	// AllNanos is what an event takes more of CPU with the tracer; AllOfHost is its share, as
 	// OwnOfHost.
 	AllNanos  float64 `json:"all_ns_per_event"`
@@ -96,7 +97,6 @@ type TraceResult struct {
 	Reps    int         `json:"reps"`
 	Threads int         `json:"threads"`
 	Sockets int         `json:"sockets_walked"`
-	Empty   TraceEmpty  `json:"empty_program"`
 	Turns   []TraceTurn `json:"turns"`
 	Rows    []TraceRow  `json:"rows"`
 	Bars    []Bar       `json:"bars"`

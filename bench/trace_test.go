@@ -68,7 +68,7 @@ func tracedTurns(tracer string, rep int, perSecond, moreNanos float64, runs, own
 			turn.LoadCPU = float64(turn.Events) * nanos / 1e9
 			turn.HostCPU = turn.LoadCPU + turn.ReaderCPU + 0.1
 			if traced {
-				turn.Seen, turn.Runs, turn.OwnNanos = turn.Events, runs*turn.Events, own*turn.Events
+				turn.Seen, turn.Runs, turn.OwnNanos, turn.SampleEvery = turn.Events, runs*turn.Events, own*turn.Events, 4
 			}
 			turns = append(turns, turn)
 		}
@@ -80,8 +80,8 @@ func TestTraceTableAndBars(t *testing.T) {
 	var turns []TraceTurn
 	for rep, more := range []float64{900, 400, 300} { // the median is that of the middle
 		turns = append(turns, tracedTurns(latency.Accept, rep, 20_000, 10*more, 7, 2000, 0.8)...)
-		turns = append(turns, tracedTurns(latency.Read, rep, 200_000, more, 2, 300, 0.9)...)
-		turns = append(turns, tracedTurns(latency.Runq, rep, 200_000, more, 2, 301, 0.85)...)
+		turns = append(turns, tracedTurns(latency.Read, rep, 200_000, more, 2, 150, 0.9)...)
+		turns = append(turns, tracedTurns(latency.Runq, rep, 200_000, more, 2, 151, 0.85)...)
 		turns = append(turns, tracedTurns(latency.XDP, rep, 200_000, more/20, 0, 0, 0.7)...)
 	}
 	others := tracedTurns(latency.Softirq, 0, 200_000, 300, 4, 400, 1)
@@ -92,10 +92,10 @@ func TestTraceTableAndBars(t *testing.T) {
 	walks := tracedTurns(latency.RTT, 0, 50_000, 0, 0, 0, 0.99)
 	for i := range walks {
 		if walks[i].Traced { // two walks of 16,000 sockets
-			walks[i].Seen, walks[i].Runs, walks[i].OwnNanos, walks[i].ReaderCPU = 32_000, 32_000, 32_000*150, 0.016
+			walks[i].Seen, walks[i].Runs, walks[i].OwnNanos, walks[i].ReaderCPU = 32_000, 32_000, 32_000*100, 0.0048
 		}
 	}
-	r := TraceResult{Host: HostCard{Cores: 2}, Rate: 200_000, Reps: 3, Empty: TraceEmpty{18, 31}, Rows: traceRows(append(turns, walks...), 200_000, 2, 18)}
+	r := TraceResult{Host: HostCard{Cores: 2}, Rate: 200_000, Reps: 3, Rows: traceRows(append(turns, walks...), 200_000, 2)}
 	r.Bars = traceBars(r.Rows, r.Rate)
 	var out strings.Builder
 	if err := r.Print(&out); err != nil {
@@ -110,18 +110,17 @@ func TestTraceTableAndBars(t *testing.T) {
 		what      string
 		got, want float64
 	}{
-		{"read: its programs' ns", by[latency.Read].OwnNanos, 300},
+		{"read: its programs' ns", by[latency.Read].OwnNanos, 150},
 		{"read: all of it, with a report of 1 ms", by[latency.Read].AllNanos, 402.5},
-		{"read: of one CPU", by[latency.Read].OwnOfCPU, 0.06},
-		{"read: of two", by[latency.Read].OwnOfHost, 0.03},
-		{"read: of two, without the clock of its two runs", by[latency.Read].NetOfHost, 0.0264},
+		{"read: of one CPU", by[latency.Read].OwnOfCPU, 0.03},
+		{"read: of two", by[latency.Read].OwnOfHost, 0.015},
 		{"read: ratio", by[latency.Read].Throughput, 0.9},
 		{"accept: of two, scaled", by[latency.Accept].OwnOfHost, 0.2},
 		{"softirq: of all that it saw", by[latency.Softirq].OwnNanos, 400},
 		{"softirq: runs of all that it saw", by[latency.Softirq].Runs, 4},
 		{"softirq: all of it, of the load's own", by[latency.Softirq].AllNanos, 302.5},
 		{"rtt: a socket", by[latency.RTT].OwnNanos, 150},
-		{"rtt: the walk of one", by[latency.RTT].AllNanos, 500},
+		{"rtt: the walk of one", by[latency.RTT].AllNanos, 150},
 		{"xdp: what the load took more", by[latency.XDP].OwnNanos, 22.5},
 	} {
 		if math.Abs(tt.got-tt.want) > 1e-6 {
@@ -131,7 +130,7 @@ func TestTraceTableAndBars(t *testing.T) {
 	if by[latency.Read].Scaled || !by[latency.Accept].Scaled || !by[latency.RTT].Scaled {
 		t.Error("what is scaled is what the host does not make so many of")
 	}
-	for i, met := range []bool{false, true, true, false, false, true} { // 3 % of two CPUs are 300 ns, which read takes and runq goes beyond
+	for i, met := range []bool{false, true, true, false, false, true} { // 3 % of a CPU are 150 ns, which read takes and runq goes beyond
 		if r.Bars[i].Met != met {
 			t.Errorf("%v", r.Bars[i])
 		}
@@ -147,7 +146,7 @@ func TestEachTracerHasALoad(t *testing.T) {
 }
 
 func TestWhatIsRareHasNoBar(t *testing.T) {
-	row := TraceRow{Tracer: latency.GC, Event: "collection of garbage", PerSecond: 1000, OwnNanos: 2000, OwnOfHost: 0.2, AllNanos: 80_000}
+	row := TraceRow{Tracer: latency.GC, Event: "collection of garbage", PerSecond: 1000, OwnNanos: 2000, OwnOfCPU: 0.2, AllNanos: 80_000}
 	bars := traceBars([]TraceRow{row}, 200_000)
 	const want = "nothing makes so many: at 1000/s, as fast as one process could, they are 0.10 %: 2000 ns each, and all that one takes more 80000 ns"
 	if len(bars) != 1 || bars[0].Skipped != want {
@@ -157,7 +156,7 @@ func TestWhatIsRareHasNoBar(t *testing.T) {
 
 func TestTraceRowsNeedBothTurns(t *testing.T) {
 	turns := tracedTurns(latency.Read, 0, 1000, 100, 2, 300, 1)
-	if rows := traceRows(turns[:3], 1000, 2, 0); len(rows) != 0 {
+	if rows := traceRows(turns[:3], 1000, 2); len(rows) != 0 {
 		t.Errorf("%+v", rows)
 	}
 }
@@ -189,13 +188,10 @@ func TestBPFTraceMeasuresTracers(t *testing.T) {
 	if len(r.Turns) != 2*4*cfg.Reps || len(r.Rows) != 2 || len(r.Bars) != 2 || strings.Count(progress.String(), "\n") != len(r.Turns) {
 		t.Fatalf("%d turns, %d rows, %d bars\n%s", len(r.Turns), len(r.Rows), len(r.Bars), &progress)
 	}
-	if r.Empty.Counted <= 0 || r.Empty.Counted > 10_000 {
-		t.Errorf("%+v", r.Empty)
-	}
 	if read := r.Rows[0]; read.Tracer != latency.Read || read.Seen < 0.9 || read.Runs < 1.8 || read.OwnNanos <= 0 || read.NanosPerRun <= 0 || read.Throughput <= 0 {
 		t.Errorf("%+v", read)
 	}
-	if xdp := r.Rows[1]; xdp.Tracer != latency.XDP || xdp.Seen < 0.9 || xdp.Runs != 0 || xdp.PerSecond <= 0 {
+	if xdp := r.Rows[1]; xdp.Tracer != latency.XDP || xdp.Seen < 0.9 || xdp.Runs < 0.9 || xdp.PerSecond <= 0 {
 		t.Errorf("%+v", xdp)
 	}
 	for _, turn := range r.Turns {

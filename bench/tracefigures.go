@@ -9,7 +9,7 @@ import (
 	"weir/bpf/latency"
 )
 
-// traceBar is the part of the host's CPUs that a tracer's own programs may take, in percent.
+// traceBar is the part of a CPU that a tracer's own programs may take, in percent.
 const traceBar = 3
 
 // tracePair is a repetition's two turns of a kind.
@@ -55,9 +55,8 @@ func (p tracePair) addedNanos() float64 {
 	return reader + (p.with.LoadCPU/float64(p.with.Events)-p.without.LoadCPU/float64(p.without.Events))*1e9
 }
 
-// traceRows sum up the turns, a row for each tracer that is there. Costs are of events a second, on so many CPUs; of each
-// run of a program so many ns are the clock's.
-func traceRows(turns []TraceTurn, rate, cores int, clock float64) (rows []TraceRow) {
+// traceRows sum up the turns, a row for each tracer that is there. Costs are of events a second, on so many CPUs.
+func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
 	for _, name := range tracerNames() {
 		atRate, closed := tracePairs(turns, name, false), tracePairs(turns, name, true)
 		if len(atRate) == 0 || len(closed) == 0 {
@@ -72,22 +71,21 @@ func traceRows(turns []TraceTurn, rate, cores int, clock float64) (rows []TraceR
 		}
 		row := TraceRow{
 			Tracer: name, Event: loadOf(name).event,
-			PerSecond:  column(atRate, func(p tracePair) float64 { return p.events() / p.with.Seconds }),
-			Seen:       column(atRate, func(p tracePair) float64 { return float64(p.with.Seen) / p.events() }),
-			Runs:       column(atRate, func(p tracePair) float64 { return float64(p.with.Runs) / p.counted() }),
-			OwnNanos:   column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / p.counted() }),
-			AllNanos:   column(atRate, tracePair.addedNanos),
-			HostBusier: column(atRate, func(p tracePair) float64 { return (p.with.busy() - p.without.busy()) / float64(cores) }),
-			Throughput: column(closed, func(p tracePair) float64 { return p.with.perSecond() / p.without.perSecond() }),
+			PerSecond:   column(atRate, func(p tracePair) float64 { return p.events() / p.with.Seconds }),
+			Seen:        column(atRate, func(p tracePair) float64 { return float64(p.with.Seen) / p.events() }),
+			SampleEvery: column(atRate, func(p tracePair) float64 { return p.with.SampleEvery }),
+			Runs:        column(atRate, func(p tracePair) float64 { return float64(p.with.Runs) / p.counted() }),
+			OwnNanos:    column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / p.counted() }),
+			AllNanos:    column(atRate, tracePair.addedNanos),
+			HostBusier:  column(atRate, func(p tracePair) float64 { return (p.with.busy() - p.without.busy()) / float64(cores) }),
+			Throughput:  column(closed, func(p tracePair) float64 { return p.with.perSecond() / p.without.perSecond() }),
 		}
 		row.NanosPerRun = column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / float64(max(p.with.Runs, 1)) })
-		if name == latency.XDP { // it has no programs: what it costs is what others take longer
+		if name == latency.XDP || name == latency.RTT { // what others take longer, as it has no programs; a whole walk
 			row.OwnNanos = row.AllNanos
 		}
 		row.OwnOfCPU = row.OwnNanos * float64(rate) / 1e9
 		row.OwnOfHost = row.OwnOfCPU / float64(cores)
-		row.NetOfHost = (row.OwnNanos - row.Runs*clock) * float64(rate) / 1e9 / float64(cores)
-		row.RunsOfHost = row.NanosPerRun * float64(rate) / 1e9 / float64(cores)
 		row.AllOfHost = row.AllNanos * float64(rate) / 1e9 / float64(cores)
 		row.Scaled = row.PerSecond < 0.95*float64(rate)
 		rows = append(rows, row)
@@ -98,25 +96,28 @@ func traceRows(turns []TraceTurn, rate, cores int, clock float64) (rows []TraceR
 // busy is how many CPUs were.
 func (t TraceTurn) busy() float64 { return t.HostCPU / t.Seconds }
 
-// traceBars hold what the tracers' own programs take against the bar.
+// traceBars hold what the tracers take against the bar: their own programs, of rtt the walks.
 func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 	for _, row := range rows {
-		b := Bar{Name: fmt.Sprintf("%s: own programs at %s/s (%s), of the host's CPUs", row.Tracer, count(float64(rate)), row.Event), Bar: traceBar, Unit: "%"}
+		b := Bar{Name: fmt.Sprintf("%s: own programs at %s/s (%s), of one CPU", row.Tracer, count(float64(rate)), row.Event), Bar: traceBar, Unit: "%"}
 		if loadOf(row.Tracer).rare {
 			b.Skipped = fmt.Sprintf("nothing makes so many: at %s/s, as fast as one process could, they are %.2f %%: %.0f ns each, and all that one takes more %.0f ns",
-				count(row.PerSecond), 100*row.OwnOfHost*row.PerSecond/float64(rate), row.OwnNanos, row.AllNanos)
+				count(row.PerSecond), 100*row.OwnOfCPU*row.PerSecond/float64(rate), row.OwnNanos, row.AllNanos)
 			bars = append(bars, b)
 			continue
 		}
-		b = b.judge(100 * row.OwnOfHost)
-		b.Note = fmt.Sprintf("%.2f %% of one CPU: %.0f ns each", 100*row.OwnOfCPU, row.OwnNanos)
-		if row.Tracer == latency.XDP {
+		b = b.judge(100 * row.OwnOfCPU)
+		b.Note = fmt.Sprintf("%.2f %% of the host's: %.0f ns each", 100*row.OwnOfHost, row.OwnNanos)
+		switch row.Tracer {
+		case latency.XDP:
 			b.Note += " by the load's CPU time, as it has no programs of its own"
-		} else {
-			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns; %.2f %% of the host's without the statistics' clock; as many runs are %.2f %%", row.Runs, row.NanosPerRun, 100*row.NetOfHost, 100*row.RunsOfHost)
+		case latency.RTT:
+			b.Note += fmt.Sprintf(" by the walker's CPU time; one report in %.1f is of a new walk", row.SampleEvery)
+		default:
+			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns; one in %.0f is followed", row.Runs, row.NanosPerRun, row.SampleEvery)
 		}
 		if row.Scaled {
-			b.Note += fmt.Sprintf("; scaled from %s/s, where they are %.2f %%", count(row.PerSecond), 100*row.OwnOfHost*row.PerSecond/float64(rate))
+			b.Note += fmt.Sprintf("; scaled from %s/s, where they are %.2f %% of a CPU, within a budget that is as much less", count(row.PerSecond), 100*row.OwnOfCPU*row.PerSecond/float64(rate))
 		}
 		bars = append(bars, b)
 	}
@@ -127,14 +128,14 @@ func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 func (r *TraceResult) Print(out io.Writer) error {
 	fmt.Fprintf(out, "Costs at %d events/s, of one CPU and of all %d of the host; medians of %d.\n\n", r.Rate, r.Host.Cores, r.Reps)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tevent\tevents/s\tseen\truns\tns a run\town ns\tof a CPU\tof the host\tall ns\tof the host\thost busier\tas fast as it goes")
+	fmt.Fprintln(w, "\tevent\tevents/s\tseen\tone in\truns\tns a run\town ns\tof a CPU\tof the host\tall ns\tof the host\thost busier\tas fast as it goes")
 	for _, row := range r.Rows {
 		scaled := ""
 		if row.Scaled {
 			scaled = " *"
 		}
 		cells := []string{
-			row.Tracer, row.Event, count(row.PerSecond) + scaled, percent(row.Seen),
+			row.Tracer, row.Event, count(row.PerSecond) + scaled, percent(row.Seen), fmt.Sprintf("%.3g", row.SampleEvery),
 			fmt.Sprintf("%.1f", row.Runs), fmt.Sprintf("%.0f", row.NanosPerRun), fmt.Sprintf("%.0f", row.OwnNanos), percent(row.OwnOfCPU), percent(row.OwnOfHost),
 			fmt.Sprintf("%.0f", row.AllNanos), percent(row.AllOfHost), percent(row.HostBusier), fmt.Sprintf("%.2fx", row.Throughput),
 		}
@@ -144,7 +145,6 @@ func (r *TraceResult) Print(out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, "\n* The host does not make so many; costs are scaled.\n")
-	fmt.Fprintf(out, "Of each run in own the clock of the kernel's statistics is %.0f ns, as of a program that does nothing; with what is not counted it adds %.0f.\n", r.Empty.Counted, r.Empty.Added)
 	printBars(out, r.Bars)
 	return nil
 }

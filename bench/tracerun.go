@@ -25,6 +25,8 @@ const (
 	// traceInterval and traceThreshold are those of weir trace.
 	traceInterval  = time.Second
 	traceThreshold = 10 * time.Millisecond
+	// traceLead is the time for a tracer to come to its budget, if turns are not shorter: some of its own looks at what it takes.
+	traceLead = 1500 * time.Millisecond
 )
 
 // traceRun is a tracer's.
@@ -53,10 +55,6 @@ func RunTrace(ctx context.Context, cfg TraceConfig, progress io.Writer) (*TraceR
 	r := &TraceResult{
 		Host: ReadHostCard(), Rate: cfg.Rate, Seconds: cfg.Duration.Seconds(), Reps: cfg.Reps, Threads: cfg.Threads, Sockets: 2 * cfg.Conns,
 	}
-	var err error
-	if r.Empty, err = measureEmpty(); err != nil {
-		return nil, fmt.Errorf("measure a program that does nothing: %w", err)
-	}
 	for _, about := range latency.Tracers() {
 		for _, name := range cfg.Only {
 			if name != about.Name {
@@ -69,7 +67,7 @@ func RunTrace(ctx context.Context, cfg TraceConfig, progress io.Writer) (*TraceR
 			r.Turns = append(r.Turns, t.turns...)
 		}
 	}
-	r.Rows = traceRows(r.Turns, cfg.Rate, r.Host.Cores, r.Empty.Counted)
+	r.Rows = traceRows(r.Turns, cfg.Rate, r.Host.Cores)
 	r.Bars = traceBars(r.Rows, cfg.Rate)
 	return r, nil
 }
@@ -175,10 +173,17 @@ func (t *traceRun) turn(ctx context.Context, traced, closed bool) (turn TraceTur
 	}
 	watched := &watch{}
 	if traced {
-		if watched.tracer, err = latency.Open(t.tracer.Name, t.config()); err != nil {
+		cfg := t.config()
+		turn.Budget = cfg.Budget
+		if watched.tracer, err = latency.Open(t.tracer.Name, cfg); err != nil {
 			return turn, err
 		}
 		defer func() { err = errors.Join(err, watched.tracer.Close()) }()
+	}
+	lead := asked // in which the tracer comes to its budget
+	lead.Duration = min(traceLead, t.cfg.Duration)
+	if _, err := t.ask(lead); err != nil {
+		return turn, err
 	}
 	if err := watched.begin(); err != nil {
 		return turn, err
@@ -192,7 +197,7 @@ func (t *traceRun) turn(ctx context.Context, traced, closed bool) (turn TraceTur
 		r, err := t.ask(asked)
 		answered <- answer{r, err}
 	}()
-	done, err := watchUntil(answered, min(traceInterval, t.cfg.Duration/2), watched.look)
+	done, err := watchUntil(answered, t.interval(), watched.look)
 	if err = errors.Join(err, done.err, ctx.Err()); err != nil {
 		return turn, err
 	}
@@ -225,9 +230,22 @@ func watchUntil[T any](answered <-chan T, interval time.Duration, look func() er
 	}
 }
 
-// config is the tracer's, as weir trace would have it.
+// interval is the time between two reports: that of weir trace, but of rtt such that as many sockets a second are asked
+// for as costs are of.
+func (t *traceRun) interval() time.Duration {
+	if t.tracer.Name == latency.RTT {
+		return max(time.Duration(float64(2*t.cfg.Conns)/float64(t.cfg.Rate)*float64(time.Second)), time.Millisecond)
+	}
+	return min(traceInterval, t.cfg.Duration/2)
+}
+
+// config is the tracer's, as weir trace would have it. Costs are of a rate: where the load makes fewer events the budget is
+// as much less, so that the tracer does what it does at the rate.
 func (t *traceRun) config() latency.Config {
-	cfg := latency.Config{Cost: true}
+	cfg := latency.Config{Cost: true, Budget: latency.DefaultBudget}
+	if t.rate > 0 && t.rate < float64(t.cfg.Rate) && t.tracer.Name != latency.RTT {
+		cfg.Budget = max(latency.DefaultBudget*t.rate/float64(t.cfg.Rate), latency.MinBudget)
+	}
 	if t.tracer.PIDs {
 		cfg.PIDs = []int{t.load.Pid()}
 	}
@@ -242,7 +260,9 @@ type watch struct {
 	tracer        *latency.Tracer
 	first, last   latency.Snapshot
 	cost          latency.Cost
-	walked        uint64
+	seen          uint64    // sockets
+	walked        time.Time // the last walk
+	walks, looks  int
 	busy, readers float64
 }
 
@@ -302,7 +322,12 @@ func (w *watch) look() error {
 		return err
 	}
 	for i := range w.last.Classes {
-		w.walked += w.last.Classes[i].Conns
+		w.seen += w.last.Classes[i].Conns
+	}
+	w.looks++
+	if !w.last.Walked.Equal(w.walked) {
+		w.walks++
+		w.walked = w.last.Walked
 	}
 	return nil
 }
@@ -322,8 +347,9 @@ func (w *watch) end(turn *TraceTurn) error {
 		return err
 	}
 	turn.Runs, turn.OwnNanos = cost.Runs-w.cost.Runs, uint64((cost.Time - w.cost.Time).Nanoseconds()) //nolint:gosec // it only grows
-	turn.Seen = w.walked
+	turn.Seen, turn.SampleEvery = w.seen, float64(cost.SampleEvery)
 	if w.last.Tracer == latency.RTT {
+		turn.SampleEvery = float64(w.looks) / float64(max(w.walks, 1))
 		return nil
 	}
 	if err := w.tracer.SnapshotInto(&w.last); err != nil {

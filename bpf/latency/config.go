@@ -11,8 +11,8 @@ import (
 const (
 	MaxPIDs  = 64
 	MaxPorts = 16
-
-	minBudget = 0.001
+	// MinBudget is the least share of a CPU.
+	MinBudget = 0.001
 )
 
 // Config says what a tracer counts.
@@ -64,7 +64,7 @@ func (c Config) Validate(tracer string) error {
 	if c.Threshold < 0 || c.Threshold > 0 && !about.Stalls {
 		wrong("Threshold", c.Threshold, "0, or for stall a duration above it")
 	}
-	if c.Budget != 0 && !(c.Budget >= minBudget && c.Budget <= 1) {
+	if c.Budget != 0 && !(c.Budget >= MinBudget && c.Budget <= 1) {
 		wrong("Budget", c.Budget, "0, or a share of one CPU, 0.001 to 1")
 	}
 	if c.Budget > 0 && !c.Cost {

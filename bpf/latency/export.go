@@ -104,7 +104,7 @@ func (c ExportConfig) Validate() error {
 	if len(c.Ports) > MaxPorts || slices.Contains(c.Ports, 0) {
 		errs = append(errs, &FieldError{"Ports", c.Ports, "at most 16 ports, 1 to 65535"})
 	}
-	if c.Budget < minBudget || c.Budget > 1 || math.IsNaN(c.Budget) {
+	if c.Budget < MinBudget || c.Budget > 1 || math.IsNaN(c.Budget) {
 		errs = append(errs, &FieldError{"Budget", c.Budget, "a share of one CPU, 0.001 to 1"})
 	}
 	if c.Threshold < 0 || c.Look < 0 || c.Rest < 0 {

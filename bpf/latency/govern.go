@@ -70,15 +70,20 @@ func (t *Tracer) step(now time.Time, budget float64) (next time.Duration, err er
 		return 0, err
 	}
 	rate := t.meter.since()
+	timing := rate.runs * float64(t.clock.Added)
+	isTimed := timing <= clockPart*budget // always
+	if !isTimed {
+		timing *= float64(governWindow) / float64(governEvery)
+	}
 	if t.about.Samples {
-		if every := sampleEvery(t.every, rate.ns, budget); every != t.every {
+		if every := sampleEvery(t.every, rate.ns+timing, budget); every != t.every {
 			if err := t.coll.Variables[varSampleEvery].Set(every); err != nil {
 				return 0, err
 			}
 			t.every = every
 		}
 	}
-	if rate.runs*float64(t.clock.Added) > clockPart*budget {
+	if !isTimed {
 		return governEvery - governWindow, t.meter.off(now)
 	}
 	t.meter.mark(now)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 )
 
@@ -56,13 +57,14 @@ func (m *meter) on(now time.Time) (err error) {
 	if m.total == nil {
 		m.total = map[uint32]usage{}
 	}
-	for id := range m.total {
-		if _, ok := m.base[id]; !ok {
-			delete(m.total, id) // it is gone
-		}
-	}
+	maps.DeleteFunc(m.total, func(id uint32, _ usage) bool {
+		_, isThere := m.base[id]
+		return !isThere
+	})
 	for id := range m.base {
-		m.total[id] = m.total[id] // one that has not run is there too
+		if _, ok := m.total[id]; !ok {
+			m.total[id] = usage{} // it has not run yet
+		}
 	}
 	m.mark(now)
 	return nil
@@ -70,10 +72,7 @@ func (m *meter) on(now time.Time) (err error) {
 
 // mark begins the time that the rates are of.
 func (m *meter) mark(now time.Time) {
-	m.turned.at, m.turned.total = now, make(map[uint32]usage, len(m.total))
-	for id, u := range m.total {
-		m.turned.total[id] = u
-	}
+	m.turned.at, m.turned.total = now, maps.Clone(m.total)
 }
 
 // settle takes in what happened up to now.

@@ -3,6 +3,7 @@ package latency
 import (
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -21,11 +22,7 @@ func (k *timing) Close() error { k.on--; return nil }
 func (k *timing) meter(clock float64) *meter {
 	return &meter{
 		read: func() (map[uint32]usage, error) {
-			all := map[uint32]usage{}
-			for id, u := range k.counted {
-				all[id] = u
-			}
-			return all, k.fail
+			return maps.Clone(k.counted), k.fail
 		},
 		enable: func() (io.Closer, error) { k.on++; return k, k.fail },
 		clock:  clock,
@@ -146,7 +143,7 @@ func TestGovernTimesInWindows(t *testing.T) {
 				go tracer.govern(0.03)
 				timed := time.Duration(0)
 				for range 10_000 {
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 					synctest.Wait()
 					tracer.mu.Lock()
 					k.run(0, c.perMillisecond, 100, 0)

@@ -125,7 +125,7 @@ func TestBPFSampledEventsStandForAll(t *testing.T) {
 
 // A tracer that takes more than its budget follows fewer events, and counts no less.
 func TestBPFBudgetIsKept(t *testing.T) {
-	tracer := trace(t, Softirq, Config{Cost: true, Budget: minBudget})
+	tracer := trace(t, Softirq, Config{Cost: true, Budget: MinBudget})
 	inSoftirq(t, 0, func(send func()) {
 		until(t, "it follows fewer", func() bool {
 			for range 1000 {

@@ -174,15 +174,15 @@ static __always_inline void tell(void *ctx, const struct loop *loop, struct loop
 
 static __always_inline int polls(struct syscall_enter *ctx)
 {
-	__u64 now, tgid = bpf_get_current_pid_tgid() >> 32;
-	struct loop loop = {.tgid = tgid, .descriptor = ctx->args[0]};
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct loop loop = {.tgid = task->tgid, .descriptor = ctx->args[0]};
 	struct loop_state *l;
 	struct thread *t;
+	__u64 now;
 
-	if (!is_traced(tgid))
+	if (!is_traced(loop.tgid))
 		return 0;
-	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0,
-				 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	t = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t)
 		return 0;
 	t->descriptor = loop.descriptor;
@@ -203,15 +203,15 @@ static __always_inline int polls(struct syscall_enter *ctx)
 
 static __always_inline int polled(struct syscall_exit *ctx)
 {
-	__u64 id = bpf_get_current_pid_tgid();
-	struct loop loop = {.tgid = id >> 32};
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct loop loop = {.tgid = task->tgid};
 	struct loop_state *l;
 	struct thread *t;
 	__u64 now;
 
 	if (ctx->ret <= 0 || !is_traced(loop.tgid))
 		return 0;
-	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+	t = bpf_task_storage_get(&threads, task, 0, 0);
 	if (!t)
 		return 0;
 	loop.descriptor = t->descriptor;
@@ -224,7 +224,7 @@ static __always_inline int polled(struct syscall_exit *ctx)
 	if (!threshold && !l->weight)
 		return 0;
 	t->has_events = 1;
-	l->tid = id;
+	l->tid = task->pid;
 	l->off = 0;
 	l->kept = 0;
 	l->code.kernel_bytes = 0;

@@ -11,7 +11,7 @@ import (
 )
 
 // alone calls f in a mount namespace of its own, from which nothing comes back.
-func alone(t *testing.T, f func(t *testing.T)) {
+func alone(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting is root's; CI is root")
@@ -24,7 +24,7 @@ func alone(t *testing.T, f func(t *testing.T)) {
 			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
 		if err == nil {
-			f(t)
+			f()
 		}
 		done <- err
 	}()
@@ -52,7 +52,7 @@ func unmount(t *testing.T, kind string) {
 }
 
 func TestTracingIsMountedOnce(t *testing.T) {
-	alone(t, func(t *testing.T) {
+	alone(t, func() {
 		unmount(t, "tracefs")
 		for range 2 {
 			if err := Tracing(); err != nil {
@@ -70,7 +70,7 @@ func TestTracingIsMountedOnce(t *testing.T) {
 }
 
 func TestCgroup2IsMountedWhereItIsNot(t *testing.T) {
-	alone(t, func(t *testing.T) {
+	alone(t, func() {
 		if err := unix.Mount("none", "/run", "tmpfs", 0, ""); err != nil {
 			t.Error(err)
 		}
@@ -87,7 +87,7 @@ func TestCgroup2IsMountedWhereItIsNot(t *testing.T) {
 }
 
 func TestBPFIsMountedBelowTheUsualPlaceAlone(t *testing.T) {
-	alone(t, func(t *testing.T) {
+	alone(t, func() {
 		unmount(t, "bpf")
 		if err := BPF("/sys/fs/bpf/weir/eth0"); err != nil {
 			t.Error(err)
@@ -103,7 +103,7 @@ func TestBPFIsMountedBelowTheUsualPlaceAlone(t *testing.T) {
 
 // Whoever may not mount is told what root is to do.
 func TestMountSaysWhatToDo(t *testing.T) {
-	alone(t, func(t *testing.T) {
+	alone(t, func() {
 		unmount(t, "tracefs")
 		var none [2]unix.CapUserData
 		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil { // of this thread
