@@ -23,7 +23,7 @@ func latencyAlerts() Group {
 			Name: "WeirTracerOverBudget", Severity: Info, For: time.Minute, KeepFiringFor: 10 * time.Minute,
 			Conditions:  []Condition{{Query: `weir_trace_state{state="over_budget"}`, Compare: "== 1", Need: NeedTracers}},
 			Summary:     "Tracer {{ $labels.tracer }} of {{ $labels.instance }} took too much",
-			Description: "Tracer {{ $labels.tracer }} of {{ $labels.instance }} took more than trace.budget of a CPU, and is detached for ten minutes.",
+			Description: "Tracer {{ $labels.tracer }} of {{ $labels.instance }} took more than trace.budget of a CPU though it followed as few events as it may, and is detached for ten minutes.",
 			Action:      "It sees more events than it is worth: leave it out of trace.tracers, or raise trace.budget. `weir bench trace` says what each costs an event.",
 		},
 		{

@@ -31,9 +31,11 @@ func latency() *Dashboard {
 		},
 		[]*Panel{
 			row("What tracing costs"),
-			shares("Tracers", "Of one CPU, for each tracer's own programs, and the budget past which it is detached.",
+			shares("Tracers", "Of one CPU, for each tracer's own programs, and the budget that it is kept in.",
 				query(sumBy("instance, tracer", rate("weir_trace_seconds_total")), "{{instance}} {{tracer}}"), query(series("weir_trace_budget_ratio"), "{{instance}} budget")),
 			graph("Runs", unitPerSecond, "Of each tracer's own programs.", query(sumBy("instance, tracer", rate("weir_trace_runs_total")), "{{instance}} {{tracer}}")),
+			graph("Followed, one in", unitNumber, "Events of which each tracer follows one, which counts for as many: it would take more than its budget otherwise.",
+				query(series("weir_trace_sample_every")+" > 0", "{{instance}} {{tracer}}")),
 			graph("States", unitState, "1 for the state that a tracer is in; the log says why one is not attached.",
 				query(series("weir_trace_state")+" == 1", "{{instance}} {{tracer}} {{state}}")),
 			graph("XDP programs, a run", unitSeconds, "Of all XDP programs of the host.",

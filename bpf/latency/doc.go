@@ -7,5 +7,5 @@
 //
 // [Export] keeps several open, within a budget, for Prometheus.
 //
-// It starts no goroutine.
+// A tracer with a [Config.Budget] has a goroutine until it is closed, which looks once a second at what it takes; others have none.
 package latency

@@ -15,7 +15,8 @@ var (
 	descState     = prometheus.NewDesc("weir_trace_state", "1 for the state that a tracer is in; the log has why it is not attached.", []string{"tracer", "state"}, nil)
 	descRuns      = prometheus.NewDesc("weir_trace_runs_total", "Runs of a tracer's own programs.", []string{"tracer"}, nil)
 	descSeconds   = prometheus.NewDesc("weir_trace_seconds_total", "Time of CPUs that a tracer took itself.", []string{"tracer"}, nil)
-	descBudget    = prometheus.NewDesc("weir_trace_budget_ratio", "Share of one CPU above which a tracer is detached for a while.", nil, nil)
+	descBudget    = prometheus.NewDesc("weir_trace_budget_ratio", "Share of one CPU that a tracer may take: above it it follows fewer events, and is detached for a while if that is not enough.", nil, nil)
+	descSample    = prometheus.NewDesc("weir_trace_sample_every", "Events of which a tracer follows one, which counts for as many; 0 while it is not attached.", []string{"tracer"}, nil)
 
 	descConns       = prometheus.NewDesc("weir_trace_conns", "TCP connections of the network namespace.", []string{"direction"}, nil)
 	descRTT         = prometheus.NewDesc("weir_trace_conns_rtt_seconds", "Round trip times of those that are there, by quantile: at most this, and more than half of it.", []string{"direction", "quantile"}, nil)
@@ -36,7 +37,7 @@ const (
 // Describe implements [prometheus.Collector].
 func (e *Export) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descDurations, descEvents, descStalls, descState, descRuns, descSeconds, descBudget,
+		descDurations, descEvents, descStalls, descState, descRuns, descSeconds, descBudget, descSample,
 		descConns, descRTT, descHeld, descBehind, descAcceptQueue, descXDPRuns, descXDPSeconds,
 	} {
 		ch <- d
@@ -79,6 +80,11 @@ func (e *Export) collect(ch chan<- prometheus.Metric, k *kept) {
 	}
 	ch <- counter(descRuns, float64(k.total.runs()), name)
 	ch <- counter(descSeconds, k.total.seconds(), name)
+	every := 0
+	if k.source != nil {
+		every = k.total.cost.now.SampleEvery
+	}
+	ch <- gauge(descSample, float64(every), name)
 	for i, what := range k.about.Histograms {
 		h := k.total.histogram(i)
 		ch <- e.durations(&h, name, what)

@@ -31,16 +31,17 @@ pipes (runq), datagrams over loopback (softirq), polls that find an event
 (stall), collections of its own garbage (gc), runs of XDP programs on frames
 between two network namespaces (xdp), sockets of a walk (rtt). Turns with and without the tracer alternate, as fast as
 it goes, and at the rate; where the host does not make so many at the rate that
-it can, and the costs are scaled to it. The tracer is told as "weir trace" tells
-it: that process alone, what it costs, a report a second.
+it can, and the costs are scaled to it, with a budget that is as much less. The
+tracer is told as "weir trace" tells it: that process alone, what it costs, its
+budget, a report a second; of rtt as many reports as ask for that many sockets.
 
-own is the time in the tracer's programs, by the kernel's statistics, which are a
-part of it, as a line says. all is what an event takes more of CPU with the tracer than without,
+own is the time in the tracer's programs, by the kernel's statistics, of rtt that
+of the walks; one in is how many events one is followed of. all is what an event takes more of CPU with the tracer than without,
 by the processes' CPU time, the kernel's way into the programs and the reports
 included; host is how much more of all CPUs was busy at the rate. Shares are of
-one CPU, and of all CPUs of the host. The bars hold own against 3 % of the
-host's CPUs; they do not change the exit code. Run it on a host that does
-nothing else: five minutes.`
+one CPU, and of all CPUs of the host. The bars hold own against 3 % of one
+CPU; they do not change the exit code. Run it on a host that does nothing else:
+fifteen minutes.`
 }
 
 // Run measures.

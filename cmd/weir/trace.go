@@ -26,7 +26,7 @@ type traceCmd struct {
 	Interval  time.Duration  `help:"Time between two reports (${default})." default:"1s" placeholder:"TIME"`
 	JSON      bool           `help:"Print one JSON object for each report." name:"json"`
 	Listen    string         `help:"Serve what is counted to Prometheus instead, at /metrics of this address." placeholder:"HOST:PORT"`
-	Budget    float64        `help:"Of --listen: share of a CPU above which a tracer is detached for ten minutes (${default})." default:"0.03" placeholder:"SHARE"`
+	Budget    float64        `help:"Share of a CPU that a tracer may take: above it one in many events is followed, for all (${default})." default:"0.03" placeholder:"SHARE"`
 	Bpftrace  string         `help:"Run a session of bpftrace instead; list: say which there are." placeholder:"NAME"`
 	Print     bool           `help:"Of --bpftrace: print the session's script instead."`
 }
@@ -50,7 +50,8 @@ func (*traceCmd) Help() string {
   weir trace --bpftrace write --print    a session's script, to be changed
 
 It needs root, and no change to what it looks at. All is counted in the kernel,
-by powers of two; what that costs is shown with it. Nothing stays attached when
+by powers of two; what that costs is shown with it, and kept below --budget by following
+one in many events, each of which counts for as many. Nothing stays attached when
 it ends. On a terminal it shows what was counted since it began, or since r was
 pressed; p stops the screen. Elsewhere it reports each interval. docs/TRACING.md says what each one sees, and what not;
 docs/PROFILING.md walks through three problems with the sessions.`
@@ -105,6 +106,8 @@ func (c *traceCmd) check() error {
 		return errors.New("say what to measure: accept, read, write, rtt, runq, softirq, stall, gc or xdp, or name a session with --bpftrace")
 	case c.Interval <= 0 || c.Duration != nil && *c.Duration < 0:
 		return errors.New("--interval and --duration: want an interval above 0, and no negative duration")
+	case !(c.Budget >= latency.MinBudget && c.Budget <= 1):
+		return fmt.Errorf("--budget %v: want a share of one CPU, %v to 1", c.Budget, latency.MinBudget)
 	case c.All && len(c.PID) > 0:
 		return errors.New("--all and --pid: give one of them")
 	case c.Listen != "" && c.JSON:
@@ -128,7 +131,7 @@ func (c *traceCmd) any(is func(latency.About) bool) bool {
 
 // config is what a tracer is to look at, and that in words. Of several tracers each takes what it can of the flags.
 func (c *traceCmd) config(about latency.About) (cfg latency.Config, of string, err error) {
-	cfg = latency.Config{Cost: true}
+	cfg = latency.Config{Cost: true, Budget: c.Budget}
 	of = "this host"
 	if about.Stalls {
 		cfg.Threshold = c.Threshold

@@ -38,7 +38,15 @@ func (r *traceReport) costLine() string {
 	if r.Cost == nil {
 		return ""
 	}
-	return fmt.Sprintf("cost of tracing: %d runs of its programs, %.0f ns each, %.2f %% of a CPU", r.Cost.Runs, r.Cost.PerRun, 100*r.Cost.Share)
+	what := "runs of its programs"
+	if r.Tracer == latency.XDP {
+		what = "runs timed"
+	}
+	line := fmt.Sprintf("cost of tracing: %d %s, %.0f ns each, %.2f %% of a CPU", r.Cost.Runs, what, r.Cost.PerRun, 100*r.Cost.Share)
+	if r.Cost.SampleEvery > 1 {
+		line += fmt.Sprintf("; one event in %d is followed, and counts for all", r.Cost.SampleEvery)
+	}
+	return line
 }
 
 // printRest prints what is no histogram.
@@ -48,6 +56,9 @@ func (r *traceReport) printRest(out io.Writer) error {
 	}
 	if err := printClasses(out, r.Classes); err != nil {
 		return err
+	}
+	if r.Age > 0 {
+		fmt.Fprintf(out, "as they were %s before: a walk over all of them now would take more than --budget\n", short(r.Age))
 	}
 	if r.Tracer == latency.XDP && len(r.Programs) == 0 {
 		fmt.Fprintln(out, "no XDP program is loaded")

@@ -17,10 +17,12 @@ type traceReport struct {
 	Histograms []traceHistogram  `json:"histograms,omitempty"`
 	Counters   map[string]uint64 `json:"counters,omitempty"`
 	Classes    []traceClass      `json:"classes,omitempty"`
-	Loops      []traceLoop       `json:"loops,omitempty"`
-	Programs   []traceProgram    `json:"programs,omitempty"`
-	Stalls     []traceStall      `json:"stalls,omitempty"`
-	Cost       *traceCost        `json:"cost,omitempty"`
+	// Age is how long before At the classes were walked, seconds.
+	Age      float64        `json:"classes_age_seconds,omitempty"`
+	Loops    []traceLoop    `json:"loops,omitempty"`
+	Programs []traceProgram `json:"programs,omitempty"`
+	Stalls   []traceStall   `json:"stalls,omitempty"`
+	Cost     *traceCost     `json:"cost,omitempty"`
 
 	question string
 }
@@ -100,6 +102,8 @@ type traceCost struct {
 	Runs   uint64  `json:"runs"`
 	PerRun float64 `json:"ns_per_run"`
 	Share  float64 `json:"cpu_share"`
+	// SampleEvery says that one in so many events is followed now.
+	SampleEvery int `json:"sample_every"`
 }
 
 // tracing makes reports of what a tracer counts, each of the time since the one before.
@@ -154,8 +158,9 @@ func (w *tracing) report(t *latency.Tracer) (*traceReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diff.Tracer != latency.XDP {
-		r.Cost = &traceCost{Runs: cost.Runs, PerRun: float64(cost.PerRun()), Share: cost.Share()}
+	r.Cost = &traceCost{Runs: cost.Runs, PerRun: float64(cost.PerRun()), Share: cost.Share(), SampleEvery: cost.SampleEvery}
+	if len(diff.Classes) > 0 {
+		r.Age = diff.Taken.Sub(diff.Walked).Seconds()
 	}
 	return r, nil
 }

@@ -45,7 +45,8 @@ func TestTraceReports(t *testing.T) {
 		{Busy: 0.0123, Cause: "callback", Waited: 0.001, PID: 42, TID: 43, Command: "weir", Poller: 7, Place: "on_cpu", User: []string{"main.spin main.go:7", "0x1234"}},
 		{Busy: 0.5, Cause: "blocked", Slept: 0.49, Stopped: 0.002, SoftIRQ: 0.00001, PID: 42, TID: 44, Command: "weir\n", Poller: 8, Place: "off_cpu", Kernel: []string{"schedule"}},
 	}
-	r.Cost = &traceCost{Runs: 303, PerRun: 121, Share: 0.0004}
+	r.Cost = &traceCost{Runs: 303, PerRun: 121, Share: 0.0004, SampleEvery: 8}
+	r.Age = 2.5
 	var text bytes.Buffer
 	if err := r.print(&text); err != nil {
 		t.Fatal(err)
@@ -133,7 +134,8 @@ func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 		{"trace gc --all", "at least one process"},
 		{"trace gc --all --listen 127.0.0.1:0", "at least one process"},
 		{"trace runq --pid 1 --port 80 --listen 127.0.0.1:0", "Ports"},
-		{"trace accept --pid 1 --listen 127.0.0.1:0 --budget 7", "Budget"},
+		{"trace accept --pid 1 --listen 127.0.0.1:0 --budget 7", "want a share of one CPU, 0.001 to 1"},
+		{"trace accept --pid 1 --budget 0", "want a share of one CPU"},
 		{"trace accept --pid 1 --listen 127.0.0.1:0 --json", "give one of them"},
 		{"trace accept --bpftrace offcpu --listen 127.0.0.1:0", "leave out the rest"},
 		{"trace accept --pid 1 --duration=-1s", "no negative duration"},
@@ -147,7 +149,7 @@ func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s: want %s", tt.args, code, &errs, tt.want)
 		}
 	}
-	err := (&traceCmd{What: []string{latency.Accept}, Comm: "no such name", Interval: 1}).Run(t.Context(), &app{})
+	err := (&traceCmd{What: []string{latency.Accept}, Comm: "no such name", Interval: 1, Budget: 1}).Run(t.Context(), &app{})
 	if err == nil || !strings.Contains(err.Error(), "no process is named no such name") {
 		t.Errorf("a name that nobody has: %v", err)
 	}

@@ -23,7 +23,7 @@ func defaultTrace() Trace {
 func traceSettings() []setting {
 	return []setting{
 		texts("trace.tracers", "trace.tracers", "tracers that weir runs on itself, for its metrics: accept, read, write, rtt, runq, softirq, stall, gc, xdp; empty: none", func(c *Config) *[]string { return &c.Trace.Tracers }),
-		part("trace.budget", "share of one CPU above which a tracer is detached for ten minutes", func(c *Config) *float64 { return &c.Trace.Budget }).of("trace.budget"),
+		part("trace.budget", "share of one CPU that a tracer may take; above it it follows one in many events, and is detached for ten minutes if that is not enough", func(c *Config) *float64 { return &c.Trace.Budget }).of("trace.budget"),
 		duration("trace.threshold", "trace.threshold", "event loops that do not ask for events for as long are stalls (stall)", func(c *Config) *time.Duration { return &c.Trace.Threshold }),
 	}
 }
