@@ -44,7 +44,7 @@ int bucket_of(struct xdp_md *ctx)
 	if ((void *)(d + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	d->bucket = hist_bucket(d->ns);
-	hist_add(0, 0, d->ns);
+	hist_add(0, 0, d->ns, 1);
 	return XDP_PASS;
 }
 
