@@ -58,6 +58,7 @@ func Rules() []Rule {
 		{"weir/gateway", []string{"weir/gateway/...", "weir/ratelimit/...", "weir/token/...", "weir/edge/admit", "weir/edge/http1", "weir/edge/proxyproto", "weir/internal/...", "weir/ratelimit", "weir/token"}, "the facade of the gateway: it runs and is tested without a bus, an edge or a kernel program"},
 		{"weir/token/jwks", []string{"weir/token"}, "it fetches keys, and does not check tokens"},
 		{"weir/admin", []string{"weir/broker", "weir/token", "weir/internal/..."}, "what it shows comes through its own interfaces"},
+		{"weir/tuning/genl/...", []string{"weir/tuning/genl"}, "it asks the kernel, whatever the family is about"},
 		{"weir/tuning/...", []string{"weir/tuning/...", "weir/internal/..."}, "it looks at hosts, not at weir"},
 		{"weir/dashboards/...", []string{"weir/dashboards"}, "texts for operators, which no program needs"},
 		{"weir/internal/...", []string{"weir/internal/..."}, "the bottom of the house"},
@@ -85,7 +86,7 @@ func HeavyLibraries() []Heavy {
 		{"github.com/goccy/go-yaml", []string{"weir/cmd/weir/config"}},
 		{"github.com/alecthomas/kong", []string{"weir/cmd/weir"}},
 		{"github.com/HdrHistogram", []string{"weir/bench/..."}},
-		{"github.com/mdlayher", []string{"weir/tuning/ethtool", "weir/tuning/netdev"}},
+		{"github.com/mdlayher", []string{"weir/tuning/genl/...", "weir/tuning/ethtool", "weir/tuning/netdev"}},
 		{"charm.land/bubbletea", []string{"weir/cmd/weir/traceview"}},
 		{"github.com/charmbracelet", []string{"weir/cmd/weir/traceview"}},
 	}

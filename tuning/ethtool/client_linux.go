@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"weir/tuning/genl"
+
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -63,47 +65,24 @@ const (
 )
 
 // Client asks the kernel.
-type Client struct {
-	conn   *genetlink.Conn
-	family uint16
-}
+type Client struct{ family *genl.Family }
 
 // Open makes a client. A kernel without the family (before Linux 5.6) has no settings: that is no error.
 func Open() (*Client, error) {
-	conn, err := genetlink.Dial(nil)
+	family, err := genl.Open(unix.ETHTOOL_GENL_NAME)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket: %w", err)
+		return nil, err
 	}
-	c, err := newClient(conn)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Client{}, conn.Close()
-	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return c, nil
-}
-
-func newClient(conn *genetlink.Conn) (*Client, error) {
-	family, err := conn.GetFamily(unix.ETHTOOL_GENL_NAME)
-	if err != nil {
-		return nil, fmt.Errorf("find the kernel's ethtool family: %w", err)
-	}
-	return &Client{conn: conn, family: family.ID}, nil
+	return &Client{family}, nil
 }
 
 // Close lets go of the socket.
-func (c *Client) Close() error {
-	if c.conn == nil {
-		return nil
-	}
-	return c.conn.Close()
-}
+func (c *Client) Close() error { return c.family.Close() }
 
 // All are the settings of a device. The error wraps fs.ErrNotExist if there is no such device.
 func (c *Client) All(device string) (map[string]string, error) {
 	all := map[string]string{}
-	if c.conn == nil {
+	if !c.family.Known() {
 		return all, nil
 	}
 	for _, g := range groups() {
@@ -137,8 +116,8 @@ func (c *Client) All(device string) (map[string]string, error) {
 // Set sets one. What the device made of it is to be read: it may round, or keep a feature off.
 func (c *Client) Set(device, name, value string) error {
 	groupName, fieldName, _ := strings.Cut(name, "/")
-	if c.conn == nil {
-		return fmt.Errorf("set %s of %s: %w: Linux 5.6 or newer is needed", name, device, errors.ErrUnsupported)
+	if err := c.family.Require("5.6"); err != nil {
+		return fmt.Errorf("set %s of %s: %w", name, device, err)
 	}
 	switch {
 	case groupName == features:
@@ -201,40 +180,31 @@ func (c *Client) setFeature(device, feature, value string) error {
 	return nil
 }
 
-// request is a message about a device.
-func request(device string, command uint8, header uint16, flags uint32, more func(*netlink.AttributeEncoder)) (genetlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(header, func(h *netlink.AttributeEncoder) error {
-		h.String(unix.ETHTOOL_A_HEADER_DEV_NAME, device)
-		if flags != 0 {
-			h.Uint32(unix.ETHTOOL_A_HEADER_FLAGS, flags)
+// request encodes one about a device.
+func request(device string, header uint16, flags uint32, more func(*netlink.AttributeEncoder)) func(*netlink.AttributeEncoder) {
+	return func(ae *netlink.AttributeEncoder) {
+		ae.Nested(header, func(h *netlink.AttributeEncoder) error {
+			h.String(unix.ETHTOOL_A_HEADER_DEV_NAME, device)
+			if flags != 0 {
+				h.Uint32(unix.ETHTOOL_A_HEADER_FLAGS, flags)
+			}
+			return nil
+		})
+		if more != nil {
+			more(ae)
 		}
-		return nil
-	})
-	if more != nil {
-		more(ae)
 	}
-	data, err := ae.Encode()
-	return genetlink.Message{Header: genetlink.Header{Command: command, Version: unix.ETHTOOL_GENL_VERSION}, Data: data}, err
 }
 
 // ask sends a question, which must not ask for an acknowledgment too: it would be taken for the answer to the next.
 func (c *Client) ask(device string, command uint8, header uint16) ([]genetlink.Message, error) {
-	m, err := request(device, command, header, 0, nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := c.conn.Execute(m, c.family, netlink.Request)
+	answer, err := c.family.Execute(command, netlink.Request, request(device, header, 0, nil))
 	return answer, deviceError(err)
 }
 
 // tell sends an order and waits for the acknowledgment.
 func (c *Client) tell(device string, command uint8, header uint16, more func(*netlink.AttributeEncoder)) error {
-	m, err := request(device, command, header, omitReply, more)
-	if err != nil {
-		return err
-	}
-	_, err = c.conn.Execute(m, c.family, netlink.Request|netlink.Acknowledge)
+	_, err := c.family.Execute(command, netlink.Request|netlink.Acknowledge, request(device, header, omitReply, more))
 	return deviceError(err)
 }
 

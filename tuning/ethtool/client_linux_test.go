@@ -6,8 +6,9 @@ import (
 	"maps"
 	"testing"
 
+	"weir/tuning/genl/genltest"
+
 	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 		return nil, err
 	}
 	if device != "eth0" {
-		return nil, genltest.Error(int(unix.ENODEV))
+		return nil, genltest.Error(unix.ENODEV)
 	}
 	get := req.Header.Flags&netlink.Acknowledge == 0
 	for _, g := range groups() {
@@ -71,7 +72,7 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 			continue
 		}
 		if k.numbers[g.name] == nil {
-			return nil, genltest.Error(int(unix.EOPNOTSUPP))
+			return nil, genltest.Error(unix.EOPNOTSUPP)
 		}
 		if get != (m.Header.Command == g.get) {
 			k.t.Errorf("%s: a get with an acknowledgment, or a set without", g.name)
@@ -81,13 +82,16 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 			maps.Copy(k.numbers[g.name], numbers)
 			return nil, genltest.Error(0)
 		}
-		return k.answer(g)
+		return []genetlink.Message{k.answer(g)}, nil
 	}
 	switch m.Header.Command {
 	case unix.ETHTOOL_MSG_FEATURES_GET:
-		return k.answerFeatures()
+		return []genetlink.Message{k.answerFeatures()}, nil
 	case unix.ETHTOOL_MSG_RSS_GET:
-		return k.answerRSS()
+		if k.table == nil {
+			return nil, genltest.Error(unix.EINVAL) // as some drivers say it
+		}
+		return []genetlink.Message{k.answerRSS()}, nil
 	}
 	return nil, genltest.Error(0)
 }
@@ -116,36 +120,31 @@ func (k *kernel) setFeatures(set *netlink.AttributeDecoder) error {
 	return nil
 }
 
-func (k *kernel) answer(g group) ([]genetlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	for attr, n := range k.numbers[g.name] {
-		one := false
-		for _, f := range g.fields {
-			one = one || f.attr == attr && f.byte
+func (k *kernel) answer(g group) genetlink.Message {
+	return genltest.Message(k.t, func(ae *netlink.AttributeEncoder) {
+		for attr, n := range k.numbers[g.name] {
+			one := false
+			for _, f := range g.fields {
+				one = one || f.attr == attr && f.byte
+			}
+			if one {
+				ae.Uint8(attr, uint8(n))
+			} else {
+				ae.Uint32(attr, n)
+			}
 		}
-		if one {
-			ae.Uint8(attr, uint8(n))
-		} else {
-			ae.Uint32(attr, n)
-		}
-	}
-	data, err := ae.Encode()
-	return []genetlink.Message{{Data: data}}, err
+	})
 }
 
-func (k *kernel) answerRSS() ([]genetlink.Message, error) {
-	if k.table == nil {
-		return nil, genltest.Error(int(unix.EINVAL)) // as some drivers say it
-	}
-	ae := netlink.NewAttributeEncoder()
-	ae.Uint32(3, 1) // a function
-	ae.Bytes(rssTable, k.table)
-	ae.Bytes(rssKey, k.key)
-	data, err := ae.Encode()
-	return []genetlink.Message{{Data: data}}, err
+func (k *kernel) answerRSS() genetlink.Message {
+	return genltest.Message(k.t, func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(3, 1) // a function
+		ae.Bytes(rssTable, k.table)
+		ae.Bytes(rssKey, k.key)
+	})
 }
 
-func (k *kernel) answerFeatures() ([]genetlink.Message, error) {
+func (k *kernel) answerFeatures() genetlink.Message {
 	names := func(all map[string]bool) func(*netlink.AttributeEncoder) error {
 		return func(set *netlink.AttributeEncoder) error {
 			set.Flag(unix.ETHTOOL_A_BITSET_NOMASK, true)
@@ -169,12 +168,11 @@ func (k *kernel) answerFeatures() ([]genetlink.Message, error) {
 	for name := range k.features {
 		hardware[name] = true
 	}
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(unix.ETHTOOL_A_FEATURES_HW, names(hardware))
-	ae.Nested(unix.ETHTOOL_A_FEATURES_ACTIVE, names(k.features))
-	ae.Nested(unix.ETHTOOL_A_FEATURES_NOCHANGE, names(map[string]bool{k.fixed: true}))
-	data, err := ae.Encode()
-	return []genetlink.Message{{Data: data}}, err
+	return genltest.Message(k.t, func(ae *netlink.AttributeEncoder) {
+		ae.Nested(unix.ETHTOOL_A_FEATURES_HW, names(hardware))
+		ae.Nested(unix.ETHTOOL_A_FEATURES_ACTIVE, names(k.features))
+		ae.Nested(unix.ETHTOOL_A_FEATURES_NOCHANGE, names(map[string]bool{k.fixed: true}))
+	})
 }
 
 // device is a client of a kernel with one device, eth0.
@@ -188,17 +186,7 @@ func device(t *testing.T) (*Client, *kernel) {
 		},
 		features: map[string]bool{"rx-gro": true, "rx-lro": false, "highdma": true},
 	}
-	conn := genltest.Dial(genltest.ServeFamily(genetlink.Family{ID: 20, Name: unix.ETHTOOL_GENL_NAME, Version: 1}, k.serve))
-	c, err := newClient(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c, k
+	return &Client{genltest.Family(t, unix.ETHTOOL_GENL_NAME, k.serve)}, k
 }
 
 func TestSettingsOfADevice(t *testing.T) {
@@ -285,17 +273,12 @@ func TestWhatADeviceRefuses(t *testing.T) {
 }
 
 func TestAKernelWithoutTheFamilyHasNoSettings(t *testing.T) {
-	conn := genltest.Dial(func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
-		return nil, genltest.Error(int(unix.ENOENT))
-	})
-	if _, err := newClient(conn); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-	c := &Client{}
+	c := &Client{genltest.Older(t, unix.ETHTOOL_GENL_NAME)}
 	if all, err := c.All("eth0"); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
 	}
-	if err := c.Set("eth0", "rings/rx", "1"); !errors.Is(err, errors.ErrUnsupported) {
+	err := c.Set("eth0", "rings/rx", "1")
+	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "set rings/rx of eth0: unsupported operation: Linux 5.6 or newer is needed" {
 		t.Error(err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"weir/tuning/genl"
+
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -41,34 +43,18 @@ func fields() map[string]uint16 {
 
 // Client asks the kernel.
 type Client struct {
-	conn   *genetlink.Conn
-	family uint16
+	family *genl.Family
 	// index is a device's number by its name: net.InterfaceByName but in tests.
 	index func(name string) (uint32, error)
 }
 
 // Open makes a client. A kernel without the family (before Linux 6.3) has no settings: that is no error.
 func Open() (*Client, error) {
-	conn, err := genetlink.Dial(nil)
+	family, err := genl.Open(familyName)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket: %w", err)
+		return nil, err
 	}
-	c, err := newClient(conn)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Client{}, conn.Close()
-	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return c, nil
-}
-
-func newClient(conn *genetlink.Conn) (*Client, error) {
-	family, err := conn.GetFamily(familyName)
-	if err != nil {
-		return nil, fmt.Errorf("find the kernel's netdev family: %w", err)
-	}
-	return &Client{conn: conn, family: family.ID, index: indexOf}, nil
+	return &Client{family, indexOf}, nil
 }
 
 func indexOf(name string) (uint32, error) {
@@ -80,24 +66,19 @@ func indexOf(name string) (uint32, error) {
 }
 
 // Close lets go of the socket.
-func (c *Client) Close() error {
-	if c.conn == nil {
-		return nil
-	}
-	return c.conn.Close()
-}
+func (c *Client) Close() error { return c.family.Close() }
 
 // Device is what a device can do with XDP. The error wraps fs.ErrNotExist if there is no such device, and
 // errors.ErrUnsupported if the kernel does not say (before Linux 6.3).
 func (c *Client) Device(name string) (d Device, err error) {
-	if c.conn == nil {
-		return d, fmt.Errorf("ask what %s can do with XDP: %w: Linux 6.3 or newer is needed", name, errors.ErrUnsupported)
+	if err := c.family.Require("6.3"); err != nil {
+		return d, fmt.Errorf("ask what %s can do with XDP: %w", name, err)
 	}
 	index, err := c.index(name)
 	if err != nil {
 		return d, err
 	}
-	answer, err := c.execute(cmdDevGet, netlink.Request, func(ae *netlink.AttributeEncoder) { ae.Uint32(devIndex, index) })
+	answer, err := c.family.Execute(cmdDevGet, netlink.Request, func(ae *netlink.AttributeEncoder) { ae.Uint32(devIndex, index) })
 	if err == nil {
 		err = each(answer, func(attr uint16, n uint64) {
 			switch attr {
@@ -128,7 +109,7 @@ func (c *Client) instances(name string) (all []instance, err error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.execute(cmdNAPIGet, netlink.Request|netlink.Dump, func(ae *netlink.AttributeEncoder) { ae.Uint32(napiIndex, index) })
+	answer, err := c.family.Execute(cmdNAPIGet, netlink.Request|netlink.Dump, func(ae *netlink.AttributeEncoder) { ae.Uint32(napiIndex, index) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		return nil, nil // the kernel has no such question: before Linux 6.8
 	}
@@ -162,7 +143,7 @@ func (c *Client) instances(name string) (all []instance, err error) {
 // device.
 func (c *Client) All(device string) (map[string]string, error) {
 	all := map[string]string{}
-	if c.conn == nil {
+	if !c.family.Known() {
 		return all, nil
 	}
 	instances, err := c.instances(device)
@@ -184,8 +165,8 @@ func Has(name string) bool { return strings.HasPrefix(name, group) }
 
 // Set sets one.
 func (c *Client) Set(device, name, value string) error {
-	if c.conn == nil {
-		return fmt.Errorf("set %s of %s: %w: Linux 6.13 or newer is needed", name, device, errors.ErrUnsupported)
+	if err := c.family.Require("6.13"); err != nil {
+		return fmt.Errorf("set %s of %s: %w", name, device, err)
 	}
 	number, field, _ := strings.Cut(strings.TrimPrefix(name, group), "/")
 	at, err := strconv.Atoi(number)
@@ -204,7 +185,7 @@ func (c *Client) Set(device, name, value string) error {
 	if at < 0 || at >= len(all) {
 		return fmt.Errorf("set %s of %s: it has %d NAPI instances: %w", name, device, len(all), fs.ErrNotExist)
 	}
-	_, err = c.execute(cmdNAPISet, netlink.Request|netlink.Acknowledge, func(ae *netlink.AttributeEncoder) {
+	_, err = c.family.Execute(cmdNAPISet, netlink.Request|netlink.Acknowledge, func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(napiID, all[at].id)
 		if n > 1<<32-1 {
 			ae.Uint64(attr, n)
@@ -216,16 +197,6 @@ func (c *Client) Set(device, name, value string) error {
 		return fmt.Errorf("set %s of %s: %w", name, device, err)
 	}
 	return nil
-}
-
-func (c *Client) execute(command uint8, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) ([]genetlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	encode(ae)
-	data, err := ae.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return c.conn.Execute(genetlink.Message{Header: genetlink.Header{Command: command, Version: 1}, Data: data}, c.family, flags)
 }
 
 // each calls f for the numbers of each message, then end. Other attributes are passed over.

@@ -6,8 +6,9 @@ import (
 	"maps"
 	"testing"
 
+	"weir/tuning/genl/genltest"
+
 	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -30,22 +31,18 @@ func long(attr uint16, n uint64) bool {
 
 func encode(t *testing.T, settings map[uint16]uint64, more func(*netlink.AttributeEncoder)) genetlink.Message {
 	t.Helper()
-	ae := netlink.NewAttributeEncoder()
-	if more != nil {
-		more(ae)
-	}
-	for attr, n := range settings {
-		if long(attr, n) {
-			ae.Uint64(attr, n)
-		} else {
-			ae.Uint32(attr, uint32(n))
+	return genltest.Message(t, func(ae *netlink.AttributeEncoder) {
+		if more != nil {
+			more(ae)
 		}
-	}
-	data, err := ae.Encode()
-	if err != nil {
-		t.Error(err)
-	}
-	return genetlink.Message{Data: data}
+		for attr, n := range settings {
+			if long(attr, n) {
+				ae.Uint64(attr, n)
+			} else {
+				ae.Uint32(attr, uint32(n))
+			}
+		}
+	})
 }
 
 func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Message, error) {
@@ -59,7 +56,7 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 	switch m.Header.Command {
 	case cmdDevGet:
 		if asked[devIndex] != 7 {
-			return nil, genltest.Error(int(unix.ENODEV))
+			return nil, genltest.Error(unix.ENODEV)
 		}
 		return []genetlink.Message{encode(k.t, k.device, nil)}, nil
 	case cmdNAPIGet:
@@ -86,28 +83,18 @@ func (k *kernel) serve(m genetlink.Message, req netlink.Message) ([]genetlink.Me
 		k.sets++
 		return nil, genltest.Error(0)
 	}
-	return nil, genltest.Error(int(unix.EOPNOTSUPP))
+	return nil, genltest.Error(unix.EOPNOTSUPP)
 }
 
 func device(t *testing.T, k *kernel) *Client {
 	t.Helper()
 	k.t = t
-	c, err := newClient(genltest.Dial(genltest.ServeFamily(genetlink.Family{ID: 20, Name: familyName, Version: 1}, k.serve)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.index = func(name string) (uint32, error) {
+	return &Client{genltest.Family(t, familyName, k.serve), func(name string) (uint32, error) {
 		if name != "eth0" {
 			return 0, fs.ErrNotExist
 		}
 		return 7, nil
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
+	}}
 }
 
 func TestWhatADeviceCanDoWithXDP(t *testing.T) {
@@ -167,20 +154,16 @@ func TestSettingsOfInstances(t *testing.T) {
 }
 
 func TestOlderKernelsHaveNoSettings(t *testing.T) {
-	conn := genltest.Dial(func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
-		return nil, genltest.Error(int(unix.ENOENT))
-	})
-	if _, err := newClient(conn); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-	none := &Client{}
+	none := &Client{family: genltest.Older(t, familyName)}
 	if all, err := none.All("eth0"); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
 	}
-	if _, err := none.Device("eth0"); !errors.Is(err, errors.ErrUnsupported) {
+	_, err := none.Device("eth0")
+	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "ask what eth0 can do with XDP: unsupported operation: Linux 6.3 or newer is needed" {
 		t.Error(err)
 	}
-	if err := none.Set("eth0", "napi-0/irq-suspend-timeout", "1"); !errors.Is(err, errors.ErrUnsupported) {
+	err = none.Set("eth0", "napi-0/irq-suspend-timeout", "1")
+	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != "set napi-0/irq-suspend-timeout of eth0: unsupported operation: Linux 6.13 or newer is needed" {
 		t.Error(err)
 	}
 	old := device(t, &kernel{old: true})
