@@ -92,7 +92,7 @@ func newTuned(system knob.System, isEdges func(knob.Knob) bool, wanted catalog.W
 func tunerIn(dir, name string, system knob.System) *tuning.Tuner {
 	return &tuning.Tuner{
 		System: system, Now: time.Now().UTC().Format(time.RFC3339),
-		Journal: journal.Store{Path: filepath.Join(dir, name), Disk: journal.OS{}},
+		Journal: journal.At(filepath.Join(dir, name)),
 	}
 }
 
@@ -171,25 +171,25 @@ func (t *tuned) during(progress io.Writer, f func([]TuningChange) error) (err er
 	return t.verify()
 }
 
-// beginTuning keeps other runs away until it is released, refuses a host that is tuned already, by its journal, and
+// beginTuning keeps other runs away until it is released, refuses a host that is tuned already, by its tuner's journal, and
 // restores what a run that was killed has left.
-func beginTuning(dir, journalPath string, system knob.System, progress io.Writer) (release func() error, err error) {
-	h, err := host.Read(system.Files)
+func beginTuning(dir string, here *tuning.Tuner, progress io.Writer) (release func() error, err error) {
+	h, err := host.Read(here.System.Files)
 	if err != nil {
 		return nil, err
 	}
-	switch j, err := (journal.Store{Path: journalPath, Disk: journal.OS{}}).Load(); {
+	switch j, err := here.Journal.Load(); {
 	case errors.Is(err, journal.ErrNone):
 	case err != nil:
 		return nil, err
 	case j.State != journal.RolledBack && j.Boot == h.Boot:
-		return nil, fmt.Errorf("%s says that weir tune has been applied here: turns without settings would have them: weir tune rollback first", journalPath)
+		return nil, fmt.Errorf("%s says that weir tune has been applied here: turns without settings would have them: weir tune rollback first", here.Journal.Path)
 	}
-	release, err = journal.Store{Path: filepath.Join(dir, runLock), Disk: journal.OS{}}.Lock()
+	release, err = journal.At(filepath.Join(dir, runLock)).Lock()
 	if err != nil {
 		return nil, fmt.Errorf("begin: another weir bench tuning may be at work: %w", err)
 	}
-	done, err := tunerIn(dir, hostJournal, system).Rollback()
+	done, err := tunerIn(dir, hostJournal, here.System).Rollback()
 	if err != nil && !errors.Is(err, journal.ErrNone) {
 		return nil, errors.Join(fmt.Errorf("put back what a run that was killed has left: %w", err), release())
 	}

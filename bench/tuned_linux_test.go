@@ -17,12 +17,12 @@ import (
 func TestNetnsAProfileIsOnInALabAndOnTheHostAndThenBack(t *testing.T) {
 	bpftest.Require(t, "5.15", "tuning of network namespaces")
 	// In the directory of real runs: if this one is killed, the next of either puts the host back.
-	here, closer, err := tuning.Open("", "", "")
+	here, closer, err := tuning.Open("", filepath.Join(t.TempDir(), "none"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closer.Close() //nolint:errcheck // it was only read
-	release, err := beginTuning(tuningDir, filepath.Join(t.TempDir(), "none"), here.System, io.Discard)
+	release, err := beginTuning(tuningDir, here, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

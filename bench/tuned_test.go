@@ -183,43 +183,43 @@ func TestWhatAnotherOneChangesIsTold(t *testing.T) {
 func TestARunBeginsOnAHostThatIsNotTuned(t *testing.T) {
 	root, system := dryHost(t)
 	before, dir, path := texts(t, root), t.TempDir(), filepath.Join(t.TempDir(), "tune.journal")
+	here := &tuning.Tuner{System: system, Journal: journal.At(path), Now: "now"}
 	// One that is killed leaves its settings, and the next one puts them back.
 	if _, err := dryTuned(t, system, dir, "vm.swappiness", "rps_cpus").apply(); err != nil {
 		t.Fatal(err)
 	}
 	var told strings.Builder
-	release, err := beginTuning(dir, path, system, &told)
+	release, err := beginTuning(dir, here, &told)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if told.String() != "a run that was killed had left vm.swappiness: 10 -> 60\n" || texts(t, root)["/proc/sys/vm/swappiness"] != before["/proc/sys/vm/swappiness"] {
 		t.Errorf("%s, %v", &told, texts(t, root))
 	}
-	if _, err := beginTuning(dir, path, system, io.Discard); !errors.Is(err, journal.ErrBusy) {
+	if _, err := beginTuning(dir, here, io.Discard); !errors.Is(err, journal.ErrBusy) {
 		t.Errorf("two at once: %v", err)
 	}
 	if err := release(); err != nil {
 		t.Error(err)
 	}
 	// weir tune apply is in force, or was; or it cannot be told.
-	tn := tuning.Tuner{System: system, Journal: journal.Store{Path: path, Disk: journal.OS{}}, Now: "now"}
 	wanted := catalog.Wanted{Profile: catalog.Edge, Conns: 1000}
-	if _, err := tn.Apply(wanted, func(*tuning.Plan) error { return nil }); err != nil {
+	if _, err := here.Apply(wanted, func(*tuning.Plan) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := beginTuning(dir, path, system, io.Discard); err == nil || !strings.Contains(err.Error(), "weir tune rollback first") {
+	if _, err := beginTuning(dir, here, io.Discard); err == nil || !strings.Contains(err.Error(), "weir tune rollback first") {
 		t.Error(err)
 	}
-	if _, err := tn.Rollback(); err != nil {
+	if _, err := here.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if release, err = beginTuning(dir, path, system, io.Discard); err != nil {
+	if release, err = beginTuning(dir, here, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(release(), os.WriteFile(path, []byte("x"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := beginTuning(dir, path, system, io.Discard); !errors.Is(err, journal.ErrBroken) {
+	if _, err := beginTuning(dir, here, io.Discard); !errors.Is(err, journal.ErrBroken) {
 		t.Error(err)
 	}
 }

@@ -57,7 +57,7 @@ func RunTuning(ctx context.Context, cfg TuningConfig, progress io.Writer) (_ *Tu
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	release, err := beginTuning(tuningDir, journal.DefaultPath, here.System, progress)
+	release, err := beginTuning(tuningDir, here, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func TestTheJournalIsOnDiskBeforeTheFirstWrite(t *testing.T) {
 			return false, nil
 		}
 		first = false
-		j, err := journal.Store{Path: path, Disk: journal.OS{}}.Load()
+		j, err := journal.At(path).Load()
 		if err != nil || j.State != journal.Applying || len(j.Entries) < 20 {
 			t.Errorf("%+v, %v", j, err)
 		}

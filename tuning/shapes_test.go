@@ -289,6 +289,6 @@ func tuner(t *testing.T, root, journalPath string) *Tuner {
 	})
 	return &Tuner{
 		System:  knob.System{Files: tree, Devices: knob.DryDevices{Files: tree}},
-		Journal: journal.Store{Path: journalPath, Disk: journal.OS{}}, Now: "2026-01-02T03:04:05Z",
+		Journal: journal.At(journalPath), Now: "2026-01-02T03:04:05Z",
 	}
 }

@@ -148,7 +148,7 @@ func (t *Tuner) refusal(h *host.Host, s catalog.Setting, k knob.Knob, raw string
 
 // Open makes a tuner of the host of a directory, or of this one for "". Close it when it is done with.
 func Open(root, journalPath, now string) (*Tuner, io.Closer, error) {
-	t := &Tuner{Journal: journal.Store{Path: journalPath, Disk: journal.OS{}}, Now: now}
+	t := &Tuner{Journal: journal.At(journalPath), Now: now}
 	if root == "" || root == "/" {
 		devices, err := openDevices()
 		if err != nil {

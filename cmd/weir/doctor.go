@@ -17,7 +17,6 @@ import (
 	"weir/ratelimit/redis"
 	"weir/tuning"
 	"weir/tuning/catalog"
-	"weir/tuning/journal"
 )
 
 type doctorCmd struct {
@@ -96,7 +95,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 // examineDevices looks at the guarded interface's device, and at how far the host is from the profile of an edge, or of a gateway if it is
 // to be one.
 func examineDevices(cfg *config.Config) (found []tuning.Finding) {
-	err := tuneHost{Journal: journal.DefaultPath}.on(func(t *tuning.Tuner) (err error) {
+	err := thisHost().on(func(t *tuning.Tuner) (err error) {
 		profile := catalog.Edge
 		if cfg.Gateway.Routes != "" {
 			profile = catalog.Gateway

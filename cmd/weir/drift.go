@@ -24,10 +24,10 @@ var (
 
 // drift looks from time to time whether the host is still as weir tune apply left it: a scrape does not wait for that.
 type drift struct {
-	root, journal string // of tuning.Open
-	log           *slog.Logger
-	found         atomic.Pointer[drifted] // nil: nothing is applied, or nobody knows
-	said          string                  // why it cannot be known
+	host  tuneHost
+	log   *slog.Logger
+	found atomic.Pointer[drifted] // nil: nothing is applied, or nobody knows
+	said  string                  // why it cannot be known
 }
 
 // drifted is what was found last.
@@ -36,7 +36,7 @@ type drifted struct {
 	applied  time.Time
 }
 
-func newDrift(log *slog.Logger) *drift { return &drift{journal: journal.DefaultPath, log: log} }
+func newDrift(log *slog.Logger) *drift { return &drift{host: thisHost(), log: log} }
 
 // run looks until ctx ends.
 func (d *drift) run(ctx context.Context) error {
@@ -53,17 +53,16 @@ func (d *drift) run(ctx context.Context) error {
 }
 
 // look verifies what the journal says.
-func (d *drift) look() (_ *drifted, err error) {
-	store := journal.Store{Path: d.journal, Disk: journal.OS{}}
-	if j, err := store.Load(); err != nil || j.State == journal.RolledBack {
+func (d *drift) look() (*drifted, error) {
+	// Where nothing is applied, which is most hosts, no more than that is looked at.
+	if j, err := journal.At(d.host.Journal).Load(); err != nil || j.State == journal.RolledBack {
 		return nil, err
 	}
-	t, closer, err := tuning.Open(d.root, d.journal, "")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, closer.Close()) }()
-	v, err := t.Verify()
+	var v *tuning.Verified
+	err := d.host.on(func(t *tuning.Tuner) (err error) {
+		v, err = t.Verify()
+		return err
+	})
 	if err != nil || v.Journal.State == journal.RolledBack { // by now
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func write(t *testing.T, path, text string) {
 func TestDriftIsWhatVerifyFinds(t *testing.T) {
 	root, path := dryHost(t), filepath.Join(t.TempDir(), "tune.journal")
 	var log bytes.Buffer
-	d := &drift{root: root, journal: path, log: slog.New(slog.NewTextHandler(&log, nil))}
+	d := &drift{host: tuneHost{Root: root, Journal: path}, log: slog.New(slog.NewTextHandler(&log, nil))}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(d)
 	look := func(what string, want map[string]float64) {

@@ -25,6 +25,9 @@ type tuneHost struct {
 	Journal string `help:"Where what was there is kept." default:"${tune_journal}" placeholder:"FILE" type:"path"`
 }
 
+// thisHost is this one, with the journal where weir tune keeps it unless it is told another place.
+func thisHost() tuneHost { return tuneHost{Journal: journal.DefaultPath} }
+
 // on runs f on the host.
 func (h tuneHost) on(f func(*tuning.Tuner) error) (err error) {
 	t, closer, err := tuning.Open(h.Root, h.Journal, time.Now().UTC().Format(time.RFC3339))

@@ -100,7 +100,7 @@ func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
 		}, "the journal is broken"},
 		{"of one that is at work", func(t *testing.T, _, path string) {
 			t.Helper()
-			release, err := journal.Store{Path: path, Disk: journal.OS{}}.Lock()
+			release, err := journal.At(path).Lock()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -92,6 +92,9 @@ type Store struct {
 	Disk Disk
 }
 
+// At is the store of a file on this host's disk.
+func At(path string) Store { return Store{Path: path, Disk: OS{}} }
+
 // Lock keeps others away until it is released.
 func (s Store) Lock() (release func() error, err error) {
 	dir := filepath.Dir(s.Path)

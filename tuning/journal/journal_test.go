@@ -19,7 +19,7 @@ func sample(state State) *Journal {
 }
 
 func TestAJournalIsReadAsItWasWritten(t *testing.T) {
-	s := Store{Path: filepath.Join(t.TempDir(), "x", "journal"), Disk: OS{}}
+	s := At(filepath.Join(t.TempDir(), "x", "journal"))
 	if _, err := s.Load(); !errors.Is(err, ErrNone) {
 		t.Errorf("before: %v", err)
 	}
@@ -214,7 +214,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestAJournalOfSomebodyElseIsRefused(t *testing.T) {
-	s := Store{Path: filepath.Join(t.TempDir(), "journal"), Disk: OS{}}
+	s := At(filepath.Join(t.TempDir(), "journal"))
 	if err := s.Save(sample(Applied)); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestAJournalOfSomebodyElseIsRefused(t *testing.T) {
 
 func TestNoLinkIsFollowedToWrite(t *testing.T) {
 	dir := t.TempDir()
-	s, victim := Store{Path: filepath.Join(dir, "journal"), Disk: OS{}}, filepath.Join(dir, "victim")
+	s, victim := At(filepath.Join(dir, "journal")), filepath.Join(dir, "victim")
 	if err := errors.Join(os.WriteFile(victim, []byte("kept"), 0o600), os.Symlink(victim, s.Path+".next"), os.Symlink(victim, s.Path+".lock")); err != nil {
 		t.Fatal(err)
 	}
