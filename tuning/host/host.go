@@ -52,7 +52,7 @@ func Read(files Files) (*Host, error) {
 	}
 	var ok bool
 	if h.Kernel, ok = h.Text("/proc/sys/kernel/osrelease"); !ok {
-		return nil, fmt.Errorf("look at the host: /proc/sys/kernel/osrelease cannot be read: %w", h.unreadable("/proc/sys/kernel/osrelease"))
+		return nil, fmt.Errorf("look at the host: /proc/sys/kernel/osrelease cannot be read: %w: mount /proc, or name a directory that has proc and sys of a host", h.unreadable("/proc/sys/kernel/osrelease"))
 	}
 	_, _ = fmt.Sscanf(h.Kernel, "%d.%d", &h.Major, &h.Minor) // 0 if it says none
 	h.identify()

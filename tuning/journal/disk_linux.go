@@ -18,7 +18,7 @@ type OS struct{}
 func (OS) Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, err
+		return nil, noLink(path, err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
@@ -30,6 +30,14 @@ func (OS) Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: user %d owns it, mode %v: chown root and chmod go-w, if you know who wrote it", path, ErrForeign, owner, info.Mode().Perm())
 	}
 	return io.ReadAll(f)
+}
+
+// noLink says what the kernel means by ELOOP to one who asked it to follow no link.
+func noLink(path string, err error) error {
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%s is a symbolic link, which is not followed", path)
+	}
+	return err
 }
 
 // WriteSynced implements [Disk]. It follows no link, and leaves nothing of a file that was there.
@@ -67,11 +75,11 @@ func (OS) SyncDir(dir string) error {
 func (OS) Lock(path string) (func() error, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, noLink(path, err)
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: wait for it to end", ErrBusy)
+		err = ErrBusy
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -99,28 +99,44 @@ func At(path string) Store { return Store{Path: path, Disk: OS{}} }
 func (s Store) Lock() (release func() error, err error) {
 	dir := filepath.Dir(s.Path)
 	if err := s.Disk.MakeDir(dir); err != nil {
-		return nil, fmt.Errorf("make the directory of the journal: %w: name another one with --journal", err)
+		return nil, fmt.Errorf("make the directory of the journal: %w: %s", err, elsewhere(err))
 	}
 	if err := s.Disk.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("sync what is above the directory of the journal: %w", err)
 	}
 	release, err = s.Disk.Lock(s.Path + ".lock")
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", s.Path, err)
+	switch {
+	case errors.Is(err, ErrBusy):
+		return nil, fmt.Errorf("lock %s: %w: wait for it to end", s.Path, err)
+	case err != nil:
+		return nil, fmt.Errorf("lock %s: %w: %s", s.Path, err, elsewhere(err))
 	}
 	return release, nil
+}
+
+// elsewhere is what to do about a place that cannot be used.
+func elsewhere(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "run it as root, or name another one with --journal"
+	}
+	return "name another one with --journal"
 }
 
 // Load reads the journal. Its error wraps ErrNone, ErrForeign, ErrBroken or ErrVersion.
 func (s Store) Load() (*Journal, error) {
 	text, err := s.Disk.Read(s.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", s.Path, ErrNone)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w: weir tune apply begins one; if it was told another place, name that with --journal", s.Path, ErrNone)
+	case errors.Is(err, ErrForeign):
 		return nil, fmt.Errorf("read the journal: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("read the journal: %w: %s", err, elsewhere(err))
 	}
 	j, err := Decode(text)
+	if errors.Is(err, ErrBroken) {
+		return nil, fmt.Errorf("%s: %w: nothing of it is used; look there for what was before, and move it away", s.Path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
@@ -171,7 +187,7 @@ func Decode(text []byte) (*Journal, error) {
 	body = strings.TrimSuffix(body, "\n")
 	got := sha256.Sum256([]byte(body))
 	if len(body) != length || hex.EncodeToString(got[:]) != sum {
-		return nil, fmt.Errorf("%w: its sum is not that of what it says: nothing of it is used; look at it, and move it away", ErrBroken)
+		return nil, fmt.Errorf("%w: its sum is not that of what it says", ErrBroken)
 	}
 	j := &Journal{}
 	d := json.NewDecoder(strings.NewReader(body))
