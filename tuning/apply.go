@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"weir/tuning/catalog"
 	"weir/tuning/host"
@@ -20,8 +21,8 @@ var (
 	ErrElsewhere = errors.New("the journal is not of here")
 	// ErrUndone says that an apply failed, and that all it did was restored.
 	ErrUndone = errors.New("what had been written was restored")
-	// ErrDenied says that this process may write nothing of what was to be written.
-	ErrDenied = errors.New("none of the settings may be written by this process: run it as root, and not in a container")
+	// ErrDenied says that this process may write nothing of what should be written.
+	ErrDenied = errors.New("nothing of what is to be changed may be changed by this process")
 	// ErrStuck says that something could not be restored.
 	ErrStuck = errors.New("not all could be restored: weir tune rollback tries again")
 )
@@ -35,7 +36,7 @@ type Outcome struct {
 	// Note says what is odd: refused, gone, changed by another one.
 	Note string `json:"note,omitempty"`
 
-	denied bool // it may not be written by this process
+	left error // why it was left as it is
 }
 
 // change is one knob that an apply writes.
@@ -67,7 +68,7 @@ func (t *Tuner) Apply(wanted catalog.Wanted, announce func(*Plan) error) (done [
 	}
 	changes := changesOf(plan)
 	if len(changes) == 0 {
-		return nil, nil
+		return nil, notHere(plan, last)
 	}
 	next := &journal.Journal{
 		Machine: plan.Host.Machine, Boot: plan.Host.Boot, Network: plan.Host.Network,
@@ -82,7 +83,7 @@ func (t *Tuner) Apply(wanted catalog.Wanted, announce func(*Plan) error) (done [
 		err = t.settle(written)
 	}
 	if err == nil && len(last.Entries) == 0 && allDenied(done) {
-		err = fmt.Errorf("%w: %s", ErrDenied, done[0].Knob)
+		err = fmt.Errorf("%w: %w: run it as root, where /proc/sys and /sys can be written", ErrDenied, done[0].left)
 	}
 	if err == nil {
 		next.State, next.Entries = journal.Applied, merge(last, written)
@@ -199,12 +200,25 @@ func (t *Tuner) settle(written []change) error {
 // leftAlone is the outcome of a knob that was not changed.
 func leftAlone(c change, why error) Outcome {
 	is := c.Knob.Form.Show(c.is)
-	return Outcome{Knob: c.Knob.Name, From: is, To: is, Note: "left as it is: " + why.Error(), denied: errors.Is(why, fs.ErrPermission)}
+	return Outcome{Knob: c.Knob.Name, From: is, To: is, Note: "left as it is: " + why.Error(), left: why}
+}
+
+// notHere says why nothing is changed although something is not as it should be, unless an apply is in force, of which this is what
+// was left.
+func notHere(p *Plan, last *journal.Journal) error {
+	for _, item := range p.Of(Refused) {
+		if item.denied && len(last.Entries) == 0 {
+			return fmt.Errorf("%w: %s: %s", ErrDenied, item.Knob.Name, item.Why)
+		}
+	}
+	return nil
 }
 
 // allDenied reports that nothing at all could be written. Once an apply is in force, what was denied then may be all that is left.
 func allDenied(done []Outcome) bool {
-	return !slices.ContainsFunc(done, func(o Outcome) bool { return !o.denied })
+	return !slices.ContainsFunc(done, func(o Outcome) bool {
+		return !errors.Is(o.left, fs.ErrPermission) && !errors.Is(o.left, syscall.EROFS)
+	})
 }
 
 // cannotRestore writes back what a knob says, which changes nothing and shows whether it will be taken when it

@@ -82,15 +82,36 @@ func TestTwoKnobsThatFightAreUndone(t *testing.T) {
 }
 
 func TestWhoMayWriteNothingIsTold(t *testing.T) {
-	root := plant(t, shapes()["small"])
-	before := snapshot(t, root)
-	tn := oddly(t, root, func(host.Files, string, []byte) (bool, error) { return true, fs.ErrPermission })
-	if _, err := tn.Apply(byShape()["small"], quiet); !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "as root") {
+	for _, why := range []error{fs.ErrPermission, syscall.EROFS} {
+		root := plant(t, shapes()["small"])
+		before := snapshot(t, root)
+		tn := oddly(t, root, func(host.Files, string, []byte) (bool, error) { return true, why })
+		_, err := tn.Apply(byShape()["small"], quiet)
+		if !errors.Is(err, ErrDenied) || !errors.Is(err, ErrUndone) || !strings.Contains(err.Error(), why.Error()+": run it as root, where /proc/sys and /sys can be written") {
+			t.Errorf("%v: %v", why, err)
+		}
+		same(t, before, snapshot(t, root))
+		if v, err := tn.Verify(); err != nil || v.Journal.State != journal.RolledBack {
+			t.Errorf("%+v, %v", v, err)
+		}
+	}
+}
+
+// TestNothingIsToBeChangedHereOrCanBe has a container in which nothing may be written, and one where all is as it should be: the
+// latter is no error.
+func TestNothingIsToBeChangedHereOrCanBe(t *testing.T) {
+	root := plant(t, shape{"etc/machine-id": "m\n", "proc/sys/kernel/osrelease": "6.12.0\n", "proc/sys/vm/swappiness": "60\n", ".dockerenv": ""})
+	tn := tuner(t, root, filepath.Join(t.TempDir(), "journal"))
+	_, err := tn.Apply(byShape()["small"], quiet)
+	if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "vm.swappiness: it is the whole host's, and this is a container (docker: /.dockerenv is there): set it on the host") {
 		t.Error(err)
 	}
-	same(t, before, snapshot(t, root))
-	if v, err := tn.Verify(); err != nil || v.Journal.State != journal.RolledBack {
-		t.Errorf("%+v, %v", v, err)
+	if _, err := tn.Verify(); !errors.Is(err, journal.ErrNone) {
+		t.Errorf("a journal was made: %v", err)
+	}
+	put(t, root, "proc/sys/vm/swappiness", "10\n")
+	if done, err := tn.Apply(byShape()["small"], quiet); err != nil || len(done) > 0 {
+		t.Errorf("all is as it should be: %+v, %v", done, err)
 	}
 }
 

@@ -37,11 +37,15 @@ func TestApplyVerifyRollback(t *testing.T) {
 				t.Errorf("before any apply: %v", err)
 			}
 			done, err := tn.Apply(byShape()[name], quiet)
-			if err != nil || (len(done) == 0) != (name == "container") {
-				t.Fatalf("%d changes, %v", len(done), err)
+			if name == "container" { // nothing can be changed in it
+				if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "set it from where /proc/sys and /sys can be written") {
+					t.Errorf("%d changes, %v", len(done), err)
+				}
+				same(t, before, snapshot(t, root))
+				return
 			}
-			if name == "container" {
-				return // nothing can be changed in it
+			if err != nil || len(done) == 0 {
+				t.Fatalf("%d changes, %v", len(done), err)
 			}
 			p, err := tn.Plan(byShape()[name])
 			if err != nil || len(p.Of(Change)) > 0 {

@@ -46,7 +46,8 @@ type Item struct {
 	// Command is what to do about advice.
 	Command string `json:"command,omitempty"`
 
-	raw string // what was read, every byte
+	raw    string // what was read, every byte
+	denied bool   // it is refused as this is not the place to write it
 }
 
 // Plan is what a profile would change on a host.

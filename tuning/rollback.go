@@ -121,6 +121,8 @@ func (t *Tuner) Verify() (*Verified, error) {
 		switch {
 		case e.Knob.ThisBoot && v.Booted:
 			d.Why = "the host was booted since, and its number may be another's"
+		case errors.Is(err, knob.ErrAbsent):
+			d.Why = knob.ErrAbsent.Error()
 		case err != nil:
 			d.Why = err.Error()
 		case e.Knob.Form.Same(e.Wanted, raw):

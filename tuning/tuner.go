@@ -100,8 +100,8 @@ func (t *Tuner) item(h *host.Host, s catalog.Setting, target catalog.Target) Ite
 		item.Status, item.Why = Refused, target.Refuse
 	default:
 		item.Status = Change
-		if why := t.refusal(h, s, target.Knob, raw); why != "" {
-			item.Status, item.Why = Refused, why
+		if why, denied := t.refusal(h, s, target.Knob, raw); why != "" {
+			item.Status, item.Why, item.denied = Refused, why, denied
 		}
 	}
 	return item
@@ -128,22 +128,19 @@ func since(h *host.Host, major, minor string) bool {
 	return err == nil && err2 == nil && h.Since(a, b)
 }
 
-// refusal is why a knob that is there is not to be written, "" if nothing speaks against it.
-func (t *Tuner) refusal(h *host.Host, s catalog.Setting, k knob.Knob, raw string) string {
+// refusal is why a knob that is there is not to be written, "" if nothing speaks against it; denied if it might be elsewhere.
+func (t *Tuner) refusal(h *host.Host, s catalog.Setting, k knob.Knob, raw string) (why string, denied bool) {
 	whole := s.Scope == catalog.Global || s.Scope == catalog.HostNamespace
 	switch {
 	case h.Container != "" && (whole || h.InitialNetwork):
-		return fmt.Sprintf("it is the whole host's, and this is a container (%s: %s): set it on the host", h.Container, h.ContainerWhy)
+		return fmt.Sprintf("it is the whole host's, and this is a container (%s: %s): set it on the host", h.Container, h.ContainerWhy), true
 	case whole && !h.InitialNetwork:
-		return "it is the whole host's, and this is a network namespace of its own: set it in the initial one"
+		return "it is the whole host's, and this is a network namespace of its own: set it in the initial one", true
 	}
 	if err := t.System.CanWrite(k, h); err != nil {
-		return err.Error()
+		return err.Error(), h.ReadOnly(k.Path)
 	}
-	if why := unkept(raw); why != "" {
-		return why
-	}
-	return ""
+	return unkept(raw), false
 }
 
 // Open makes a tuner of the host of a directory, or of this one for "". Close it when it is done with.

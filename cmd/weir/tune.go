@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"weir/tuning"
@@ -118,9 +119,22 @@ func (c *tuneApplyCmd) Run(a *app) error {
 		if err := printOutcomes(a.stdout, done); err != nil {
 			return err
 		}
+		if n := leftAlone(done); n > 0 {
+			fmt.Fprintf(a.stdout, "Left as they are: %d of %d, see above for why.\n", n, len(done))
+		}
 		_, err = fmt.Fprintf(a.stdout, "What was there is in %s: weir tune rollback puts it back.\n", c.Journal)
 		return err
 	})
+}
+
+// leftAlone is how many were not changed.
+func leftAlone(done []tuning.Outcome) (n int) {
+	for _, o := range done {
+		if o.From == o.To && o.Note != "" {
+			n++
+		}
+	}
+	return n
 }
 
 type tuneVerifyCmd struct {
@@ -153,10 +167,18 @@ func (c *tuneVerifyCmd) Run(a *app) error {
 			err = printVerified(a.stdout, v)
 		}
 		if err == nil && len(v.Drift) > 0 {
-			return errDrift
+			return drifts(v)
 		}
 		return err
 	})
+}
+
+// drifts ends the command: errDrift, with what to do about settings that cannot be set again.
+func drifts(v *tuning.Verified) error {
+	if !v.Booted && slices.ContainsFunc(v.Drift, func(d tuning.Drift) bool { return d.Why != "" }) {
+		return fmt.Errorf("%w, and those that are not there are left out after weir tune rollback and another apply", errDrift)
+	}
+	return errDrift
 }
 
 func printVerified(w io.Writer, v *tuning.Verified) error {
@@ -170,11 +192,11 @@ func printVerified(w io.Writer, v *tuning.Verified) error {
 		fmt.Fprintln(w, "The host was booted since: it has what it boots with. weir tune plan --sysctl prints a file that holds over that.")
 	}
 	for _, d := range v.Drift {
-		is := d.Is
+		is := "is " + d.Is
 		if d.Why != "" {
-			is = d.Why
+			is = "and " + d.Why
 		}
-		if _, err := fmt.Fprintf(w, "  %s\n      applied %s, is %s\n", d.Knob, d.Wanted, is); err != nil {
+		if _, err := fmt.Fprintf(w, "  %s\n      applied %s, %s\n", d.Knob, d.Wanted, is); err != nil {
 			return err
 		}
 	}

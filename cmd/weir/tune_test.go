@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"weir/tuning"
 	"weir/tuning/journal"
 )
 
@@ -39,7 +42,8 @@ func TestTuneFromPlanToRollback(t *testing.T) {
 		code          int
 		says          string
 	}{
-		{"nothing is applied", "verify", nil, exitFailed, "there is no journal"},
+		{"nothing is applied", "verify", nil, exitFailed, "there is no journal: weir tune apply begins one"},
+		{"nothing is to be rolled back", "rollback", nil, exitFailed, "there is no journal: weir tune apply begins one"},
 		{"a plan", "plan", nil, exitOK, "128 -> 4096"},
 		{"a plan for sysctl.d", "plan --sysctl", nil, exitOK, "\nvm.swappiness = 10\n"},
 		{"a plan for tuned", "plan --tuned", nil, exitOK, "\nvm.swappiness=10\n"},
@@ -54,9 +58,17 @@ func TestTuneFromPlanToRollback(t *testing.T) {
 		{"it is rolled back", "rollback", nil, exitOK, "  vm.swappiness: 30 -> 60 (somebody else had changed it meanwhile)\n"},
 		{"it is rolled back again", "rollback", nil, exitOK, "Nothing is to be put back."},
 		{"it is applied anew", "apply", nil, exitOK, "  vm.swappiness: 60 -> 10\n"},
-		{"a knob is gone", "rollback", func() error { return os.Remove(swappiness) }, exitOK, "  vm.swappiness: left out: "},
+		{"a knob is gone", "verify", func() error { return os.Remove(swappiness) }, exitFailed, "applied 10, and it is not there\n"},
+		{"what can be done about it", "verify", nil, exitFailed, "those that are not there are left out after weir tune rollback and another apply"},
+		{"which apply alone cannot", "apply", nil, exitOK, "Nothing is to be changed."},
+		{"it is rolled back without", "rollback", nil, exitOK, "  vm.swappiness: left out: "},
+		{"it is applied without", "apply", nil, exitOK, "net.core.somaxconn: 128 -> 4096"},
+		{"nothing has drifted", "verify", nil, exitOK, "1 settings, of which 0 have drifted"},
+		{"it is rolled back for good", "rollback", nil, exitOK, "net.core.somaxconn: 4096 -> 128"},
 		{"nothing is left to do", "rollback", func() error { return os.WriteFile(swappiness, []byte("60\n"), 0o600) }, exitOK, "Nothing is to be put back."},
 		{"no host", "plan --root /nonexistent", nil, exitFailed, "open the tree of a host"},
+		{"nothing of a host", "plan --root " + t.TempDir(), nil, exitFailed, "mount /proc, or name a directory that has proc and sys of a host"},
+		{"no such interface", "apply --interface none0", nil, exitFailed, `interface "none0": there is no such one`},
 	} {
 		if step.before != nil {
 			if err := step.before(); err != nil {
@@ -85,19 +97,32 @@ func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
 		name   string
 		change func(t *testing.T, root, path string)
 		says   string
+		verify bool // is refused too
 	}{
 		{"of another host", func(t *testing.T, root, _ string) {
 			t.Helper()
 			rewrite(t, filepath.Join(root, "etc/machine-id"), "m", "n")
-		}, "the journal is not of here: it is of the host m, and this is n: name another one with --journal"},
+		}, "the journal is not of here: it is of the host m, and this is n: name another one with --journal", true},
 		{"of a newer weir", func(t *testing.T, _, path string) {
 			t.Helper()
 			rewrite(t, path, "journal 1 ", "journal 2 ")
-		}, "the journal is of a newer weir"},
+		}, "the journal is of a newer weir: it is of version 2, and this weir reads 1: roll back with the weir that wrote it", true},
 		{"broken", func(t *testing.T, _, path string) {
 			t.Helper()
 			rewrite(t, path, "swappiness", "Swappiness")
-		}, "the journal is broken"},
+		}, "the journal is broken: its sum is not that of what it says: nothing of it is used; look there for what was before, and move it away", true},
+		{"cut short", func(t *testing.T, _, path string) {
+			t.Helper()
+			if err := os.Truncate(path, 20); err != nil {
+				t.Fatal(err)
+			}
+		}, "the journal is broken: it does not begin as one: nothing of it is used; look there for what was before, and move it away", true},
+		{"no file", func(t *testing.T, _, path string) {
+			t.Helper()
+			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a directory: name another one with --journal", true},
 		{"of one that is at work", func(t *testing.T, _, path string) {
 			t.Helper()
 			release, err := journal.At(path).Lock()
@@ -109,7 +134,7 @@ func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
 					t.Error(err)
 				}
 			})
-		}, "another weir tune is at work here"},
+		}, "another weir tune is at work here: wait for it to end", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root, path := dryHost(t), filepath.Join(t.TempDir(), "journal")
@@ -123,7 +148,10 @@ func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
 			}
 			tt.change(t, root, path)
 			rewrite(t, filepath.Join(root, "proc/sys/vm/swappiness"), "10", "30")
-			for _, verb := range []string{"apply", "rollback"} {
+			for _, verb := range []string{"apply", "rollback", "verify"} {
+				if verb == "verify" && !tt.verify {
+					continue
+				}
 				if code, out := tune(verb); code != exitFailed || !strings.Contains(out, tt.says) {
 					t.Errorf("%s: exit code %d, %s", verb, code, out)
 				}
@@ -132,6 +160,26 @@ func TestTuneRefusesWhatIsNotItsOwn(t *testing.T) {
 				t.Errorf("it was written all the same: %q, %v", b, err)
 			}
 		})
+	}
+}
+
+// TestTuneTellsWhereNothingCanBeDone has a container in which all that would be changed is the host's.
+func TestTuneTellsWhereNothingCanBeDone(t *testing.T) {
+	root, path := dryHost(t), filepath.Join(t.TempDir(), "journal")
+	write(t, filepath.Join(root, ".dockerenv"), "")
+	var out bytes.Buffer
+	code := run([]string{"tune", "apply", "--root", root, "--journal", path}, &app{stdout: &out, stderr: &out})
+	if code != exitFailed || !strings.Contains(out.String(), "this is a container (docker: /.dockerenv is there): set it on the host\n") {
+		t.Errorf("exit code %d, %s", code, &out)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a journal was made: %v", err)
+	}
+}
+
+func TestWhatWasLeftAloneIsCounted(t *testing.T) {
+	if n := leftAlone([]tuning.Outcome{{From: "1", To: "2"}, {From: "1", To: "1", Note: "left as it is: read-only file system"}, {From: "1", To: "2", Note: "odd"}}); n != 1 {
+		t.Error(n)
 	}
 }
 

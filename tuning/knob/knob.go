@@ -127,7 +127,7 @@ func (s System) CanWrite(k Knob, h *host.Host) error {
 		return nil
 	}
 	if h.ReadOnly(k.Path) {
-		return fmt.Errorf("%w: it is on a read-only mount", ErrReadOnly)
+		return fmt.Errorf("%w: it is on a read-only mount: set it from where /proc/sys and /sys can be written", ErrReadOnly)
 	}
 	mode, err := s.Files.Mode(k.Path)
 	if err != nil {
