@@ -2,7 +2,13 @@ package tuning
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"weir/tuning/ethtool"
 	"weir/tuning/netdev"
@@ -26,8 +32,32 @@ func openDevices() (*devices, error) {
 	return &devices{e, n}, nil
 }
 
+// errNetwork says that files of devices are others' than those that the kernel is asked about.
+var errNetwork = errors.New("it is of another network namespace than this process: enter it with its mounts, by ip netns exec or nsenter -m -n")
+
+// sameDevice compares a device of sysfs with that of the network namespace: sysfs is of the one that it was mounted in, which
+// nsenter -n leaves behind. A device that sysfs does not have is none that could be mistaken.
+func sameDevice(sysfs, name string) error {
+	file := filepath.Join(sysfs, name, "ifindex")
+	text, err := os.ReadFile(file) //nolint:gosec // a device's
+	if err != nil {
+		return nil
+	}
+	ifc, failed := net.InterfaceByName(name)
+	if failed == nil && strconv.Itoa(ifc.Index) == strings.TrimSpace(string(text)) {
+		return nil
+	}
+	if now, err := os.ReadFile(file); err != nil || string(now) != string(text) { //nolint:gosec // as above
+		return nil // it went, or came anew, meanwhile
+	}
+	return fmt.Errorf("%s: %w", filepath.Dir(file), errNetwork)
+}
+
 // All implements knob.Devices.
 func (d *devices) All(device string) (map[string]string, error) {
+	if err := sameDevice("/sys/class/net", device); err != nil {
+		return nil, err
+	}
 	all, err := d.ethtool.All(device)
 	if err != nil {
 		return nil, err

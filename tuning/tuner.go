@@ -31,7 +31,10 @@ func (t *Tuner) look() (*host.Host, error) {
 	}
 	for i := range h.NICs {
 		// A device without ethtool's settings has none to be set.
-		all, _ := t.System.Devices.All(h.NICs[i].Name)
+		all, err := t.System.Devices.All(h.NICs[i].Name)
+		if errors.Is(err, errNetwork) {
+			return nil, fmt.Errorf("look at the host: %w", err)
+		}
 		for name, value := range all {
 			all[name] = strings.TrimSpace(value)
 		}
