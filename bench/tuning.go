@@ -18,8 +18,8 @@ type TuningConfig struct {
 	Profile catalog.Profile
 	// For is how many conns the profile is made for, which its formulas are over. Default 1,000,000.
 	For int
-	// Each measures the groups of settings, one at a time, in place of all of the profile; Only are those.
-	// Default all.
+	// Each measures the groups of settings, one at a time, in place of all of the profile; Only are those, and
+	// settings of theirs that are measured alone. Default all groups.
 	Each bool
 	Only []string
 	// Conns subscribe to one topic. Defaults 8000, and 4000 with Each.
@@ -84,8 +84,8 @@ func (c TuningConfig) Validate() error {
 	bad.check("reps", c.Reps >= 1 && c.Reps <= 100, c.Reps, "1 to 100")
 	bad.check("only", c.Each || len(c.Only) == 0, strings.Join(c.Only, ","), "none without --each")
 	for i, name := range c.Only {
-		fine := slices.Contains(TuningGroups(), name) && !slices.Contains(c.Only[:i], name)
-		bad.check("only", fine, name, "some of "+strings.Join(TuningGroups(), ", ")+", each once")
+		fine := len((TuningConfig{Each: true, Only: c.Only[i : i+1]}).groups()) == 1 && !slices.Contains(c.Only[:i], name)
+		bad.check("only", fine, name, "some of "+strings.Join(TuningGroups(), ", ")+", or of their settings, each once")
 	}
 	return errors.Join(bad...)
 }
@@ -98,6 +98,11 @@ func (c TuningConfig) groups() (all []tuningGroup) {
 	for _, g := range tuningGroups() {
 		if slices.Contains(c.Only, g.name) {
 			all = append(all, g)
+		}
+		for _, key := range g.settings {
+			if slices.Contains(c.Only, key) {
+				all = append(all, tuningGroup{name: key, about: g.about, settings: []string{key}})
+			}
 		}
 	}
 	return all

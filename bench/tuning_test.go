@@ -21,7 +21,7 @@ func TestTuningConfigIsHeldToItsRanges(t *testing.T) {
 		want []string
 	}{
 		{"zero is valid", TuningConfig{}, nil},
-		{"each is valid", TuningConfig{Each: true, Only: []string{"napi", "vm"}}, nil},
+		{"each is valid", TuningConfig{Each: true, Only: []string{"napi", "vm", "vm.swappiness"}}, nil},
 		{"quick is valid", TuningConfig{}.Quick(), nil},
 		{"profile", TuningConfig{Profile: catalog.Bench}, []string{"--profile is bench: want edge or gateway"}},
 		{"only without each", TuningConfig{Only: []string{"napi"}}, []string{"--only is napi: want none without --each"}},

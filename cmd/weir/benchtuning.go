@@ -12,7 +12,7 @@ type benchTuningCmd struct {
 	Profile  string        `help:"What is on in every other turn: edge or gateway." default:"edge"`
 	For      int           `help:"Connections that the profile is made for." default:"1000000"`
 	Each     bool          `help:"Measure each group of settings by itself, in place of all of the profile."`
-	Only     []string      `help:"Groups to measure with --each: memory, sending, softirq, steering, napi, offloads, vm, timers, runtime; all if none." placeholder:"NAME"`
+	Only     []string      `help:"Groups to measure with --each: memory, sending, softirq, steering, napi, offloads, vm, timers, runtime; or single settings of theirs; all groups if none." placeholder:"NAME"`
 	Conns    int           `help:"Subscribers; 0: 8000, and 4000 with --each." default:"0"`
 	Rate     float64       `help:"Events a second; 0: 5, and 10 with --each." default:"0"`
 	Size     int           `help:"Bytes of a payload." default:"128"`
