@@ -9,6 +9,7 @@ func latency() *Dashboard {
 		[]*Panel{
 			row("Where the time goes"),
 			tracedPanel("Waiting for accept", "From the end of the handshake until the loop takes the connection.", "accept", "queued"),
+			tracedPanel("Handshakes", "From the SYN-ACK until the client's ACK: the way to it and back.", "accept", "handshake"),
 			tracedPanel("Waiting to be read", "From the first bytes that nobody has read until some are.", "read", "unread"),
 			tracedPanel("Waiting for a CPU", "Of the threads: from when they could run until they do.", "runq", "runnable"),
 			tracedPanel("Written, until acknowledged", "Of one write of each socket at a time: the way to the client and back is in it.", "write", "to_ack"),

@@ -1,11 +1,13 @@
 //go:build ignore
 
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* How long a connection that is established waits for accept(2). */
+/* How long a connection takes to be established, and waits for accept(2) then. */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
 
-#define HISTS 1
+#define HISTS 2
+#define HIST_QUEUED 0
+#define HIST_HANDSHAKE 1
 
 #include "../include/hist.h"
 #include "../include/sample.h"
@@ -33,6 +35,8 @@ struct established {
 	__u64 since; /* ns */
 	__u32 hash; /* of its addresses, by a secret of the kernel's: another one's differs */
 	__u32 weight;
+	__u64 handshake; /* ns, from SYN-ACK to ACK; 0: the kernel does not know, as with a SYN
+			    cookie */
 };
 
 const struct established *unused_established __attribute__((unused));
@@ -55,6 +59,7 @@ int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
 	int before = (int)ctx[1], after = (int)ctx[2];
 	struct established e = {};
 	__u64 key = (__u64)sk;
+	struct tcp_sock *tp;
 
 	if (before != BPF_TCP_SYN_RECV || after != BPF_TCP_ESTABLISHED)
 		return 0;
@@ -63,6 +68,10 @@ int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
 	e.weight = sampled();
 	if (!e.weight)
 		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		e.handshake =
+			tp->srtt_us * 125ULL; /* eighths of 1 us; it has no other sample yet */
 	e.hash = sk->__sk_common.skc_hash;
 	e.since = bpf_ktime_get_ns();
 	bpf_map_update_elem(&queued, &key, &e, BPF_ANY);
@@ -101,8 +110,11 @@ static __always_inline int accepted(struct syscall_exit *ctx)
 	e = bpf_map_lookup_elem(&queued, &key);
 	if (!e)
 		return 0;
-	if (is_current_traced() && e->hash == BPF_CORE_READ(sk, __sk_common.skc_hash))
-		hist_add(0, e->since, bpf_ktime_get_ns(), e->weight);
+	if (is_current_traced() && e->hash == BPF_CORE_READ(sk, __sk_common.skc_hash)) {
+		hist_add(HIST_QUEUED, e->since, bpf_ktime_get_ns(), e->weight);
+		if (e->handshake)
+			hist_add(HIST_HANDSHAKE, 0, e->handshake, e->weight);
+	}
 	bpf_map_delete_elem(&queued, &key);
 	return 0;
 }

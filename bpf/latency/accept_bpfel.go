@@ -14,10 +14,11 @@ import (
 )
 
 type acceptEstablished struct {
-	_      structs.HostLayout
-	Since  uint64
-	Hash   uint32
-	Weight uint32
+	_         structs.HostLayout
+	Since     uint64
+	Hash      uint32
+	Weight    uint32
+	Handshake uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -3,7 +3,10 @@
 package latency
 
 import (
+	"errors"
+	"net"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -13,6 +16,29 @@ func TestBPFAcceptMeasuresTheQueue(t *testing.T) {
 	tracer := trace(t, Accept, Config{PIDs: us(), Ports: []uint16{port}})
 	took := late(func() { dial(t, l) }, func() { accept(t, l) })
 	took.holds(t, &snapshot(t, tracer).Histograms[0], 0)
+}
+
+// Each packet on loopback takes its time: of a handshake the SYN-ACK and the ACK.
+func TestBPFAcceptMeasuresTheHandshake(t *testing.T) {
+	tracer := trace(t, Accept, Config{PIDs: us()})
+	slowLoopback(t, made, func() error {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		s, err := l.Accept()
+		took := span{2 * made, time.Since(begun)}
+		if err != nil {
+			return errors.Join(err, c.Close(), l.Close())
+		}
+		took.holds(t, &snapshot(t, tracer).Histograms[1], 0)
+		return errors.Join(s.Close(), c.Close(), l.Close())
+	})
 }
 
 func TestBPFAcceptOfOthersIsNotCounted(t *testing.T) {

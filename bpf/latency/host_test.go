@@ -34,8 +34,8 @@ func TestBPFKernelCountsInTheBucketsOfHere(t *testing.T) {
 	}
 }
 
-// inSoftirq sends packets to itself through a program that takes its time over each, in a namespace of its own.
-func inSoftirq(tb testing.TB, each time.Duration, f func(send func())) {
+// slowLoopback has a program take its time over each packet on loopback, in a namespace of its own, while f runs there.
+func slowLoopback(tb testing.TB, each time.Duration, f func() error) {
 	tb.Helper()
 	bpftest.Require(tb, "5.17", "bpf_loop")
 	d := bpftest.NewDelays(tb, each)
@@ -48,9 +48,20 @@ func inSoftirq(tb testing.TB, each time.Duration, f func(send func())) {
 		if err != nil {
 			return err
 		}
+		return errors.Join(f(), l.Close())
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// inSoftirq sends packets to itself that each take their time to be received.
+func inSoftirq(tb testing.TB, each time.Duration, f func(send func())) {
+	tb.Helper()
+	slowLoopback(tb, each, func() error {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
-			return errors.Join(err, l.Close())
+			return err
 		}
 		var sent error
 		f(func() {
@@ -60,11 +71,8 @@ func inSoftirq(tb testing.TB, each time.Duration, f func(send func())) {
 			_, err = c.Read(buffer)
 			sent = errors.Join(sent, err)
 		})
-		return errors.Join(sent, c.Close(), l.Close())
+		return errors.Join(sent, c.Close())
 	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 }
 
 func TestBPFSoftirqMeasuresTheKernelsWork(t *testing.T) {

@@ -43,8 +43,8 @@ type About struct {
 func Tracers() []About {
 	return []About{
 		{
-			Name: Accept, Question: "how long do connections wait for accept(2)?",
-			Histograms: []string{"queued"}, PIDs: true, Ports: true, Samples: true, Since: "5.15", spec: loadAccept,
+			Name: Accept, Question: "how long do connections take to be established, and wait for accept(2) then?",
+			Histograms: []string{"queued", "handshake"}, PIDs: true, Ports: true, Samples: true, Since: "5.15", spec: loadAccept,
 		},
 		{
 			Name: Read, Question: "how long does what a socket has received wait to be read?",

@@ -34,7 +34,7 @@ type traceCmd struct {
 // Help is printed below the flags.
 func (*traceCmd) Help() string {
 	return `Examples:
-  weir trace accept                      how long connections wait for accept(2)
+  weir trace accept                      how long connections take, and wait for accept(2)
   weir trace read --port 8080            received until read, of one port
   weir trace write --port 8080           written until in the driver, until acknowledged
   weir trace rtt --duration 1s --json    round trips, retransmits and windows, by port
