@@ -76,6 +76,11 @@ func (p *Program) replace(next Policy, m *Mode) error {
 	if err := p.open("write the policy"); err != nil {
 		return err
 	}
+	return p.write(next, listed, m)
+}
+
+// write is replace of a valid policy, and of what it lists. p.mu is held.
+func (p *Program) write(next Policy, listed map[netip.Prefix]Entry, m *Mode) (err error) {
 	old := p.policyWord()
 	word := weirPolicy{Epoch: old.Epoch + 1, Mode: old.Mode, Samples: old.Samples, Generation: 1 - old.Generation}
 	if m != nil {

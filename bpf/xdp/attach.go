@@ -13,8 +13,8 @@ import (
 
 // Attach puts the program on the interface, in the network namespace of the calling thread, and
 // returns how. Unless Config.Pin is set the program is gone when the process dies; with it the
-// program takes the place of the pinned one in one step. Attached already, it does nothing. Errors wrap [ErrBusy], [ErrNoNative], [ErrNotEthernet],
-// [ErrNotPermitted] or [ErrNoInterface].
+// program takes the place of the pinned one in one step. After [Program.Detach] all is as it was before that. Attached already, it does nothing.
+// Errors wrap [ErrBusy], [ErrNoNative], [ErrNotEthernet], [ErrNotPermitted] or [ErrNoInterface].
 func (p *Program) Attach() (AttachMode, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -30,6 +30,11 @@ func (p *Program) Attach() (AttachMode, error) {
 	}
 	if !hasEthernet(ifc.Index) {
 		return "", fmt.Errorf("attach xdp_weir to %s: %w: name the interface that carries the tunnel as xdp.interface", ifc.Name, ErrNotEthernet)
+	}
+	if p.away {
+		if err := p.comeBack(); err != nil {
+			return "", fmt.Errorf("attach xdp_weir to %s again: %w", ifc.Name, err)
+		}
 	}
 	if adopted, err := p.adopt(); adopted || err != nil {
 		return p.how, err

@@ -87,8 +87,19 @@ func (w *watcher) state() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{connsMapConns: w.objs.Conns, connsMapListening: w.objs.Listening}
 }
 
-// attach attaches what sees connections come and go, in place of what is pinned.
-func (w *watcher) attach(f Features, pins *pinned) error {
+// attach attaches all programs, in place of what is pinned.
+func (w *watcher) attach(f Features, pins *pinned) (err error) {
+	if err := w.hook(f, pins); err != nil {
+		return err
+	}
+	if w.walk, err = link.AttachIter(link.IterOptions{Program: w.objs.ConnsWalk}); err != nil {
+		return fmt.Errorf("%w: attach conns_walk: %w", errNoProof, err)
+	}
+	return nil
+}
+
+// hook attaches what sees connections come and go, in place of what is pinned.
+func (w *watcher) hook(f Features, pins *pinned) error {
 	root, err := mounts.Cgroup2()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoProof, err)
@@ -113,10 +124,17 @@ func (w *watcher) attach(f Features, pins *pinned) error {
 			return fmt.Errorf("%w: attach conns_closed: %w", errNoProof, err)
 		}
 	}
-	if w.walk, err = link.AttachIter(link.IterOptions{Program: w.objs.ConnsWalk}); err != nil {
-		return fmt.Errorf("%w: attach conns_walk: %w", errNoProof, err)
-	}
 	return nil
+}
+
+// unhook gives the descriptors of that up: the links stay if they are pinned.
+func (w *watcher) unhook() error {
+	var errs []error
+	for _, l := range w.links {
+		errs = append(errs, l.Close())
+	}
+	w.links = nil
+	return errors.Join(errs...)
 }
 
 // keep attaches a program: into the pinned link, else by make, whose link is then pinned.
@@ -176,10 +194,7 @@ func (p *Program) Listeners() ([]Listener, error) {
 }
 
 func (w *watcher) close() error {
-	var errs []error
-	for _, l := range w.links {
-		errs = append(errs, l.Close())
-	}
+	errs := []error{w.unhook()}
 	if w.walk != nil {
 		errs = append(errs, w.walk.Close())
 	}

@@ -100,6 +100,7 @@ type Program struct {
 	mu        sync.Mutex // what follows, and the writes that go with it
 	closed    bool
 	adopted   bool
+	away      bool // the pinned state may be another program's
 	link      link.Link
 	how       AttachMode
 	fallback  error // why how is generic though native was asked for
@@ -247,7 +248,11 @@ func explainLoad(err error) error {
 func (p *Program) Raw() *ebpf.Program { return p.objs.XdpWeir }
 
 // Adopted reports whether the program took over the state that an earlier one left pinned.
-func (p *Program) Adopted() bool { return p.adopted }
+func (p *Program) Adopted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.adopted
+}
 
 // Features are those that the program uses.
 func (p *Program) Features() Features { return p.features }
