@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"weir/bpf/bpftest"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -284,58 +282,4 @@ func TestE2EServiceTakesTheAdminsSocket(t *testing.T) {
 			t.Errorf("%s as %s: %v\n%s", tt.names, tt.role, err, p.out.String())
 		}
 	}
-}
-
-// TestE2EServiceGivesUpWhatOnlyItsStartNeeded holds each thread of a process to what it may still do.
-func TestE2EServiceGivesUpWhatOnlyItsStartNeeded(t *testing.T) {
-	bpftest.Require(t, "5.15", "capabilities to give up")
-	const netBindService, perfmon, bpf = 1 << 10, 1 << 38, 1 << 39
-	for _, tt := range []struct {
-		name string
-		args []string
-		gone uint64
-	}{
-		{"a gateway without quotas", []string{"gateway", "--xdp", "off", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9"}, netBindService | perfmon | bpf},
-		{"an edge that nobody takes over from", []string{"serve", "--xdp", "off", "--listen", "127.0.0.1:0"}, netBindService | perfmon | bpf},
-		{"an edge that may have to load again", []string{"serve", "--xdp", "off", "--listen", "127.0.0.1:0"}, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			p := &process{tb: t, admin: freePort(t)}
-			p.cmd = exec.Command(binary(t), append(tt.args, "--admin", p.admin)...)
-			p.cmd.Env = os.Environ()
-			if tt.gone != 0 {
-				p.cmd.Env = append(p.cmd.Env, "WEIR_EDGE_TAKEOVER=off")
-			}
-			p.start()
-			p.until("capabilities", func() error {
-				for _, effective := range p.effective() {
-					if got := effective & (netBindService | perfmon | bpf); got != (netBindService|perfmon|bpf)&^tt.gone {
-						return fmt.Errorf("a thread has %x of them", got)
-					}
-				}
-				return nil
-			})
-		})
-	}
-}
-
-// effective are the effective capabilities of all threads.
-func (p *process) effective() (all []uint64) {
-	p.tb.Helper()
-	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
-	if err != nil || len(paths) < 2 {
-		p.tb.Fatalf("threads: %v, %v", paths, err)
-	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		var set uint64
-		if _, err := fmt.Sscanf(lineWith(string(text), "CapEff:"), "CapEff:\t%x", &set); err != nil {
-			p.tb.Fatalf("%s: %v", path, err)
-		}
-		all = append(all, set)
-	}
-	return all
 }

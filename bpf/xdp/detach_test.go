@@ -41,7 +41,7 @@ func withoutPerfmon(t *testing.T, in *netlab.Namespace, f func() error) error {
 func detachable(t *testing.T, in *netlab.Namespace, cfg Config, older bool) *Program {
 	t.Helper()
 	f := allFeatures(t)
-	f.Watch, f.Cookies, f.CallbackFlags = true, false, !older && hasCallbackFlags()
+	f.Watch, f.CallbackFlags = true, !older && hasCallbackFlags()
 	cfg.Interface, cfg.Slots, cfg.Proof = "a0", 1024, OptionOn
 	var p *Program
 	err := in.Do(func() (err error) {
@@ -79,8 +79,12 @@ func again(t *testing.T, in *netlab.Namespace, p *Program) {
 		if how, err := p.Attach(); err != nil || how != AttachNative {
 			return fmt.Errorf("%s: %w", how, err)
 		}
-		if _, err := p.Listeners(); err != nil {
+		listeners, err := p.Listeners()
+		if err != nil {
 			return err
+		}
+		if told, err := p.Stamp(listeners); err != nil || told == 0 && p.Features().Cookies {
+			return fmt.Errorf("%d of %d listeners are told to expect cookies: %w", told, len(listeners), err)
 		}
 		r, err := p.Samples(1)
 		if err != nil {

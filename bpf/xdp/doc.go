@@ -3,7 +3,9 @@
 // weir's.
 //
 // [Spec] is the same on every machine; [Load] is the only step that depends on the kernel.
-// The program is attached by an unpinned link: when the process dies, it is gone.
+// The program is attached by an unpinned link: when the process dies, it is gone. [Program.Detach] lets another
+// process have the interface, and [Program.Attach] takes it back; to load takes CAP_PERFMON, which a process that
+// serves need not keep.
 //
 // Beside a policy the program is told of clients: [Program.Bind] says whose a connection is,
 // [Program.Escalate] who is cut below its quotas for a time. Binding takes no lock that is held for

@@ -49,6 +49,7 @@ func (*edgeWorkerCmd) Run(ctx context.Context, a *app) error {
 		if err := n.tellServes(w); err != nil {
 			n.fail(err)
 		}
+		giveUp(log, n.later())
 	})
 	end()
 	return errors.Join(err, <-answered)

@@ -81,7 +81,7 @@ func (c *gatewayCmd) Run(ctx context.Context, a *app) error {
 	return n.run(ctx, func() {
 		fmt.Fprint(a.stderr, n.screen())
 		n.service.tell(n.service.Ready(n.status()))
-		giveUp(log, onceStarted(false, n.guard.on(), n.traces != nil))
+		giveUp(log, later{quotas: n.guard.on(), traces: n.traces != nil})
 	})
 }
 

@@ -133,6 +133,14 @@ func (g *guard) attach() error {
 	return nil
 }
 
+// detach lets another process have the interface. What is loaded is kept for attach: to load it again takes CAP_PERFMON.
+func (g *guard) detach() error {
+	if !g.on() {
+		return nil
+	}
+	return g.Program.Detach()
+}
+
 // run does what the quotas need from time to time, until ctx ends.
 func (g *guard) run(ctx context.Context) error {
 	if !g.on() {

@@ -22,6 +22,7 @@ import (
 	"weir/broker/region"
 	"weir/cmd/weir/config"
 	"weir/edge"
+	"weir/edge/loop"
 	"weir/edge/workers"
 	"weir/ratelimit/kernel"
 	"weir/token"
@@ -57,7 +58,7 @@ type node struct {
 
 	// takeover has the node go on with what another process serves, which ends then.
 	takeover bool
-	// loaded are quotas that a takeover is to attach, until then.
+	// loaded are quotas that are not attached: in a taker until it is their turn, in a giver until the takeover has succeeded.
 	loaded *guard
 	behind context.Context //nolint:containedctx // what serves the edge ends with it, after the edge
 	fail   func(error)     // ends the node
@@ -260,9 +261,7 @@ func (n *node) ready() error {
 
 // close gives up what newNode took, in reverse.
 func (n *node) close() {
-	if n.loaded != nil {
-		n.loaded.close()
-	}
+	n.unload()
 	if n.link != nil {
 		n.link.Close()
 	}
@@ -296,15 +295,21 @@ func (n *node) alive(ctx context.Context) error {
 
 // handed has another process be the service.
 func (n *node) handed(pid int) {
+	n.unload()
 	if n.service != nil {
 		n.service.handed(pid)
 	}
 }
 
-// quotas reports whether there are any in XDP.
-func (n *node) quotas() bool {
+// later is what the node does once it serves.
+func (n *node) later() later {
 	t := n.tenure.Load()
-	return t != nil && t.guard.on()
+	return later{
+		takesBack: n.edge != nil && n.cfg.Edge.Takeover != loop.TakeoverOff,
+		quotas:    n.role != roleWorker && (t == nil || t.guard.on()), // they are away in a takeover that may fail
+		traces:    n.traces != nil,
+		workers:   n.workers != nil,
+	}
 }
 
 // status is the node's state in a line.

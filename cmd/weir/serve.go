@@ -10,7 +10,6 @@ import (
 
 	"weir/bench/feed"
 	"weir/cmd/weir/config"
-	"weir/edge/loop"
 )
 
 // nodeFlags are the flags of every role.
@@ -202,7 +201,7 @@ func (f *nodeFlags) run(ctx context.Context, a *app, r role, settings []setting,
 		service.tell(service.Ready(n.status()))
 		service.tell(sayReady(e.ReadyFD))
 		if r.hasEdge() {
-			giveUp(log, onceStarted(cfg.Edge.Takeover != loop.TakeoverOff, n.quotas(), n.traces != nil))
+			giveUp(log, n.later())
 		}
 	})
 }

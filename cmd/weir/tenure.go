@@ -203,12 +203,18 @@ func (t *tenure) serve(ctx context.Context, n *node, part func(context.Context) 
 	})
 }
 
+// end gives all up, for good.
 func (t *tenure) end() {
-	t.stop()
-	t.running.Wait()
+	t.halt()
 	if t.guard != nil {
 		t.guard.close()
 	}
+}
+
+// halt ends what runs.
+func (t *tenure) halt() {
+	t.stop()
+	t.running.Wait()
 }
 
 func (n *node) endTenure() {
@@ -250,13 +256,31 @@ func (n *node) mayRelease() error {
 	return nil
 }
 
-// release ends the tenure, for another process to begin it.
-func (n *node) release() error {
-	n.endTenure()
-	if n.bus == nil {
-		return nil
+// release ends the tenure, for another process to begin it. Quotas stay loaded until that has come to something.
+func (n *node) release() (err error) {
+	if t := n.tenure.Swap(nil); t != nil {
+		if n.binder != nil && n.cfg.XDP.Pin { // the other one tells the same maps
+			n.binder.agent.Store(nil)
+		}
+		t.halt()
+		err = t.guard.detach()
+		n.loaded = t.guard
 	}
-	return n.bus.Suspend()
+	if n.bus == nil {
+		return err
+	}
+	return errors.Join(err, n.bus.Suspend())
+}
+
+// unload lets quotas go that were kept for the case that a takeover fails.
+func (n *node) unload() {
+	if n.binder != nil {
+		n.binder.agent.Store(nil)
+	}
+	if n.loaded != nil {
+		n.loaded.close()
+		n.loaded = nil
+	}
 }
 
 // regain undoes release: whoever was to take over has failed, and gives up what it has.

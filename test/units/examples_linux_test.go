@@ -95,9 +95,7 @@ func TestVMExampleLowPort(t *testing.T) {
 	write(t, configuration, "edge: {listen: \":80\"}\nbus: {data: /var/lib/weir}\nxdp: {enabled: \"off\"}\n")
 	run(t, "systemctl", "start", serve)
 	answers(t, "http://127.0.0.1:80/")
-	if got, want := capabilities(t, serve), uint64(1<<10|1<<12|1<<38|1<<39); got != want {
-		t.Errorf("it has the capabilities %x, want %x", got, want)
-	}
+	gaveUp(t, serve, 1<<10|1<<12) // it has no quotas
 	run(t, "systemctl", "reload", serve)
 	until(t, "ready", ready)
 	answers(t, "http://127.0.0.1:80/")

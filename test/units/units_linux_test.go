@@ -150,15 +150,32 @@ func reached(t *testing.T, s *testlog.Buffer, event string) {
 	})
 }
 
+// What a process has that serves with quotas, CAP_NET_ADMIN and CAP_BPF, and what it had to load their programs.
+const (
+	serves  = 1<<12 | 1<<39
+	perfmon = 1 << 38
+)
+
+// gaveUp waits until the main process of a unit has those capabilities alone that it needs.
+func gaveUp(t *testing.T, unit string, want uint64) {
+	t.Helper()
+	until(t, "capabilities of its start given up", func() error {
+		if got := capabilities(t, unit); got != want {
+			return fmt.Errorf("it has %x, want %x", got, want)
+		}
+		return nil
+	})
+}
+
 func TestVMUnitServesWithItsCapabilitiesAlone(t *testing.T) {
 	serving(t)
+	gaveUp(t, serve, serves)
 	pid := mainPID(t)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = 1<<12 | 1<<38 | 1<<39 // CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF
-	for _, set := range []string{"CapEff", "CapPrm", "CapBnd", "CapAmb"} {
+	for set, want := range map[string]uint64{"CapEff": serves, "CapPrm": serves, "CapAmb": serves, "CapBnd": serves | perfmon} {
 		m := regexp.MustCompile(set + `:\s+([0-9a-f]+)`).FindSubmatch(status)
 		if m == nil || string(m[1]) != fmt.Sprintf("%016x", want) {
 			t.Errorf("%s is %q, want %016x", set, m, want)
@@ -201,6 +218,7 @@ func TestVMReloadTakesOver(t *testing.T) {
 			return nil
 		})
 		until(t, "ready", ready)
+		gaveUp(t, serve, serves)
 		reached(t, client, "after "+strings.Fields(by)[0])
 		if state := show(t, serve, "ActiveState"); state != "active" {
 			t.Errorf("after %s it is %s\n%s", by, state, journal())
@@ -261,12 +279,7 @@ func TestVMGatewayReadsItsRoutesAgain(t *testing.T) {
 	if state := show(t, gateway, "StatusText"); !strings.Contains(state, ":80, quotas in XDP: shadow on lo") {
 		t.Errorf("its state is %q\n%s", state, journal())
 	}
-	until(t, "capabilities of its start given up", func() error {
-		if got := capabilities(t, gateway); got != 1<<12|1<<39 {
-			return fmt.Errorf("it has %x", got)
-		}
-		return nil
-	})
+	gaveUp(t, gateway, serves)
 	run(t, "systemctl", "reload", gateway)
 	until(t, "routes read again", func() error {
 		if !strings.Contains(journal(), "routes read again") {
