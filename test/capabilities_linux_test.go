@@ -115,7 +115,7 @@ func children(tb testing.TB, pid int) (all []int) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, each := range strings.Fields(string(text)) {
+		for each := range strings.FieldsSeq(string(text)) {
 			var child int
 			if _, err := fmt.Sscan(each, &child); err != nil {
 				tb.Fatal(err)
