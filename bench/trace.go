@@ -34,8 +34,10 @@ type TraceConfig struct {
 type TraceTurn struct {
 	Tracer string `json:"tracer"`
 	Rep    int    `json:"rep"`
-	// Traced has the tracer on; Closed is as fast as it goes, not at a rate.
+	// Traced has the tracer on, Empty programs that do nothing in the place of its own; Closed is as fast as it
+	// goes, not at a rate.
 	Traced bool `json:"traced"`
+	Empty  bool `json:"empty,omitempty"`
 	Closed bool `json:"closed"`
 	// Events were made in Seconds; of rtt messages, while sockets were walked.
 	Events  uint64  `json:"events"`
@@ -71,10 +73,13 @@ type TraceRow struct {
 	// Seen is what the tracer counted of them, SampleEvery that it followed one in so many.
 	Seen        float64 `json:"seen_share"`
 	SampleEvery float64 `json:"sample_every"`
-	// Runs are of its programs, for each event; OwnNanos is what they took, for each run and for each
-	// event. On a host that does other things they ran for those as well.
+	// Runs are of its programs, for each event. NanosPerRun is what the kernel counts of each, and
+	// EmptyPerRun of one of a program that does nothing at the same hooks, which is what counting takes.
+	// OwnNanos is what they took without that, for each event. On a host that does other things they ran for
+	// those as well.
 	Runs        float64 `json:"runs_per_event"`
-	NanosPerRun float64 `json:"own_ns_per_run"`
+	NanosPerRun float64 `json:"counted_ns_per_run"`
+	EmptyPerRun float64 `json:"counted_ns_per_empty_run"`
 	OwnNanos    float64 `json:"own_ns_per_event"`
 	// OwnOfCPU is their part of one CPU at the config's rate, OwnOfHost of all: 1 is all of it.
 	OwnOfCPU  float64 `json:"own_share_of_cpu"`

@@ -185,7 +185,7 @@ func TestBPFTraceMeasuresTracers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
-	if len(r.Turns) != 2*4*cfg.Reps || len(r.Rows) != 2 || len(r.Bars) != 2 || strings.Count(progress.String(), "\n") != len(r.Turns) {
+	if len(r.Turns) != (4+5)*cfg.Reps || len(r.Rows) != 2 || len(r.Bars) != 2 || strings.Count(progress.String(), "\n") != len(r.Turns) {
 		t.Fatalf("%d turns, %d rows, %d bars\n%s", len(r.Turns), len(r.Rows), len(r.Bars), &progress)
 	}
 	if read := r.Rows[0]; read.Tracer != latency.Read || read.Seen < 0.9 || read.Runs < 1.8 || read.OwnNanos <= 0 || read.NanosPerRun <= 0 || read.Throughput <= 0 {

@@ -20,7 +20,7 @@ func tracePairs(turns []TraceTurn, tracer string, closed bool) (pairs []tracePai
 	for _, with := range turns {
 		for _, without := range turns {
 			if with.Tracer == tracer && without.Tracer == tracer && with.Closed == closed && without.Closed == closed &&
-				with.Rep == without.Rep && with.Traced && !without.Traced {
+				with.Rep == without.Rep && with.Traced && !without.Traced && !with.Empty {
 				pairs = append(pairs, tracePair{without, with})
 			}
 		}
@@ -75,12 +75,15 @@ func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
 			Seen:        column(atRate, func(p tracePair) float64 { return float64(p.with.Seen) / p.events() }),
 			SampleEvery: column(atRate, func(p tracePair) float64 { return p.with.SampleEvery }),
 			Runs:        column(atRate, func(p tracePair) float64 { return float64(p.with.Runs) / p.counted() }),
-			OwnNanos:    column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / p.counted() }),
+			EmptyPerRun: emptyPerRun(turns, name),
 			AllNanos:    column(atRate, tracePair.addedNanos),
 			HostBusier:  column(atRate, func(p tracePair) float64 { return (p.with.busy() - p.without.busy()) / float64(cores) }),
 			Throughput:  column(closed, func(p tracePair) float64 { return p.with.perSecond() / p.without.perSecond() }),
 		}
-		row.NanosPerRun = column(atRate, func(p tracePair) float64 { return float64(p.with.OwnNanos) / float64(max(p.with.Runs, 1)) })
+		row.NanosPerRun = column(atRate, func(p tracePair) float64 { return p.with.nanosPerRun() })
+		row.OwnNanos = column(atRate, func(p tracePair) float64 {
+			return max(p.with.nanosPerRun()-row.EmptyPerRun, 0) * float64(p.with.Runs) / p.counted()
+		})
 		if name == latency.XDP || name == latency.RTT { // what others take longer, as it has no programs; a whole walk
 			row.OwnNanos = row.AllNanos
 		}
@@ -91,6 +94,23 @@ func traceRows(turns []TraceTurn, rate, cores int) (rows []TraceRow) {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// nanosPerRun is what the kernel has counted of a run.
+func (t TraceTurn) nanosPerRun() float64 { return float64(t.OwnNanos) / float64(max(t.Runs, 1)) }
+
+// emptyPerRun is the median of what it counts of a run that does nothing, 0 if there was none.
+func emptyPerRun(turns []TraceTurn, tracer string) float64 {
+	var all []float64
+	for _, t := range turns {
+		if t.Tracer == tracer && t.Empty && t.Runs > 0 {
+			all = append(all, t.nanosPerRun())
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	return median(all)
 }
 
 // busy is how many CPUs were.
@@ -114,7 +134,7 @@ func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 		case latency.RTT:
 			b.Note += fmt.Sprintf(" by the walker's CPU time; one report in %.1f is of a new walk", row.SampleEvery)
 		default:
-			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns; one in %.0f is followed", row.Runs, row.NanosPerRun, row.SampleEvery)
+			b.Note += fmt.Sprintf(", %.1f runs of %.0f ns, of which counting takes %.0f; one in %.0f is followed", row.Runs, row.NanosPerRun, row.EmptyPerRun, row.SampleEvery)
 		}
 		if row.Scaled {
 			b.Note += fmt.Sprintf("; scaled from %s/s, where they are %.2f %% of a CPU, within a budget that is as much less", count(row.PerSecond), 100*row.OwnOfCPU*row.PerSecond/float64(rate))
@@ -128,7 +148,7 @@ func traceBars(rows []TraceRow, rate int) (bars []Bar) {
 func (r *TraceResult) Print(out io.Writer) error {
 	fmt.Fprintf(out, "Costs at %d events/s, of one CPU and of all %d of the host; medians of %d.\n\n", r.Rate, r.Host.Cores, r.Reps)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tevent\tevents/s\tseen\tone in\truns\tns a run\town ns\tof a CPU\tof the host\tall ns\tof the host\thost busier\tas fast as it goes")
+	fmt.Fprintln(w, "\tevent\tevents/s\tseen\tone in\truns\tns a run\tempty\town ns\tof a CPU\tof the host\tall ns\tof the host\thost busier\tas fast as it goes")
 	for _, row := range r.Rows {
 		scaled := ""
 		if row.Scaled {
@@ -136,7 +156,7 @@ func (r *TraceResult) Print(out io.Writer) error {
 		}
 		cells := []string{
 			row.Tracer, row.Event, count(row.PerSecond) + scaled, percent(row.Seen), fmt.Sprintf("%.3g", row.SampleEvery),
-			fmt.Sprintf("%.1f", row.Runs), fmt.Sprintf("%.0f", row.NanosPerRun), fmt.Sprintf("%.0f", row.OwnNanos), percent(row.OwnOfCPU), percent(row.OwnOfHost),
+			fmt.Sprintf("%.1f", row.Runs), fmt.Sprintf("%.0f", row.NanosPerRun), fmt.Sprintf("%.0f", row.EmptyPerRun), fmt.Sprintf("%.0f", row.OwnNanos), percent(row.OwnOfCPU), percent(row.OwnOfHost),
 			fmt.Sprintf("%.0f", row.AllNanos), percent(row.AllOfHost), percent(row.HostBusier), fmt.Sprintf("%.2fx", row.Throughput),
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))

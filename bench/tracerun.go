@@ -83,12 +83,11 @@ func (t *traceRun) run(ctx context.Context) (err error) {
 	}
 	for rep := range t.cfg.Reps {
 		for _, closed := range []bool{true, false} {
-			for _, traced := range rotated([]bool{false, true}, rep) {
-				turn, err := t.turn(ctx, traced, closed)
-				if err != nil {
+			for _, turn := range rotated(t.kinds(closed), rep) {
+				turn.Tracer, turn.Rep, turn.Closed = t.tracer.Name, rep, closed
+				if err := t.turn(ctx, &turn); err != nil {
 					return err
 				}
-				turn.Rep = rep
 				t.turns = append(t.turns, turn)
 				t.say(turn)
 			}
@@ -103,10 +102,23 @@ func (t *traceRun) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// kinds are the turns that are compared: without the tracer and with it, and at the rate with programs that do nothing, if it
+// has any at hooks.
+func (t *traceRun) kinds(closed bool) []TraceTurn {
+	all := []TraceTurn{{}, {Traced: true}}
+	if !closed && t.tracer.Name != latency.XDP && t.tracer.Name != latency.RTT {
+		all = append(all, TraceTurn{Traced: true, Empty: true})
+	}
+	return all
+}
+
 func (t *traceRun) say(turn TraceTurn) {
 	with, how := "without", "at a rate"
 	if turn.Traced {
 		with = "with"
+	}
+	if turn.Empty {
+		with = "empty"
 	}
 	if turn.Closed {
 		how = "as it goes"
@@ -164,29 +176,29 @@ func (t *traceRun) tell(line any) (r traceload.Report, err error) {
 
 func (t *traceRun) ask(turn traceload.Turn) (traceload.Report, error) { return t.tell(turn) }
 
-// turn makes events with the tracer or without it.
-func (t *traceRun) turn(ctx context.Context, traced, closed bool) (turn TraceTurn, err error) {
-	turn = TraceTurn{Tracer: t.tracer.Name, Traced: traced, Closed: closed}
+// turn makes events with the tracer or without it, and fills in what came of it.
+func (t *traceRun) turn(ctx context.Context, turn *TraceTurn) (err error) {
 	asked := traceload.Turn{Duration: t.cfg.Duration}
-	if !closed {
+	if !turn.Closed {
 		asked.PerSecond = t.rate
 	}
 	watched := &watch{}
-	if traced {
+	if turn.Traced {
 		cfg := t.config()
+		cfg.Empty = turn.Empty
 		turn.Budget = cfg.Budget
 		if watched.tracer, err = latency.Open(t.tracer.Name, cfg); err != nil {
-			return turn, err
+			return err
 		}
 		defer func() { err = errors.Join(err, watched.tracer.Close()) }()
 	}
 	lead := asked // in which the tracer comes to its budget
 	lead.Duration = min(traceLead, t.cfg.Duration)
 	if _, err := t.ask(lead); err != nil {
-		return turn, err
+		return err
 	}
 	if err := watched.begin(); err != nil {
-		return turn, err
+		return err
 	}
 	type answer struct {
 		report traceload.Report
@@ -199,19 +211,19 @@ func (t *traceRun) turn(ctx context.Context, traced, closed bool) (turn TraceTur
 	}()
 	done, err := watchUntil(answered, t.interval(), watched.look)
 	if err = errors.Join(err, done.err, ctx.Err()); err != nil {
-		return turn, err
+		return err
 	}
 	turn.Events, turn.Seconds, turn.LoadCPU = done.report.Events, done.report.Seconds, done.report.CPUSeconds
 	if turn.Events == 0 {
-		return turn, errors.New("the load made no event")
+		return errors.New("the load made no event")
 	}
-	if err := watched.end(&turn); err != nil {
-		return turn, err
+	if err := watched.end(turn); err != nil {
+		return err
 	}
-	if traced && turn.Seen == 0 {
-		return turn, fmt.Errorf("of %d events (%s) the tracer saw none", turn.Events, loadOf(t.tracer.Name).event)
+	if turn.Traced && !turn.Empty && turn.Seen == 0 {
+		return fmt.Errorf("of %d events (%s) the tracer saw none", turn.Events, loadOf(t.tracer.Name).event)
 	}
-	return turn, nil
+	return nil
 }
 
 // watchUntil looks each interval until there is an answer, which it always waits for.

@@ -83,16 +83,14 @@ int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
  */
 static __always_inline struct sock *socket_of(__s64 descriptor)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	unsigned int size = BPF_CORE_READ(table, max_fds);
-	void **files = BPF_CORE_READ(table, fd);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct fdtable *table = task->files->fdt;
 	struct file *file = NULL;
 	struct socket *socket;
 
-	if (descriptor < 0 || descriptor >= size)
+	if (descriptor < 0 || descriptor >= table->max_fds)
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
+	bpf_probe_read_kernel(&file, sizeof(file), table->fd + descriptor);
 	socket = BPF_CORE_READ(file, private_data);
 	return BPF_CORE_READ(socket, sk);
 }

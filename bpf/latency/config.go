@@ -29,6 +29,9 @@ type Config struct {
 	// Cost has the kernel take the time of BPF programs while the tracer is open, of all of the
 	// host: 50 to 100 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on.
 	Cost bool
+	// Empty has programs that do nothing at the tracer's hooks, so that nothing is counted but their runs
+	// and what the kernel's statistics take for those: what the tracer's own are measured against.
+	Empty bool
 	// Budget is which share of one CPU the tracer may take, 0.001 to 1; it needs Cost. Above it the
 	// tracer follows one in 2 to MaxSampleEvery of its events, each for as many, so that what it counts
 	// are estimates; the runs of programs are timed for a tenth of each second; and rtt walks less often.

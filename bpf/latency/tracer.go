@@ -14,6 +14,7 @@ import (
 	"weir/internal/mounts"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -141,6 +142,17 @@ func (t *Tracer) spec(cfg Config) (*ebpf.CollectionSpec, error) {
 	if t.about.Stalls && cfg.Threshold == 0 {
 		for _, name := range hooksOfCode() {
 			delete(spec.Programs, name)
+		}
+	}
+	if cfg.Empty {
+		for _, p := range spec.Programs {
+			if p.AttachType == ebpf.AttachTraceIter { // it is at no hook, and has sockets come to those
+				continue
+			}
+			p.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()}
+			if p.Type != ebpf.SockOps {
+				p.Instructions[0] = asm.Mov.Imm(asm.R0, 0)
+			}
 		}
 	}
 	for name, value := range vars {

@@ -35,8 +35,9 @@ it can, and the costs are scaled to it, with a budget that is as much less. The
 tracer is told as "weir trace" tells it: that process alone, what it costs, its
 budget, a report a second; of rtt as many reports as ask for that many sockets.
 
-own is the time in the tracer's programs, by the kernel's statistics, of rtt that
-of the walks; one in is how many events one is followed of. all is what an event takes more of CPU with the tracer than without,
+own is the time in the tracer's programs, by the kernel's statistics, without
+what those count of programs that do nothing at the same hooks (empty), and of
+rtt that of the walks; one in is how many events one is followed of. all is what an event takes more of CPU with the tracer than without,
 by the processes' CPU time, the kernel's way into the programs and the reports
 included; host is how much more of all CPUs was busy at the rate. Shares are of
 one CPU, and of all CPUs of the host. The bars hold own against 3 % of one
