@@ -43,7 +43,8 @@ type tuningRun struct {
 }
 
 // RunTuning measures an edge with and without settings of a profile, in turns: each with a network and a process of its
-// own. What was changed is put back after each turn; that all is as it was is part of the run.
+// own. What was changed is put back after each turn; that all is as it was is part of the run. With an error of what
+// comes after the last turn there is a result all the same.
 func RunTuning(ctx context.Context, cfg TuningConfig, progress io.Writer) (_ *TuningResult, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -79,10 +80,10 @@ func RunTuning(ctx context.Context, cfg TuningConfig, progress io.Writer) (_ *Tu
 		r.result.Turns = append(r.result.Turns, turn)
 	}
 	if r.result.Wall, err = r.wall(ctx); err != nil {
-		return nil, fmt.Errorf("test of %s: %w", tuningBacklog, err)
+		err = fmt.Errorf("test of %s: %w", tuningBacklog, err)
 	}
 	r.result.settle(groups, r.plan)
-	return r.result, nil
+	return r.result, err
 }
 
 func onOff(on bool) string {

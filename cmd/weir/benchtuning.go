@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"weir/bench"
@@ -58,8 +59,8 @@ func (c *benchTuningCmd) Run(ctx context.Context, a *app) error {
 		return &usageError{err}
 	}
 	r, err := bench.RunTuning(ctx, cfg, a.stderr)
-	if err != nil {
+	if r == nil {
 		return err
 	}
-	return a.printBench(c.JSON, r)
+	return errors.Join(a.printBench(c.JSON, r), err)
 }
