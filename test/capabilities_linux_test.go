@@ -69,6 +69,45 @@ func TestE2EServiceGivesUpWhatOnlyItsStartNeeded(t *testing.T) {
 	}
 }
 
+// The units have no right to have programs timed, nor to read tracefs.
+func TestE2EServiceTracesItselfByItsUnitsRights(t *testing.T) {
+	bpftest.Require(t, "6.3", "the hooks of read and runq")
+	dir, err := os.MkdirTemp("/tmp", "weir-unit-") //nolint:usetesting // nobody may not enter that of a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil { //nolint:gosec // for a user that has no other
+		t.Fatal(err)
+	}
+	p := &process{tb: t, edge: freePort(t), admin: freePort(t)}
+	p.cmd = asUnit(t, exec.Command(binary(t), "serve", "--listen", p.edge, "--admin", p.admin, "--xdp", "off"), dir)
+	p.cmd.Env = append(p.cmd.Env, "WEIR_TRACE_TRACERS=runq,read,xdp,accept", "WEIR_EDGE_TAKEOVER=off")
+	p.start()
+	p.has(`weir_trace_state{state="attached",tracer="runq"} 1`)
+	p.has(`weir_trace_state{state="attached",tracer="read"} 1`)
+	p.has(`weir_trace_state{state="not_permitted",tracer="xdp"} 1`)
+	p.has(`weir_trace_state{state="not_permitted",tracer="accept"} 1`)
+	for _, says := range []string{"the kernel times programs for CAP_SYS_ADMIN alone", "mount -o remount,mode=750,gid=GROUP /sys/kernel/tracing"} {
+		if !strings.Contains(p.out.String(), says) {
+			t.Errorf("it does not say %q: %s", says, p.out.String())
+		}
+	}
+	p.until("waits are counted, and what that takes", func() error {
+		url := "http://" + p.admin + "/metrics"
+		if n, _, ok := native(t, url, "weir_trace_duration_seconds", "runq", "runnable"); !ok || n == 0 {
+			return fmt.Errorf("%d waits are counted, %v", n, ok)
+		}
+		return nil
+	})
+	if strings.Contains(p.get("/metrics"), `weir_trace_seconds_total{tracer="runq"} 0`+"\n") {
+		t.Error("nothing is assumed to be taken")
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.out.String())
+	}
+}
+
 // lacks waits until all threads of the process have those of some capabilities alone that are not gone.
 func (p *process) lacks(gone, of uint64) {
 	p.tb.Helper()

@@ -27,7 +27,8 @@ type Config struct {
 	// [Tracer.Stalls], and say by what. 0: it does not look for them, which costs less.
 	Threshold time.Duration
 	// Cost has the kernel take the time of BPF programs while the tracer is open, of all of the
-	// host: 50 to 100 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on.
+	// host: 50 to 100 ns a run. Without it [Tracer.Cost] knows nothing. The tracer xdp has it on. It takes
+	// CAP_SYS_ADMIN: without that what other tracers take is assumed, by what they count, and xdp does not open.
 	Cost bool
 	// Empty has programs that do nothing at the tracer's hooks, so that nothing is counted but their runs
 	// and what the kernel's statistics take for those: what the tracer's own are measured against.

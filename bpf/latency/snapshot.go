@@ -112,6 +112,9 @@ type Cost struct {
 	Open time.Duration
 	// SampleEvery says that one in so many events is followed now: 1, or more under a [Config.Budget].
 	SampleEvery int
+	// Assumed says that the kernel did not let the runs be timed, and what they take is assumed: Runs are
+	// events then.
+	Assumed bool
 }
 
 // PerRun is what one run took.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -48,6 +49,8 @@ type Tracer struct {
 	coll    *ebpf.Collection
 	links   []link.Link
 	meter   *meter // nil if nobody takes the time of programs
+	assumes bool   // their time is not known, but assumed to be taken
+	taken   usage
 	every   uint32 // one in so many events is followed
 	walk    *link.Iter
 	walked  walked
@@ -95,7 +98,9 @@ func (t *Tracer) start(cfg Config) (err error) {
 // load puts the tracer's programs into the kernel.
 func (t *Tracer) load(cfg Config) (err error) {
 	if cfg.Cost || t.about.Name == XDP {
-		if err := t.measure(cfg.Budget); err != nil {
+		if err := t.measure(cfg.Budget); errors.Is(err, ErrNotPermitted) {
+			return err
+		} else if err != nil {
 			return t.explain("BPF_ENABLE_STATS", err)
 		}
 	}
@@ -265,7 +270,10 @@ func missing(spec *ebpf.CollectionSpec) string {
 // explain says what to do about an error of the kernel's. hook is the one that is missing if one is.
 func (t *Tracer) explain(hook string, err error) error {
 	_, isVerifier := errors.AsType[*ebpf.VerifierError](err)
+	file, isFile := errors.AsType[*fs.PathError](err)
 	switch {
+	case errors.Is(err, os.ErrPermission) && isFile && strings.Contains(file.Path, "/events/"):
+		return fmt.Errorf("trace %s: %w: the kernel's tracepoints are root's: run as root, or let a group of it read them, by mount -o remount,mode=750,gid=GROUP /sys/kernel/tracing: %w", t.about.Name, ErrNotPermitted, err)
 	case errors.Is(err, os.ErrPermission) && !isVerifier && os.Geteuid() == 0:
 		return fmt.Errorf("trace %s: %w: root has not all capabilities here, as in a container, or the kernel's lockdown forbids it: %w", t.about.Name, ErrNotPermitted, err)
 	case errors.Is(err, os.ErrPermission) && !isVerifier:
@@ -292,58 +300,6 @@ func (t *Tracer) open() error {
 		return fmt.Errorf("keep tracer %s in its budget: %w", t.about.Name, t.failed)
 	}
 	return nil
-}
-
-// Cost is what the tracer's programs took, zero unless [Config.Cost] is set.
-func (t *Tracer) Cost() (Cost, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c := Cost{Open: time.Since(t.opened)}
-	if err := t.open(); err != nil || t.meter == nil {
-		return c, err
-	}
-	c.SampleEvery = int(t.every)
-	if err := t.meter.settle(time.Now()); err != nil {
-		return c, fmt.Errorf("trace %s: %w", t.about.Name, err)
-	}
-	all := t.meter.all()
-	if t.about.Name == XDP { // it is no program's, but what those of others take longer
-		all = usage{t.meter.timed.runs, t.meter.timed.runs * float64(t.clock.Added)}
-	}
-	c.Runs, c.Time = uint64(all.runs), time.Duration(all.ns)
-	return c, nil
-}
-
-// measure begins to take the time of programs: its own, or if it has none those of XDP.
-func (t *Tracer) measure(budget float64) error {
-	t.meter = &meter{
-		read:   t.own,
-		enable: func() (io.Closer, error) { return ebpf.EnableStats(statsRunTime) },
-	}
-	if t.about.Name == XDP || budget > 0 {
-		t.clock = measureClock()
-	}
-	if t.about.Name == XDP {
-		t.meter.read = xdpUsage
-	} else {
-		t.meter.clock = float64(t.clock.Counted)
-	}
-	return t.meter.on(time.Now())
-}
-
-// own is what the kernel has counted of the tracer's programs, which may not be loaded yet.
-func (t *Tracer) own() (map[uint32]usage, error) {
-	all := usage{}
-	if t.coll != nil {
-		for name, p := range t.coll.Programs {
-			stats, err := p.Stats()
-			if err != nil {
-				return nil, fmt.Errorf("read what %s took: %w", name, err)
-			}
-			all = all.plus(usage{float64(stats.RunCount), float64(stats.Runtime)}, 1)
-		}
-	}
-	return map[uint32]usage{0: all}, nil
 }
 
 // Close takes the tracer out of the kernel. Idempotent.

@@ -43,6 +43,9 @@ func (r *traceReport) costLine() string {
 		what = "runs timed"
 	}
 	line := fmt.Sprintf("cost of tracing: %d %s, %.0f ns each, %.2f %% of a CPU", r.Cost.Runs, what, r.Cost.PerRun, 100*r.Cost.Share)
+	if r.Cost.Assumed {
+		line = fmt.Sprintf("cost of tracing: %.2f %% of a CPU, if each of %d events takes %.0f ns; the kernel times programs for CAP_SYS_ADMIN alone", 100*r.Cost.Share, r.Cost.Runs, r.Cost.PerRun)
+	}
 	if r.Cost.SampleEvery > 1 {
 		line += fmt.Sprintf("; one event in %d is followed, and counts for all", r.Cost.SampleEvery)
 	}

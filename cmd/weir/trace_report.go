@@ -104,6 +104,8 @@ type traceCost struct {
 	Share  float64 `json:"cpu_share"`
 	// SampleEvery says that one in so many events is followed now.
 	SampleEvery int `json:"sample_every"`
+	// Assumed says that it is by the events that were counted, as the kernel did not let it be timed.
+	Assumed bool `json:"assumed,omitempty"`
 }
 
 // tracing makes reports of what a tracer counts, each of the time since the one before.
@@ -158,7 +160,7 @@ func (w *tracing) report(t *latency.Tracer) (*traceReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Cost = &traceCost{Runs: cost.Runs, PerRun: float64(cost.PerRun()), Share: cost.Share(), SampleEvery: cost.SampleEvery}
+	r.Cost = &traceCost{Runs: cost.Runs, PerRun: float64(cost.PerRun()), Share: cost.Share(), SampleEvery: cost.SampleEvery, Assumed: cost.Assumed}
 	if len(diff.Classes) > 0 {
 		r.Age = diff.Taken.Sub(diff.Walked).Seconds()
 	}

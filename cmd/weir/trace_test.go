@@ -122,6 +122,14 @@ func TestProcessesAreFoundByName(t *testing.T) {
 	}
 }
 
+func TestTraceSaysThatItsCostIsAssumed(t *testing.T) {
+	r := traceReport{Tracer: latency.Runq, Cost: &traceCost{Runs: 1000, PerRun: 325, Share: 0.0004, SampleEvery: 4, Assumed: true}}
+	const want = "cost of tracing: 0.04 % of a CPU, if each of 1000 events takes 325 ns; the kernel times programs for CAP_SYS_ADMIN alone; one event in 4 is followed, and counts for all"
+	if got := r.costLine(); got != want {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestTraceSaysWhatIsWrongWithItsFlags(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"trace", "say what to measure"},
