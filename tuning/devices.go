@@ -44,8 +44,11 @@ func sameDevice(sysfs, name string) error {
 		return nil
 	}
 	ifc, failed := net.InterfaceByName(name)
-	if failed == nil && strconv.Itoa(ifc.Index) == strings.TrimSpace(string(text)) {
+	switch {
+	case failed == nil && strconv.Itoa(ifc.Index) == strings.TrimSpace(string(text)):
 		return nil
+	case failed != nil && !strings.Contains(failed.Error(), "no such network interface"): // net has no error to compare with
+		return fmt.Errorf("ask for device %s: %w", name, failed)
 	}
 	if now, err := os.ReadFile(file); err != nil || string(now) != string(text) { //nolint:gosec // as above
 		return nil // it went, or came anew, meanwhile

@@ -60,11 +60,12 @@ struct {
  */
 __u32 next_slot = 0;
 
-/* The slot of each loop. Writer: the threads that poll it first. Full: the least used is forgotten,
- * and gets another slot.
+/* The slot of each loop. Writer: the threads that poll it first. As full as the slots: a loop that
+ * loses its slot is forgotten here. Full all the same, for threads that begin at once: a loop is
+ * not counted until its next poll.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_LOOPS);
 	__type(key, struct loop);
 	__type(value, __u32);
@@ -77,7 +78,8 @@ struct thread {
 	__u32 padding;
 };
 
-/* Threads that poll. Writer: themselves. The kernel frees it with the thread. */
+/* Threads that poll. Writer: themselves; of slot whoever looks for their loop. The kernel frees it
+ * with the thread. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -116,13 +118,14 @@ static __always_inline struct loop_state *begin_loop(struct thread *t, const str
 
 	if (!l)
 		return NULL;
-	if (bpf_map_update_elem(&slots, loop, &slot, BPF_NOEXIST) != 0) {
-		if (state_of(t, loop))
-			return NULL; /* another thread has begun it, which counts */
-		bpf_map_delete_elem(&slots, loop);
-		if (bpf_map_update_elem(&slots, loop, &slot, BPF_NOEXIST) != 0)
-			return NULL;
+	if (l->loop.tgid) {
+		struct loop oldest = l->loop;
+
+		l->loop.tgid = 0;
+		bpf_map_delete_elem(&slots, &oldest);
 	}
+	if (bpf_map_update_elem(&slots, loop, &slot, BPF_NOEXIST) != 0)
+		return NULL; /* another thread has begun it, which counts */
 	__builtin_memset(l, 0, sizeof(*l));
 	l->loop = *loop;
 	t->slot = slot;

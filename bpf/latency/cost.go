@@ -37,7 +37,7 @@ func (t *Tracer) measure(budget float64) error {
 	case err == nil || !errors.Is(err, os.ErrPermission):
 		return err
 	case t.about.Name == XDP:
-		return fmt.Errorf("trace %s: %w: the kernel times programs for CAP_SYS_ADMIN alone: run it as root: %w", t.about.Name, ErrNotPermitted, err)
+		return fmt.Errorf("trace %s: %w: the kernel times programs for CAP_SYS_ADMIN alone: run it as root of the host: %w", t.about.Name, ErrNotPermitted, err)
 	}
 	t.assumes, t.clock = true, statsClock{}
 	t.meter = &meter{read: t.assumed, enable: func() (io.Closer, error) { return io.NopCloser(nil), nil }}

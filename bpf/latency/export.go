@@ -292,15 +292,15 @@ func (e *Export) degrade(k *kept, state State, err error) {
 
 // govern closes a tracer that took more than its budget since it was last looked at, and cannot take less.
 func (e *Export) govern(k *kept, now time.Time) {
-	if k.source == nil || now.Sub(k.since) < e.cfg.Look/2 {
+	if k.source == nil || k.about.Name == RTT || now.Sub(k.since) < e.cfg.Look/2 { // rtt walks less often by itself
 		return
 	}
 	cost, err := k.source.Cost()
 	if err != nil {
-		e.log.Warn("what a tracer takes is not known", "tracer", k.about.Name, "err", err)
+		e.lose(k, now, err)
 		return
 	}
-	took := cost.Time + k.walked
+	took := cost.Time
 	share := (took - k.cost).Seconds() / now.Sub(k.since).Seconds()
 	k.since, k.cost = now, took
 	if share <= e.cfg.Budget || k.about.Samples && cost.SampleEvery < MaxSampleEvery {
@@ -309,6 +309,16 @@ func (e *Export) govern(k *kept, now time.Time) {
 	e.close(k, OverBudget)
 	k.until = now.Add(e.cfg.Rest)
 	e.log.Warn("a tracer takes more than its budget, and is detached for a while", "tracer", k.about.Name, "cpu_share", share, "budget", e.cfg.Budget, "rest", e.cfg.Rest)
+}
+
+// lose closes a tracer that cannot be read, for a while.
+func (e *Export) lose(k *kept, now time.Time, err error) {
+	e.log.Warn("a tracer cannot be read, and is detached for a while", "tracer", k.about.Name, "err", err, "rest", e.cfg.Rest)
+	if k.source != nil {
+		_ = k.source.Close() // it has failed already
+	}
+	k.total.close()
+	k.source, k.pids, k.state, k.until = nil, nil, Failed, now.Add(e.cfg.Rest)
 }
 
 // close takes in what a tracer has counted, and closes it.
@@ -341,7 +351,9 @@ func (k *kept) read() error {
 	if err != nil {
 		return fmt.Errorf("read tracer %s: %w", k.about.Name, err)
 	}
-	cost.Time += k.walked
+	if k.about.Name == RTT {
+		cost.Time = k.walked
+	}
 	k.total.see(&k.snap, cost)
 	return nil
 }

@@ -23,13 +23,14 @@ type fake struct {
 	cost   Cost
 	stalls []StallOf
 	closed bool
+	fail   error // of what is read
 }
 
 func (f *fake) SnapshotInto(s *Snapshot) error {
 	*s = *f.snap.Clone()
-	return nil
+	return f.fail
 }
-func (f *fake) Cost() (Cost, error) { return f.cost, nil }
+func (f *fake) Cost() (Cost, error) { return f.cost, f.fail }
 func (f *fake) Stalls(tell func(StallOf)) error {
 	for _, s := range f.stalls {
 		tell(s)
@@ -231,6 +232,47 @@ func TestExportDetachesWhatIsOverItsBudget(t *testing.T) {
 	}
 	if took := series(t, x, "weir_trace_seconds_total")["runq"].GetCounter().GetValue(); math.Abs(took-(3*within+2*within/10).Seconds()) > 1e-9 {
 		t.Errorf("it took %v s", took)
+	}
+}
+
+// One tracer that cannot be read must not take the metrics of all with it.
+func TestExportDetachesWhatCannotBeRead(t *testing.T) {
+	for name, see := range map[string]func(x *export){
+		"by a look":   func(x *export) { x.lookAgain() },
+		"by a scrape": func(x *export) { x.state(t, Runq) },
+	} {
+		x := newExport(t, Runq, Accept)
+		x.look(x.now)
+		x.last(Runq).snap.Histograms[0].Observe(time.Millisecond)
+		x.state(t, Runq)
+		x.last(Runq).fail = errors.New("too many open files")
+		see(x)
+		if x.state(t, Runq) != "failed" || x.state(t, Accept) != "attached" || !x.last(Runq).closed {
+			t.Errorf("%s: it is %s, and another %s", name, x.state(t, Runq), x.state(t, Accept))
+		}
+		if n := series(t, x, "weir_trace_duration_seconds")["runq,runnable"].GetHistogram().GetSampleCount(); n != 1 {
+			t.Errorf("%s: of what it had counted %d are there", name, n)
+		}
+		if out := x.log.String(); strings.Count(out, "too many open files") != 1 {
+			t.Errorf("%s: the log is %s", name, out)
+		}
+		for range 2 * DefaultRest / DefaultLook {
+			x.lookAgain()
+		}
+		if x.state(t, Runq) != "attached" {
+			t.Errorf("%s: after its rest it is %s", name, x.state(t, Runq))
+		}
+	}
+}
+
+// A walk over all sockets may take more than a look's share; the tracer walks less often then.
+func TestExportLeavesWalksToTheirTracer(t *testing.T) {
+	x := newExport(t, RTT)
+	x.look(x.now)
+	x.last(RTT).cost.Time = x.cfg.Look
+	x.kept[0].walked = x.cfg.Look
+	if x.lookAgain(); x.state(t, RTT) != "attached" {
+		t.Errorf("it is %s", x.state(t, RTT))
 	}
 }
 

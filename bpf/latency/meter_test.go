@@ -124,14 +124,14 @@ func TestSampleEveryKeepsToTheBudget(t *testing.T) {
 	}
 }
 
-// A tracer whose runs are few is timed always; one whose timing alone is too much a tenth of the time.
+// A tracer whose runs are few is timed always; one whose timing alone is too much for half a second of each five, from the first look on.
 func TestGovernTimesInWindows(t *testing.T) {
 	for name, c := range map[string]struct {
 		perMillisecond float64
 		timed          time.Duration // of ten seconds
 	}{
 		"few runs":  {10, 10 * time.Second},
-		"many runs": {100, time.Second},
+		"many runs": {100, 600 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,5 +164,20 @@ func TestGovernTimesInWindows(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The switch is the host's: what is always timed for one tracer is timed for all.
+func TestTimingIsOfAllTracers(t *testing.T) {
+	s := shares{of: map[*Tracer]float64{}}
+	a, b := &Tracer{}, &Tracer{}
+	if all := s.with(a, 0.001); all != 0.001 {
+		t.Errorf("of one it is %v", all)
+	}
+	if all := s.with(b, 0.002); math.Abs(all-0.003) > 1e-12 {
+		t.Errorf("of two it is %v", all)
+	}
+	if s.without(a); s.with(b, 0.002) != 0.002 {
+		t.Error("one that is closed is counted")
 	}
 }

@@ -3,6 +3,7 @@ package latency
 import (
 	"math"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -51,7 +52,7 @@ func (e *Export) Collect(ch chan<- prometheus.Metric) {
 	for _, k := range e.kept {
 		if k.source != nil {
 			if err := k.read(); err != nil {
-				ch <- prometheus.NewInvalidMetric(descState, err)
+				e.lose(k, time.Now(), err)
 			}
 		}
 		e.collect(ch, k)

@@ -3,7 +3,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How long what is written to a TCP socket is on its way: from the write until it leaves TCP, until
  * the driver has it, and until the peer has acknowledged it. One write of a socket at a time is
- * followed to its end; those that come meanwhile are not counted.
+ * followed to its end; those that come meanwhile are not counted, so that where fewer are followed
+ * they are less in each other's way, and stand for more.
  */
 #include <linux/bpf.h>
 

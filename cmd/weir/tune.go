@@ -11,6 +11,7 @@ import (
 	"weir/tuning"
 	"weir/tuning/catalog"
 	"weir/tuning/journal"
+	"weir/tuning/knob"
 )
 
 type tuneCmd struct {
@@ -175,7 +176,7 @@ func (c *tuneVerifyCmd) Run(a *app) error {
 
 // drifts ends the command: errDrift, with what to do about settings that cannot be set again.
 func drifts(v *tuning.Verified) error {
-	if !v.Booted && slices.ContainsFunc(v.Drift, func(d tuning.Drift) bool { return d.Why != "" }) {
+	if !v.Booted && slices.ContainsFunc(v.Drift, func(d tuning.Drift) bool { return d.Why == knob.ErrAbsent.Error() }) {
 		return fmt.Errorf("%w, and those that are not there are left out after weir tune rollback and another apply", errDrift)
 	}
 	return errDrift
