@@ -165,8 +165,8 @@ func TestBPFRunqMeasuresTheWaitForACPU(t *testing.T) {
 	}
 }
 
-func BenchmarkRunq(b *testing.B) {
-	tracer := trace(b, Runq, Config{PIDs: us(), Cost: true})
+// withThread has another thread, which is woken and answers, while f runs.
+func withThread(f func(wake func())) {
 	ping, pong := make(chan int), make(chan int)
 	go func() {
 		runtime.LockOSThread()
@@ -176,11 +176,20 @@ func BenchmarkRunq(b *testing.B) {
 		}
 		close(pong)
 	}()
-	for b.Loop() {
+	f(func() {
 		ping <- 1
 		<-pong
-	}
+	})
 	close(ping)
 	<-pong
+}
+
+func BenchmarkRunq(b *testing.B) {
+	tracer := trace(b, Runq, Config{PIDs: us(), Cost: true})
+	withThread(func(wake func()) {
+		for b.Loop() {
+			wake()
+		}
+	})
 	perEvent(b, tracer)
 }

@@ -4,7 +4,6 @@ package latency
 
 import (
 	"math"
-	"runtime"
 	"testing"
 
 	"weir/bpf/bpftest"
@@ -41,21 +40,11 @@ func loads(t *testing.T) map[string]func(t *testing.T) {
 		Read:  messages,
 		Write: messages,
 		Runq: func(*testing.T) {
-			ping, pong := make(chan int), make(chan int)
-			go func() {
-				runtime.LockOSThread()
-				defer runtime.UnlockOSThread()
-				for range ping {
-					pong <- 1
+			withThread(func(wake func()) {
+				for range events {
+					wake()
 				}
-				close(pong)
-			}()
-			for range events {
-				ping <- 1
-				<-pong
-			}
-			close(ping)
-			<-pong
+			})
 		},
 		Softirq: func(t *testing.T) {
 			t.Helper()
