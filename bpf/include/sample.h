@@ -8,8 +8,6 @@
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 
-#define MAX_SAMPLE_EVERY 256
-
 /* One in so many is followed, a power of two. Writer: user space, at any time. */
 volatile __u32 sample_every = 1;
 

@@ -314,11 +314,8 @@ func (e *Export) govern(k *kept, now time.Time) {
 // lose closes a tracer that cannot be read, for a while.
 func (e *Export) lose(k *kept, now time.Time, err error) {
 	e.log.Warn("a tracer cannot be read, and is detached for a while", "tracer", k.about.Name, "err", err, "rest", e.cfg.Rest)
-	if k.source != nil {
-		_ = k.source.Close() // it has failed already
-	}
-	k.total.close()
-	k.source, k.pids, k.state, k.until = nil, nil, Failed, now.Add(e.cfg.Rest)
+	_ = e.shut(k, Failed) // it has failed already
+	k.until = now.Add(e.cfg.Rest)
 }
 
 // close takes in what a tracer has counted, and closes it.

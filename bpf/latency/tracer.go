@@ -88,14 +88,15 @@ func (t *Tracer) start(cfg Config) (err error) {
 		return err
 	}
 	t.walked.budget = cfg.Budget
-	if t.meter != nil {
-		now := time.Now()
-		if err := t.meter.settle(now); err != nil {
-			return fmt.Errorf("trace %s: %w", t.about.Name, err)
-		}
-		t.meter.mark(now) // what it takes is from here on
+	if t.meter == nil {
+		return nil
 	}
-	if t.meter != nil && cfg.Budget > 0 {
+	now := time.Now()
+	if err := t.meter.settle(now); err != nil {
+		return fmt.Errorf("trace %s: %w", t.about.Name, err)
+	}
+	t.meter.mark(now) // what it takes is from here on
+	if cfg.Budget > 0 {
 		t.ended, t.governed = make(chan struct{}), make(chan struct{})
 		go t.govern(cfg.Budget)
 	}
