@@ -39,12 +39,12 @@ func (r *TuningResult) Print(out io.Writer) error {
 	if wall := r.Wall; wall != nil {
 		fmt.Fprintf(out, "\n%d connections at once, to one loop that stands\n", wall.Conns)
 		w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "\tsomaxconn\tstood\tconnected meanwhile\toverflows\tall after")
+		fmt.Fprintln(w, "\tsomaxconn\tstood\tconnected meanwhile\toverflows\tfailed\tothers after")
 		for _, t := range []struct {
 			name string
 			turn WallTurn
 		}{{"off", wall.Off}, {"on", wall.On}} {
-			fmt.Fprintf(w, "%s\t%s\t%.2f s\t%d\t%d\t%.2f s\n", t.name, t.turn.Somaxconn, t.turn.StallSeconds, t.turn.Waiting, t.turn.Overflows, t.turn.LastSeconds)
+			fmt.Fprintf(w, "%s\t%s\t%.2f s\t%d\t%d\t%d\t%.2f s\n", t.name, t.turn.Somaxconn, t.turn.StallSeconds, t.turn.Waiting, t.turn.Overflows, t.turn.Failed, t.turn.LastSeconds)
 		}
 		if err := w.Flush(); err != nil {
 			return err

@@ -18,8 +18,9 @@ const (
 	// wallStall is how long the edge stands once all have begun: less than a lost SYN waits to be sent again
 	// (RFC 6298, 1 s).
 	wallStall = 300 * time.Millisecond
-	// wallPatience is how long conns are waited for.
-	wallPatience = 15 * time.Second
+	// wallPatience is how long conns are waited for: more than a SYN takes that is lost again and again, at a busy
+	// receiver (1, 1, 1, 1, 2, 4, 8 s, tcp_syn_linear_timeouts) or in the sender's own backlog (11 times in 6 s).
+	wallPatience = 30 * time.Second
 )
 
 // WallTurn is a burst of conns to an edge that stands.
@@ -30,11 +31,15 @@ type WallTurn struct {
 	StallSeconds float64 `json:"stall_seconds"`
 	// Waiting are the conns that the kernel had completed for their clients when the edge went on.
 	Waiting int `json:"connected_while_stalled"`
+	// Failed are those that the kernel gave up. A SYN that the host itself has no room for, past
+	// net.core.netdev_max_backlog, is sent again each half second, 10 times, and then it is ETIMEDOUT
+	// (net/ipv4/tcp_timer.c, TCP_RESOURCE_PROBE_INTERVAL).
+	Failed int `json:"failed"`
 	// Overflows are the times that the queue was full, Drops those that something of a handshake was dropped
 	// (ListenOverflows, ListenDrops).
 	Overflows uint64 `json:"listen_overflows"`
 	Drops     uint64 `json:"listen_drops"`
-	// LastSeconds is when the last of all conns was there, from the first SYN.
+	// LastSeconds is when the last of the conns that did not fail was there, from the first SYN.
 	LastSeconds float64 `json:"last_connected_seconds"`
 }
 
@@ -53,7 +58,8 @@ type backlogBurst struct {
 	conns   int
 	waiting int           // connected when it went on
 	stood   time.Duration // until then
-	last    time.Duration // when all were
+	failed  int           // that the kernel gave up
+	last    time.Duration // when all others were there
 }
 
 // wall measures the accept queue with and without its setting; nil if that is as it should be.
@@ -69,8 +75,8 @@ func (r *tuningRun) wall(ctx context.Context) (*TuningWall, error) {
 		if err := r.wallTurn(ctx, turn.settings, w.Conns, turn.to); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(r.progress, "%-9s %-3s somaxconn %s: %d of %d conns while the edge stood, %d overflows, all after %.2f s\n",
-			"backlog", onOff(turn.settings != nil), turn.to.Somaxconn, turn.to.Waiting, w.Conns, turn.to.Overflows, turn.to.LastSeconds)
+		fmt.Fprintf(r.progress, "%-9s %-3s somaxconn %s: %d of %d conns while the edge stood, %d overflows, %d failed, all others after %.2f s\n",
+			"backlog", onOff(turn.settings != nil), turn.to.Somaxconn, turn.to.Waiting, w.Conns, turn.to.Overflows, turn.to.Failed, turn.to.LastSeconds)
 	}
 	w.Moved = w.Off.Overflows > 0 && w.On.Overflows == 0
 	return w, nil
@@ -103,7 +109,7 @@ func (r *tuningRun) wallTurn(ctx context.Context, settings []string, conns int, 
 			if err != nil {
 				return err
 			}
-			to.StallSeconds, to.Waiting, to.LastSeconds = b.stood.Seconds(), b.waiting, b.last.Seconds()
+			to.StallSeconds, to.Waiting, to.Failed, to.LastSeconds = b.stood.Seconds(), b.waiting, b.failed, b.last.Seconds()
 			to.Overflows, to.Drops = after.overflows-before.overflows, after.drops-before.drops
 			return nil
 		})

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// run has the lab's edge stand, begins all conns, lets it go on, and waits until all are there. The conns are closed at the
-// end.
+// run has the lab's edge stand, begins all conns, lets it go on, and waits until each is there or failed. The conns are
+// closed at the end.
 func (b *backlogBurst) run(ctx context.Context, lab *Lab) (err error) {
 	pid := lab.server.Pid()
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
@@ -49,14 +49,15 @@ func (b *backlogBurst) run(ctx context.Context, lab *Lab) (err error) {
 		return err
 	}
 	connected, begun := 0, since()
-	for connected < b.conns || stands {
+	for connected+b.failed < b.conns || stands {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := arrivals(epoll, 10*time.Millisecond)
+		n, failed, err := arrivals(epoll, 10*time.Millisecond)
 		if err != nil {
 			return err
 		}
+		b.failed += failed
 		if connected += n; n > 0 {
 			b.last = since()
 			continue
@@ -68,7 +69,7 @@ func (b *backlogBurst) run(ctx context.Context, lab *Lab) (err error) {
 			}
 		}
 		if since() > wallPatience {
-			return fmt.Errorf("%d of %d connections after %v", connected, b.conns, wallPatience)
+			return fmt.Errorf("%d of %d connections, and %d failed, after %v", connected, b.conns, b.failed, wallPatience)
 		}
 	}
 	return nil
@@ -99,24 +100,28 @@ func (b *backlogBurst) begin(epoll int) (open []int, err error) {
 	return open, nil
 }
 
-// arrivals are the conns that came to be within a time, one failing those of all.
-func arrivals(epoll int, wait time.Duration) (int, error) {
+// arrivals are the conns that came to be within a time, and those that the kernel gave up as nothing answered.
+func arrivals(epoll int, wait time.Duration) (connected, failed int, err error) {
 	var events [1024]unix.EpollEvent
 	n, err := unix.EpollWait(epoll, events[:], int(wait.Milliseconds()))
 	if errors.Is(err, unix.EINTR) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("wait for connections: %w", err)
+		return 0, 0, fmt.Errorf("wait for connections: %w", err)
 	}
 	for _, ev := range events[:n] {
 		code, err := unix.GetsockoptInt(int(ev.Fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		if err == nil && code != 0 {
-			err = unix.Errno(code) //nolint:gosec // an errno
-		}
-		if err != nil {
-			return 0, fmt.Errorf("a connection failed: %w", err)
+		switch errno := unix.Errno(code); { //nolint:gosec // an errno
+		case err != nil:
+			return 0, 0, fmt.Errorf("ask a connection for its error: %w", err)
+		case errno == unix.ETIMEDOUT || errno == unix.EHOSTUNREACH: // of the neighbor, nothing answered either
+			failed++
+		case errno != 0:
+			return 0, 0, fmt.Errorf("a connection failed: %w", errno)
+		default:
+			connected++
 		}
 	}
-	return n, nil
+	return connected, failed, nil
 }

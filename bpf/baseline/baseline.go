@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"weir/bpf/rights"
 
 	"github.com/cilium/ebpf"
 )
@@ -34,8 +35,7 @@ func load(objs any, vars map[string]any, change func(*ebpf.CollectionSpec)) erro
 		change(spec)
 	}
 	err = spec.LoadAndAssign(objs, nil)
-	_, isVerifier := errors.AsType[*ebpf.VerifierError](err)
-	if errors.Is(err, os.ErrPermission) && !isVerifier {
+	if rights.Refused(err) {
 		return fmt.Errorf("load a baseline program: %w: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", ErrNotPermitted, err)
 	}
 	if err != nil {

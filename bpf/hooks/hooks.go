@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"weir/bpf/rights"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
@@ -96,12 +98,13 @@ func Probe() []Hook {
 // explain says what an error of the kernel's means, permitted whether it has let anything be loaded. That a refusal by policy
 // leaves no word of the verifier's is not told by all kernels: what else works says it.
 func explain(err error, permitted bool) error {
+	refused := errors.Is(err, os.ErrPermission) || rights.Refused(err)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, os.ErrPermission) && permitted:
+	case refused && permitted:
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
-	case errors.Is(err, os.ErrPermission):
+	case refused:
 		return fmt.Errorf("%w: %w", ErrPrivileges, err)
 	}
 	return fmt.Errorf("%w: %w", ErrMissing, err)

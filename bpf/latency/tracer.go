@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/bpf/rights"
 	"weir/internal/mounts"
 
 	"github.com/cilium/ebpf"
@@ -282,9 +283,9 @@ func (t *Tracer) explain(hook string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrPermission) && isFile && strings.Contains(file.Path, "/events/"):
 		return fmt.Errorf("trace %s: %w: the kernel's tracepoints are root's: run as root, or let a group of it read them, by mount -o remount,mode=750,gid=GROUP /sys/kernel/tracing: %w", t.about.Name, ErrNotPermitted, err)
-	case errors.Is(err, os.ErrPermission) && !isVerifier && os.Geteuid() == 0:
+	case rights.Refused(err) && os.Geteuid() == 0:
 		return fmt.Errorf("trace %s: %w: root has not all capabilities here, as in a container, or the kernel's lockdown forbids it: %w", t.about.Name, ErrNotPermitted, err)
-	case errors.Is(err, os.ErrPermission) && !isVerifier:
+	case rights.Refused(err):
 		return fmt.Errorf("trace %s: %w: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: %w", t.about.Name, ErrNotPermitted, err)
 	case hook != "" || isVerifier || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound):
 		if hook == "" {

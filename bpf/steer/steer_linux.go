@@ -1,9 +1,9 @@
 package steer
 
 import (
-	"errors"
 	"fmt"
-	"os"
+
+	"weir/bpf/rights"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -40,7 +40,7 @@ func New(cpus, width int) (*Steer, error) {
 	switch {
 	case err == nil:
 		return s, nil
-	case errors.Is(err, os.ErrPermission):
+	case rights.Refused(err):
 		return nil, fmt.Errorf("load steer: %w: run as root, or with CAP_BPF and CAP_NET_ADMIN: %w", ErrNotPermitted, err)
 	default:
 		return nil, fmt.Errorf("load steer: %w: use Linux 4.19 or newer: %w", ErrKernel, err)

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"sync"
 
+	"weir/bpf/rights"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -231,11 +233,10 @@ func (p *Program) reload() error {
 }
 
 func explainLoad(err error) error {
-	_, isVerifier := errors.AsType[*ebpf.VerifierError](err)
-	if errors.Is(err, os.ErrPermission) && !isVerifier {
+	if rights.Refused(err) {
 		return fmt.Errorf("load xdp_weir: %w: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", ErrNotPermitted, err)
 	}
-	if isVerifier || errors.Is(err, ebpf.ErrNotSupported) {
+	if _, isVerifier := errors.AsType[*ebpf.VerifierError](err); isVerifier || errors.Is(err, ebpf.ErrNotSupported) {
 		return &loadError{fmt.Errorf("load xdp_weir: %w: use Linux 5.15 or newer (docs/HOSTS.md): %w", ErrKernel, err)}
 	}
 	if errors.Is(err, ebpf.ErrMapIncompatible) {

@@ -1,0 +1,68 @@
+package bench
+
+import (
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"weir/bpf/bpftest"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNetnsConnsThatTheHostHasNoRoomForAreCounted has SYNs dropped by their own host, as a full backlog of the network does: the
+// kernel gives up after six seconds.
+func TestNetnsConnsThatTheHostHasNoRoomForAreCounted(t *testing.T) {
+	bpftest.Require(t, "5.15", "network namespaces")
+	lab, err := newPlainLab("weir-wall-test-", LabAddrs(LabSubscribers, tuningSources)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const arp, syn = 42, 74 // bytes: the limit is between them
+	err = lab.Load.Do(func() error {
+		out, err := exec.CommandContext(t.Context(), "tc", "qdisc", "replace", "dev", LabLoadEnd, "root", "bfifo", "limit", strconv.Itoa((arp+syn)/2)).CombinedOutput()
+		if err != nil {
+			t.Logf("tc: %s", out)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll) //nolint:errcheck // it is only waited on
+	b := &backlogBurst{conns: 3}
+	var open []int
+	err = lab.Load.Do(func() (err error) {
+		open, err = b.begin(epoll)
+		return err
+	})
+	defer func() {
+		for _, fd := range open {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for end := time.Now().Add(wallPatience); failed < b.conns && time.Now().Before(end); {
+		n, gone, err := arrivals(epoll, 100*time.Millisecond)
+		if err != nil || n > 0 {
+			t.Fatalf("%d connected: %v", n, err)
+		}
+		failed += gone
+	}
+	if failed != b.conns {
+		t.Errorf("%d of %d failed", failed, b.conns)
+	}
+}
