@@ -29,6 +29,7 @@ struct loop_state {
 	struct loop loop; /* whose it is; tgid 0: nobody's */
 	struct hist busy;
 	__u64 since; /* ns: a poll brought events; 0: it is polled, or was not yet */
+	__u64 tick; /* jiffies, then */
 	__u64 off; /* ns: the thread left the CPU; 0: it is on one */
 	__u32 tid; /* the thread that has the events; its goroutine may go on on another */
 	__u32 place;

@@ -9,6 +9,7 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define IPPROTO_TCP 6
 
 struct sock_common {
 	__be32 skc_daddr;
@@ -37,6 +38,10 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 } __attribute__((preserve_access_index));
 
+struct inet_sock {
+	__be16 inet_sport; /* stays when a connection is reset, as skc_num does not */
+} __attribute__((preserve_access_index));
+
 struct inet_connection_sock {
 	__u8 icsk_retransmits;
 } __attribute__((preserve_access_index));
@@ -53,6 +58,9 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 rcv_nxt;
 	__u32 copied_seq;
+	struct {
+		__u64 time; /* us */
+	} rcvq_space;
 } __attribute__((preserve_access_index));
 
 /* A walk over all TCP sockets of a network namespace, listeners first. */

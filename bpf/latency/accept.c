@@ -4,6 +4,7 @@
 /* How long a connection takes to be established, and waits for accept(2) then. */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 
 #define HISTS 2
 #define HIST_QUEUED 0
@@ -23,7 +24,12 @@ struct files_struct {
 	struct fdtable *fdt;
 } __attribute__((preserve_access_index));
 
+struct inode {
+	__u16 i_mode;
+} __attribute__((preserve_access_index));
+
 struct file {
+	struct inode *f_inode;
 	void *private_data;
 } __attribute__((preserve_access_index));
 
@@ -31,55 +37,11 @@ struct socket {
 	struct sock *sk;
 } __attribute__((preserve_access_index));
 
-struct established {
-	__u64 since; /* ns */
-	__u32 hash; /* of its addresses, by a secret of the kernel's: another one's differs */
-	__u32 weight;
-	__u64 handshake; /* ns, from SYN-ACK to ACK; 0: the kernel does not know, as with a SYN
-			    cookie */
-};
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
 
-const struct established *unused_established __attribute__((unused));
-
-/* The sockets that are not accepted yet and are followed, by address. Writer: the programs. Gone
- * once it is accepted; one that is closed before stays, and is known by its hash if its memory is
- * another socket's. Full: the oldest are forgotten, and not counted.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, struct established);
-} queued SEC(".maps");
-
-SEC("tp_btf/inet_sock_set_state")
-int inet_sock_set_state(__u64 *ctx) /* sk, old state, new state */
-{
-	struct sock *sk = (struct sock *)ctx[0];
-	int before = (int)ctx[1], after = (int)ctx[2];
-	struct established e = {};
-	__u64 key = (__u64)sk;
-	struct tcp_sock *tp;
-
-	if (before != BPF_TCP_SYN_RECV || after != BPF_TCP_ESTABLISHED)
-		return 0;
-	if (!is_port(sk->__sk_common.skc_num))
-		return 0;
-	e.weight = sampled();
-	if (!e.weight)
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp)
-		e.handshake =
-			tp->srtt_us * 125ULL; /* eighths of 1 us; it has no other sample yet */
-	e.hash = sk->__sk_common.skc_hash;
-	e.since = bpf_ktime_get_ns();
-	bpf_map_update_elem(&queued, &key, &e, BPF_ANY);
-	return 0;
-}
-
-/* socket_of is the address of the socket behind a descriptor of the current task, NULL if that is
- * not a socket's: then what is read is garbage that no key is like.
+/* socket_of is the address of the socket behind a descriptor of the current task, NULL if there is
+ * none: another thread may have closed it already.
  */
 static __always_inline struct sock *socket_of(__s64 descriptor)
 {
@@ -91,29 +53,44 @@ static __always_inline struct sock *socket_of(__s64 descriptor)
 	if (descriptor < 0 || descriptor >= table->max_fds)
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), table->fd + descriptor);
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
 	return BPF_CORE_READ(socket, sk);
 }
 
+/* The kernel keeps what is asked for: when the receive buffer began to be measured, which is when
+ * the connection is established, and again not before it is read from (tcp_init_buffer_space and
+ * tcp_rcv_space_adjust, net/ipv4/tcp_input.c); and of round trips nothing but that of the
+ * handshake, as long as nobody has sent.
+ */
 static __always_inline int accepted(struct syscall_exit *ctx)
 {
-	struct established *e;
+	__u64 established, handshake;
+	struct tcp_sock *tp;
 	struct sock *sk;
-	__u64 key;
+	__u16 family;
+	__u32 weight;
 
-	if (ctx->ret < 0)
+	if (ctx->ret < 0 || !is_current_traced())
+		return 0;
+	weight = sampled();
+	if (!weight)
 		return 0;
 	sk = socket_of(ctx->ret);
-	key = (__u64)sk;
-	e = bpf_map_lookup_elem(&queued, &key);
-	if (!e)
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	if (is_current_traced() && e->hash == BPF_CORE_READ(sk, __sk_common.skc_hash)) {
-		hist_add(HIST_QUEUED, e->since, bpf_ktime_get_ns(), e->weight);
-		if (e->handshake)
-			hist_add(HIST_HANDSHAKE, 0, e->handshake, e->weight);
-	}
-	bpf_map_delete_elem(&queued, &key);
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP ||
+	    !is_port(bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport))))
+		return 0;
+	tp = (struct tcp_sock *)sk;
+	established = BPF_CORE_READ(tp, rcvq_space.time) * 1000; /* us */
+	hist_add(HIST_QUEUED, established, bpf_ktime_get_ns(), weight);
+	/* In eighths of 1 us. 0: the kernel does not know, as with a SYN cookie. */
+	handshake = BPF_CORE_READ(tp, srtt_us) * 125ULL;
+	if (handshake)
+		hist_add(HIST_HANDSHAKE, 0, handshake, weight);
 	return 0;
 }
 

@@ -8,35 +8,23 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"structs"
 
 	"github.com/cilium/ebpf"
 )
-
-type acceptEstablished struct {
-	_         structs.HostLayout
-	Since     uint64
-	Hash      uint32
-	Weight    uint32
-	Handshake uint64
-}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	acceptMapDice              = "dice"
-	acceptMapHists             = "hists"
-	acceptMapQueued            = "queued"
-	acceptProgInetSockSetState = "inet_sock_set_state"
-	acceptProgSysExitAccept    = "sys_exit_accept"
-	acceptProgSysExitAccept4   = "sys_exit_accept4"
-	acceptVarPortCount         = "port_count"
-	acceptVarPorts             = "ports"
-	acceptVarSampleEvery       = "sample_every"
-	acceptVarTgidCount         = "tgid_count"
-	acceptVarTgids             = "tgids"
-	acceptVarUnusedEstablished = "unused_established"
+	acceptMapDice            = "dice"
+	acceptMapHists           = "hists"
+	acceptProgSysExitAccept  = "sys_exit_accept"
+	acceptProgSysExitAccept4 = "sys_exit_accept4"
+	acceptVarPortCount       = "port_count"
+	acceptVarPorts           = "ports"
+	acceptVarSampleEvery     = "sample_every"
+	acceptVarTgidCount       = "tgid_count"
+	acceptVarTgids           = "tgids"
 )
 
 // loadAccept returns the embedded CollectionSpec for accept.
@@ -81,30 +69,27 @@ type acceptSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type acceptProgramSpecs struct {
-	InetSockSetState *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
-	SysExitAccept    *ebpf.ProgramSpec `ebpf:"sys_exit_accept"`
-	SysExitAccept4   *ebpf.ProgramSpec `ebpf:"sys_exit_accept4"`
+	SysExitAccept  *ebpf.ProgramSpec `ebpf:"sys_exit_accept"`
+	SysExitAccept4 *ebpf.ProgramSpec `ebpf:"sys_exit_accept4"`
 }
 
 // acceptMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type acceptMapSpecs struct {
-	Dice   *ebpf.MapSpec `ebpf:"dice"`
-	Hists  *ebpf.MapSpec `ebpf:"hists"`
-	Queued *ebpf.MapSpec `ebpf:"queued"`
+	Dice  *ebpf.MapSpec `ebpf:"dice"`
+	Hists *ebpf.MapSpec `ebpf:"hists"`
 }
 
 // acceptVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type acceptVariableSpecs struct {
-	PortCount         *ebpf.VariableSpec `ebpf:"port_count"`
-	Ports             *ebpf.VariableSpec `ebpf:"ports"`
-	SampleEvery       *ebpf.VariableSpec `ebpf:"sample_every"`
-	TgidCount         *ebpf.VariableSpec `ebpf:"tgid_count"`
-	Tgids             *ebpf.VariableSpec `ebpf:"tgids"`
-	UnusedEstablished *ebpf.VariableSpec `ebpf:"unused_established"`
+	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
+	Ports       *ebpf.VariableSpec `ebpf:"ports"`
+	SampleEvery *ebpf.VariableSpec `ebpf:"sample_every"`
+	TgidCount   *ebpf.VariableSpec `ebpf:"tgid_count"`
+	Tgids       *ebpf.VariableSpec `ebpf:"tgids"`
 }
 
 // acceptObjects contains all objects after they have been loaded into the kernel.
@@ -127,16 +112,14 @@ func (o *acceptObjects) Close() error {
 //
 // It can be passed to loadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type acceptMaps struct {
-	Dice   *ebpf.Map `ebpf:"dice"`
-	Hists  *ebpf.Map `ebpf:"hists"`
-	Queued *ebpf.Map `ebpf:"queued"`
+	Dice  *ebpf.Map `ebpf:"dice"`
+	Hists *ebpf.Map `ebpf:"hists"`
 }
 
 func (m *acceptMaps) Close() error {
 	return _AcceptClose(
 		m.Dice,
 		m.Hists,
-		m.Queued,
 	)
 }
 
@@ -144,26 +127,23 @@ func (m *acceptMaps) Close() error {
 //
 // It can be passed to loadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type acceptVariables struct {
-	PortCount         *ebpf.Variable `ebpf:"port_count"`
-	Ports             *ebpf.Variable `ebpf:"ports"`
-	SampleEvery       *ebpf.Variable `ebpf:"sample_every"`
-	TgidCount         *ebpf.Variable `ebpf:"tgid_count"`
-	Tgids             *ebpf.Variable `ebpf:"tgids"`
-	UnusedEstablished *ebpf.Variable `ebpf:"unused_established"`
+	PortCount   *ebpf.Variable `ebpf:"port_count"`
+	Ports       *ebpf.Variable `ebpf:"ports"`
+	SampleEvery *ebpf.Variable `ebpf:"sample_every"`
+	TgidCount   *ebpf.Variable `ebpf:"tgid_count"`
+	Tgids       *ebpf.Variable `ebpf:"tgids"`
 }
 
 // acceptPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadAcceptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type acceptPrograms struct {
-	InetSockSetState *ebpf.Program `ebpf:"inet_sock_set_state"`
-	SysExitAccept    *ebpf.Program `ebpf:"sys_exit_accept"`
-	SysExitAccept4   *ebpf.Program `ebpf:"sys_exit_accept4"`
+	SysExitAccept  *ebpf.Program `ebpf:"sys_exit_accept"`
+	SysExitAccept4 *ebpf.Program `ebpf:"sys_exit_accept4"`
 }
 
 func (p *acceptPrograms) Close() error {
 	return _AcceptClose(
-		p.InetSockSetState,
 		p.SysExitAccept,
 		p.SysExitAccept4,
 	)

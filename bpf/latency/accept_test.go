@@ -5,10 +5,9 @@ package latency
 import (
 	"errors"
 	"net"
+	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/cilium/ebpf"
 )
 
 func TestBPFAcceptMeasuresTheQueue(t *testing.T) {
@@ -56,40 +55,62 @@ func TestBPFAcceptOfOthersIsNotCounted(t *testing.T) {
 	}
 }
 
-// A socket that was closed before anybody accepted it must not be taken for another at its address.
-func TestBPFAcceptTellsSocketsOfOneAddressApart(t *testing.T) {
-	l, port := listen(t)
-	tracer := trace(t, Accept, Config{PIDs: us(), Ports: []uint16{port}})
-	queued := tracer.coll.Maps[acceptMapQueued]
-	entry := func() (key uint64, e acceptEstablished, ok bool) {
-		t.Helper()
-		all := queued.Iterate()
-		ok = all.Next(&key, &e)
-		if err := all.Err(); err != nil {
-			t.Fatal(err)
-		}
-		return key, e, ok
+// What the kernel knows of a conn does not depend on what its client does while it is queued.
+func TestBPFAcceptCountsWhateverTheClientDid(t *testing.T) {
+	for name, do := range map[string]func(*net.TCPConn) error{
+		"nothing": func(*net.TCPConn) error { return nil },
+		"sent": func(c *net.TCPConn) error {
+			_, err := c.Write(make([]byte, 1<<16))
+			return err
+		},
+		"closed": (*net.TCPConn).Close,
+		"reset": func(c *net.TCPConn) error {
+			return errors.Join(c.SetLinger(0), c.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, port := listen(t)
+			var tracer *Tracer
+			took := late(func() {
+				c := dial(t, l)
+				// It was queued before the tracer began.
+				tracer = trace(t, Accept, Config{PIDs: us(), Ports: []uint16{port}})
+				wait()
+				if err := do(c); err != nil {
+					t.Fatal(err)
+				}
+			}, func() { accept(t, l) })
+			took.least += made
+			s := snapshot(t, tracer)
+			took.holds(t, &s.Histograms[0], 0)
+			if h := s.Histograms[1]; h.Count != 1 {
+				t.Errorf("%d handshakes are counted", h.Count)
+			}
+		})
 	}
-	dial(t, l)
-	key, e, ok := entry()
-	if !ok || e.Hash == 0 || e.Weight != 1 {
-		t.Fatalf("of a connection that is queued there is %v, %+v", ok, e)
-	}
-	e.Hash ^= 1 // as if it were what another has left
-	if err := queued.Update(key, e, ebpf.UpdateExist); err != nil {
+}
+
+func TestBPFAcceptOfNoTCPIsNotCounted(t *testing.T) {
+	tracer := trace(t, Accept, Config{PIDs: us()})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, l)
-	if h := snapshot(t, tracer).Histograms[0]; h.Count != 0 {
-		t.Errorf("%d are counted by the time of another socket", h.Count)
+	c, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, e, ok := entry(); ok {
-		t.Errorf("it is accepted, and %+v stays", e)
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
 	}
-	dial(t, l)
-	accept(t, l)
-	if h := snapshot(t, tracer).Histograms[0]; h.Count != 1 {
-		t.Errorf("%d are counted of the next", h.Count)
+	for _, h := range snapshot(t, tracer).Histograms {
+		if h.Count != 0 {
+			t.Errorf("%s: %d are counted", h.Name, h.Count)
+		}
+	}
+	if err := errors.Join(s.Close(), c.Close(), l.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -4,6 +4,7 @@ package latency
 
 import (
 	"errors"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -12,3 +13,5 @@ import (
 func attachSockOps(*ebpf.Program) (link.Link, error) { return nil, errors.ErrUnsupported }
 
 func (*Tracer) attachGo(string, []int) error { return errors.ErrUnsupported }
+
+func tickOfKernel() time.Duration { return 0 }

@@ -81,3 +81,12 @@ func leastOf(p *ebpf.Program, runs, reps int) (took, counted time.Duration, err 
 	}
 	return took, counted, nil
 }
+
+// fewerTicks are those below which a threshold was not reached: as many as half of it has, which leaves the kernel the
+// other half to be late with counting them. 0: they are too long to say so.
+func fewerTicks(threshold, tick time.Duration) uint64 {
+	if tick <= 0 || threshold < 2*tick {
+		return 0
+	}
+	return uint64(threshold / 2 / tick)
+}

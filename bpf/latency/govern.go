@@ -20,8 +20,10 @@ const (
 	governFirst = 100 * time.Millisecond
 	// clockPart is the part of a budget that the timing of runs may take before it is for windows alone.
 	clockPart = 0.1
-	// slack is the part of a budget below which a tracer follows more again: less than a half, or
-	// it would be over it then.
+	// aim is the part of a budget above which a tracer follows fewer: what it takes is not the same until the next look.
+	aim = 0.75
+	// slack is the part of a budget below which a tracer follows more again: less than a half of aim, or
+	// it would be over that then.
 	slack = 0.25
 )
 
@@ -29,8 +31,8 @@ const (
 // took share of a CPU.
 func sampleEvery(every uint32, share, budget float64) uint32 {
 	switch {
-	case share > budget:
-		times := uint64(math.Ceil(min(share/budget, MaxSampleEvery)))
+	case share > aim*budget:
+		times := uint64(math.Ceil(min(share/(aim*budget), MaxSampleEvery)))
 		return uint32(min(uint64(every)<<bits.Len64(times-1), MaxSampleEvery)) //nolint:gosec // bounded by the min
 	case share < slack*budget:
 		return max(every/2, 1)

@@ -105,18 +105,18 @@ func TestSampleEveryKeepsToTheBudget(t *testing.T) {
 		want   uint32
 		budget float64
 	}{
-		{1, 0, 1, 0.03},
-		{1, 0.03, 1, 0.03},
-		{1, 0.031, 2, 0.03},
-		{1, 0.061, 4, 0.03},
-		{1, 0.12, 4, 0.03},
-		{4, 0.05, 8, 0.03},
-		{4, 0.02, 4, 0.03},
-		{4, 0.008, 4, 0.03},
-		{4, 0.007, 2, 0.03},
-		{1, 0.001, 1, 0.03},
-		{1, 1e9, MaxSampleEvery, 0.03},
-		{MaxSampleEvery, 1, MaxSampleEvery, 0.03},
+		{1, 0, 1, 0.04},
+		{1, 0.03, 1, 0.04},
+		{1, 0.031, 2, 0.04},
+		{1, 0.061, 4, 0.04},
+		{1, 0.12, 4, 0.04},
+		{4, 0.05, 8, 0.04},
+		{4, 0.02, 4, 0.04},
+		{4, 0.011, 4, 0.04},
+		{4, 0.009, 2, 0.04},
+		{1, 0.001, 1, 0.04},
+		{1, 1e9, MaxSampleEvery, 0.04},
+		{MaxSampleEvery, 1, MaxSampleEvery, 0.04},
 	} {
 		if got := sampleEvery(c.every, c.share, c.budget); got != c.want {
 			t.Errorf("one in %d takes %v of %v: then one in %d, want %d", c.every, c.share, c.budget, got, c.want)
@@ -179,5 +179,23 @@ func TestTimingIsOfAllTracers(t *testing.T) {
 	}
 	if s.without(a); s.with(b, 0.002) != 0.002 {
 		t.Error("one that is closed is counted")
+	}
+}
+
+func TestTicksAreAskedWhereTheyAreShort(t *testing.T) {
+	for _, c := range []struct {
+		threshold, tick time.Duration
+		want            uint64
+	}{
+		{10 * time.Millisecond, 4 * time.Millisecond, 1},
+		{10 * time.Millisecond, time.Millisecond, 5},
+		{8 * time.Millisecond, 4 * time.Millisecond, 1},
+		{7 * time.Millisecond, 4 * time.Millisecond, 0},
+		{0, time.Millisecond, 0},
+		{time.Second, 0, 0},
+	} {
+		if got := fewerTicks(c.threshold, c.tick); got != c.want {
+			t.Errorf("threshold %v, tick %v: fewer than %d, want %d", c.threshold, c.tick, got, c.want)
+		}
 	}
 }

@@ -13,7 +13,6 @@
 #include "../include/sock.h"
 #include "../include/traced.h"
 
-#define IPPROTO_TCP 6
 #define MSG_PEEK 2
 
 struct unread {

@@ -5,6 +5,7 @@ package latency
 import (
 	"math"
 	"testing"
+	"time"
 
 	"weir/bpf/bpftest"
 )
@@ -145,4 +146,22 @@ func TestBPFBudgetIsKept(t *testing.T) {
 			t.Errorf("of %d events it counts %d", all, h.Count)
 		}
 	})
+}
+
+// Of what is stalled for the threshold none is left out, however few are followed.
+func TestBPFSampledStallsAreAllTold(t *testing.T) {
+	const threshold, long, stalls = 12 * time.Millisecond, 24 * time.Millisecond, 10
+	tracer := trace(t, Stall, Config{PIDs: us(), Threshold: threshold})
+	if err := tracer.coll.Variables[varSampleEvery].Set(uint32(MaxSampleEvery)); err != nil {
+		t.Fatal(err)
+	}
+	for range stalls {
+		stall := stallOnce(t, tracer, func() error { return sleepInCallback(long) })
+		if stall.Busy < long || stall.Cause != Blocked || stall.Place != OffCPU || len(stall.Kernel) == 0 || len(stall.User) == 0 {
+			t.Errorf("it is %+v: want %v or more", stall, long)
+		}
+	}
+	if c := snapshot(t, tracer).Counters[0]; c.Count < stalls {
+		t.Errorf("%s: %d, want %d", c.Name, c.Count, stalls)
+	}
 }

@@ -18,6 +18,11 @@
 /* Set before load: who is busy as long, ns, is told with its code. 0: nobody. */
 const volatile __u64 threshold = 0;
 
+/* Set before load: who is not in the histograms, and was busy for fewer ticks of the kernel's, was
+ * not busy for the threshold. To read the clock takes most of what a poll does here. 0: it is read.
+ */
+const volatile __u64 fewer_ticks = 0;
+
 #define COMM_BYTES 16
 
 /* Where the thread was when its code was looked at. */
@@ -88,14 +93,23 @@ static __always_inline void count(__u32 what)
 		__sync_fetch_and_add(n, 1);
 }
 
+/* look_at_user notes the code of the current thread, without the kernel's part of it. */
+static __always_inline void look_at_user(void *ctx, struct loop_state *l, enum place place)
+{
+	struct code *code = &l->code;
+
+	l->place = place;
+	code->kernel_bytes = 0;
+	code->user_bytes = bpf_get_stack(ctx, code->user, sizeof(code->user), BPF_F_USER_STACK);
+}
+
 /* look notes the code of the current thread, without the tracer's own frames. */
 static __always_inline void look(void *ctx, struct loop_state *l, enum place place, __u64 own)
 {
 	struct code *code = &l->code;
 
-	l->place = place;
+	look_at_user(ctx, l, place);
 	code->kernel_bytes = bpf_get_stack(ctx, code->kernel, sizeof(code->kernel), own);
-	code->user_bytes = bpf_get_stack(ctx, code->user, sizeof(code->user), BPF_F_USER_STACK);
 }
 
 /* settle counts the time that the thread was off its CPU. */
@@ -190,6 +204,10 @@ static __always_inline int polls(struct syscall_enter *ctx)
 	l = state_of(t, &loop);
 	if (!l || !l->since)
 		return 0;
+	if (!l->weight && bpf_jiffies64() - l->tick < fewer_ticks) {
+		l->since = 0;
+		return 0;
+	}
 	now = bpf_ktime_get_ns();
 	if (l->weight) {
 		hist_count(&l->busy, l->since, now, l->weight);
@@ -236,6 +254,7 @@ static __always_inline int polled(struct syscall_exit *ctx)
 	now = bpf_ktime_get_ns();
 	l->stopped = stops_total(loop.tgid, now);
 	l->since = now;
+	l->tick = bpf_jiffies64();
 	return 0;
 }
 
@@ -327,13 +346,16 @@ static __always_inline struct loop_state *busy_loop(struct task_struct *task)
 #define OWN_FRAMES 2
 
 /* The code is looked at where the thread leaves the CPU; what it was away for half of the
- * threshold is kept.
+ * threshold is kept. Its way through the kernel is unwound when it comes back, if that may be told:
+ * it takes most of a look, and is the same then.
  */
 SEC("tp_btf/sched_switch")
 int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, state of that before */
 {
+	struct task_struct *next = (struct task_struct *)ctx[2];
 	struct loop_state *before = busy_loop((struct task_struct *)ctx[1]);
-	struct loop_state *after = busy_loop((struct task_struct *)ctx[2]);
+	struct loop_state *after = busy_loop(next);
+	struct code *code;
 	__u64 now;
 
 	if (!before && !after)
@@ -343,12 +365,17 @@ int sched_switch(__u64 *ctx) /* whether preempted, task before, task after, stat
 		before->off = now;
 		before->woken = 0;
 		if (!before->kept)
-			look(ctx, before, PLACE_OFF_CPU, OWN_FRAMES);
+			look_at_user(ctx, before, PLACE_OFF_CPU);
 	}
-	if (after && after->off && now - after->off >= threshold / 2)
-		after->kept = 1;
-	if (after)
-		settle(after, now);
+	if (!after)
+		return 0;
+	if (after->off && !after->kept && now - after->since >= threshold / 2) {
+		code = &after->code;
+		code->kernel_bytes =
+			bpf_get_task_stack(next, code->kernel, sizeof(code->kernel), 0);
+		after->kept = now - after->off >= threshold / 2;
+	}
+	settle(after, now);
 	return 0;
 }
 

@@ -39,6 +39,7 @@ type stallLoopState struct {
 		Bucket [39]uint64
 	}
 	Since   uint64
+	Tick    uint64
 	Off     uint64
 	Tid     uint32
 	Place   uint32
@@ -118,6 +119,7 @@ const (
 	stallProgSysExitEpollPwait   = "sys_exit_epoll_pwait"
 	stallProgSysExitEpollPwait2  = "sys_exit_epoll_pwait2"
 	stallProgSysExitEpollWait    = "sys_exit_epoll_wait"
+	stallVarFewerTicks           = "fewer_ticks"
 	stallVarNextSlot             = "next_slot"
 	stallVarPortCount            = "port_count"
 	stallVarPorts                = "ports"
@@ -209,6 +211,7 @@ type stallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type stallVariableSpecs struct {
+	FewerTicks  *ebpf.VariableSpec `ebpf:"fewer_ticks"`
 	NextSlot    *ebpf.VariableSpec `ebpf:"next_slot"`
 	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
 	Ports       *ebpf.VariableSpec `ebpf:"ports"`
@@ -271,6 +274,7 @@ func (m *stallMaps) Close() error {
 //
 // It can be passed to loadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type stallVariables struct {
+	FewerTicks  *ebpf.Variable `ebpf:"fewer_ticks"`
 	NextSlot    *ebpf.Variable `ebpf:"next_slot"`
 	PortCount   *ebpf.Variable `ebpf:"port_count"`
 	Ports       *ebpf.Variable `ebpf:"ports"`

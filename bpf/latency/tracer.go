@@ -152,6 +152,7 @@ func (t *Tracer) spec(cfg Config) (*ebpf.CollectionSpec, error) {
 	}
 	if t.about.Stalls {
 		vars[stallVarThreshold] = uint64(cfg.Threshold) //nolint:gosec // Validate bounds it
+		vars[stallVarFewerTicks] = fewerTicks(cfg.Threshold, tickOfKernel())
 	}
 	if t.about.Stalls && cfg.Threshold == 0 {
 		for _, name := range hooksOfCode() {
