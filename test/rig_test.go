@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,6 +120,29 @@ func (p *process) until(what string, f func() error) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
+}
+
+// series is the value of one that has this name, labels included.
+func (p *process) series(name string) string {
+	p.tb.Helper()
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(p.get("/metrics"))
+	if m == nil {
+		return "not there"
+	}
+	return m[1]
+}
+
+// wantSeries waits until all are as wanted: what loops hold, and what left them, is counted a tick later.
+func (p *process) wantSeries(want map[string]string) {
+	p.tb.Helper()
+	p.until("metrics", func() error {
+		for name, v := range want {
+			if got := p.series(name); got != v {
+				return fmt.Errorf("%s is %s, want %s", name, got, v)
+			}
+		}
+		return nil
+	})
 }
 
 // kill ends the process as kill -9 does. Idempotent.

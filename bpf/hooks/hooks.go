@@ -70,7 +70,7 @@ func probes() []probe {
 		{Hook{Name: typesName, Lost: "proof of the return path, all of weir trace but xdp", Since: "5.4", Option: "CONFIG_DEBUG_INFO_BTF=y"}, types},
 		{Hook{Name: "sockops", Lost: "proof of the return path, connections counted, " + trace + "write", Since: "5.15", Option: "CONFIG_CGROUP_BPF=y"}, helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
 		{Hook{Name: "iter/tcp", Lost: "connections older than weir counted, " + trace + "rtt and write", Since: "5.9"}, loads(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "tcp"})},
-		{Hook{Name: "tp_btf", Lost: trace + "accept, read, runq, softirq and stall", Since: "5.5"}, loads(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch"})},
+		{Hook{Name: "tp_btf", Lost: trace + "read, runq, softirq and stall", Since: "5.5"}, loads(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch"})},
 		{Hook{Name: "tracepoint", Lost: trace + "accept and stall", Since: "4.7"}, loads(ebpf.ProgramSpec{Type: ebpf.TracePoint})},
 		{Hook{Name: "sk_reuseport", Lost: "a worker's connections on its own CPUs: the kernel spreads them by its hash", Since: "4.19"}, loads(ebpf.ProgramSpec{Type: ebpf.SkReuseport, AttachType: ebpf.AttachSkReuseportSelect})},
 		{Hook{Name: "ring buffer", Lost: "weir quota events and explain, the stacks of " + trace + "stall", Since: "5.8"}, makes(ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: ringBytes})},

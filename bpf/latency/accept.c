@@ -86,6 +86,8 @@ static __always_inline int accepted(struct syscall_exit *ctx)
 		return 0;
 	tp = (struct tcp_sock *)sk;
 	established = BPF_CORE_READ(tp, rcvq_space.time) * 1000; /* us */
+	if (!established)
+		return 0;
 	hist_add(HIST_QUEUED, established, bpf_ktime_get_ns(), weight);
 	/* In eighths of 1 us. 0: the kernel does not know, as with a SYN cookie. */
 	handshake = BPF_CORE_READ(tp, srtt_us) * 125ULL;
