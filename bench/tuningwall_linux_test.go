@@ -1,8 +1,6 @@
 package bench
 
 import (
-	"os/exec"
-	"strconv"
 	"testing"
 	"time"
 
@@ -25,14 +23,7 @@ func TestNetnsConnsThatTheHostHasNoRoomForAreCounted(t *testing.T) {
 		}
 	})
 	const arp, syn = 42, 74 // bytes: the limit is between them
-	err = lab.Load.Do(func() error {
-		out, err := exec.CommandContext(t.Context(), "tc", "qdisc", "replace", "dev", LabLoadEnd, "root", "bfifo", "limit", strconv.Itoa((arp+syn)/2)).CombinedOutput()
-		if err != nil {
-			t.Logf("tc: %s", out)
-		}
-		return err
-	})
-	if err != nil {
+	if err := lab.Load.SetQueue(LabLoadEnd, (arp+syn)/2); err != nil {
 		t.Fatal(err)
 	}
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -61,6 +62,21 @@ func (n *Namespace) SetMTU(name string, bytes int) error {
 	return n.onLink(name, func(link netlink.Link) error {
 		if err := netlink.LinkSetMTU(link, bytes); err != nil {
 			return fmt.Errorf("set the MTU of %s to %d: %w", name, bytes, err)
+		}
+		return nil
+	})
+}
+
+// SetQueue gives an interface of the namespace a queue of so many bytes, packets with their headers: what finds
+// no room there is dropped, and its sender is told (sch_fifo).
+func (n *Namespace) SetQueue(name string, bytes uint32) error {
+	return n.onLink(name, func(link netlink.Link) error {
+		req := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+		req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: int32(link.Attrs().Index), Parent: netlink.HANDLE_ROOT}) //nolint:gosec // indices are small
+		req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("bfifo")))
+		req.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, binary.NativeEndian.AppendUint32(nil, bytes)))
+		if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+			return fmt.Errorf("give %s a queue of %d bytes: %w", name, bytes, err)
 		}
 		return nil
 	})

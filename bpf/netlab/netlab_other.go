@@ -65,6 +65,11 @@ func (n *Namespace) Remove(name string) error { return unsupported("remove " + n
 // SetMTU wraps [errors.ErrUnsupported].
 func (n *Namespace) SetMTU(name string, _ int) error { return unsupported("set the MTU of " + name) }
 
+// SetQueue wraps [errors.ErrUnsupported].
+func (n *Namespace) SetQueue(name string, _ uint32) error {
+	return unsupported("give a queue to " + name)
+}
+
 // SetFeatures wraps [errors.ErrUnsupported].
 func (n *Namespace) SetFeatures(name string, _ bool, _ ...string) error {
 	return unsupported("switch features of " + name)
