@@ -100,7 +100,8 @@ func TestBPFSampledEventsStandForAll(t *testing.T) {
 				if off := math.Abs(float64(g.Count) - float64(w.Count)); off > 5*math.Sqrt((every-1)*float64(w.Count)) {
 					t.Errorf("%s: by one in %d they are %d: want about %d", w.Name, every, g.Count, w.Count)
 				}
-				if isExact := about.Name != Runq && about.Name != Softirq; isExact && g.Count%every != 0 { // those may have begun before
+				// Others of the host, and the poller of Go's runtime, may have begun before one in so many was followed.
+				if isOurs := about.Name == Accept || about.Name == Read || about.Name == Write; isOurs && g.Count%every != 0 {
 					t.Errorf("%s: by one in %d they are %d of %d", w.Name, every, g.Count, w.Count)
 				}
 				if a, b := g.Quantile(0.5), w.Quantile(0.5); max(a-b, b-a) > 1 {
