@@ -28,26 +28,13 @@ func (b *backlogBurst) run(ctx context.Context, lab *Lab) (err error) {
 			err = errors.Join(err, goOn())
 		}
 	}()
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("make an epoll: %w", err)
-	}
-	defer unix.Close(epoll) //nolint:errcheck // it is only waited on
-	var open []int
-	defer func() {
-		for _, fd := range open {
-			_ = unix.Close(fd)
-		}
-	}()
 	start := load.Monotonic()
 	since := func() time.Duration { return time.Duration(load.Monotonic() - start) }
-	err = lab.Load.Do(func() (err error) {
-		open, err = b.begin(epoll)
-		return err
-	})
+	epoll, end, err := b.begin(lab)
 	if err != nil {
 		return err
 	}
+	defer end()
 	connected, begun := 0, since()
 	for connected+b.failed < b.conns || stands {
 		if err := ctx.Err(); err != nil {
@@ -75,8 +62,30 @@ func (b *backlogBurst) run(ctx context.Context, lab *Lab) (err error) {
 	return nil
 }
 
-// begin sends all SYNs. The conns opened so far are returned with an error.
-func (b *backlogBurst) begin(epoll int) (open []int, err error) {
+// begin sends all SYNs from the lab's clients, for arrivals to wait for. end closes the conns.
+func (b *backlogBurst) begin(lab *Lab) (epoll int, end func(), err error) {
+	if epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return 0, nil, fmt.Errorf("make an epoll: %w", err)
+	}
+	var open []int
+	end = func() {
+		for _, fd := range append(open, epoll) {
+			_ = unix.Close(fd)
+		}
+	}
+	err = lab.Load.Do(func() (err error) {
+		open, err = b.connect(epoll)
+		return err
+	})
+	if err != nil {
+		end()
+		return 0, nil, err
+	}
+	return epoll, end, nil
+}
+
+// connect returns the conns opened so far with an error.
+func (b *backlogBurst) connect(epoll int) (open []int, err error) {
 	from := LabAddrs(LabSubscribers, tuningSources)
 	to := &unix.SockaddrInet4{Port: int(LabEdge().Port()), Addr: LabEdge().Addr().As4()}
 	for i := range b.conns {

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"weir/bpf/bpftest"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestNetnsConnsThatTheHostHasNoRoomForAreCounted has SYNs dropped by their own host, as a full backlog of the network does: the
@@ -26,27 +24,14 @@ func TestNetnsConnsThatTheHostHasNoRoomForAreCounted(t *testing.T) {
 	if err := lab.Load.SetQueue(LabLoadEnd, (arp+syn)/2); err != nil {
 		t.Fatal(err)
 	}
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(epoll) //nolint:errcheck // it is only waited on
 	b := &backlogBurst{conns: 3}
-	var open []int
-	err = lab.Load.Do(func() (err error) {
-		open, err = b.begin(epoll)
-		return err
-	})
-	defer func() {
-		for _, fd := range open {
-			_ = unix.Close(fd)
-		}
-	}()
+	epoll, end, err := b.begin(lab)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer end()
 	failed := 0
-	for end := time.Now().Add(wallPatience); failed < b.conns && time.Now().Before(end); {
+	for deadline := time.Now().Add(wallPatience); failed < b.conns && time.Now().Before(deadline); {
 		n, gone, err := arrivals(epoll, 100*time.Millisecond)
 		if err != nil || n > 0 {
 			t.Fatalf("%d connected: %v", n, err)

@@ -125,7 +125,11 @@ func (p *process) until(what string, f func() error) {
 // series is the value of one that has this name, labels included.
 func (p *process) series(name string) string {
 	p.tb.Helper()
-	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(p.get("/metrics"))
+	return seriesIn(p.get("/metrics"), name)
+}
+
+func seriesIn(metrics, name string) string {
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(metrics)
 	if m == nil {
 		return "not there"
 	}
@@ -136,8 +140,9 @@ func (p *process) series(name string) string {
 func (p *process) wantSeries(want map[string]string) {
 	p.tb.Helper()
 	p.until("metrics", func() error {
+		metrics := p.get("/metrics")
 		for name, v := range want {
-			if got := p.series(name); got != v {
+			if got := seriesIn(metrics, name); got != v {
 				return fmt.Errorf("%s is %s, want %s", name, got, v)
 			}
 		}

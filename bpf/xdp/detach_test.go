@@ -112,6 +112,15 @@ func kernels(t *testing.T, test func(t *testing.T, older bool)) {
 	}
 }
 
+// untilDenied waits until so many packets were, since the program was loaded.
+func untilDenied(t *testing.T, p *Program, packets uint64, what string) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		s, err := p.Stats()
+		return err == nil && s.Dropped[ReasonDenied].Packets == packets
+	})
+}
+
 func TestNetnsDetachedProgramIsAttachedAgainAsItWas(t *testing.T) {
 	kernels(t, func(t *testing.T, older bool) {
 		t.Helper()
@@ -123,10 +132,7 @@ func TestNetnsDetachedProgramIsAttachedAgainAsItWas(t *testing.T) {
 		a := dial(t, other, "198.18.0.2", "198.18.0.1:80")
 		bindConn(t, p, a, "alice", "c0")
 		send(t, other, "198.18.0.3:0", "198.18.0.1:9", 5)
-		eventually(t, "packets are not refused", func() bool { // or they would come through when it is detached
-			s, err := p.Stats()
-			return err == nil && s.Dropped[ReasonDenied].Packets == 5
-		})
+		untilDenied(t, p, 5, "packets are not refused") // or they would come through when it is detached
 		before := client(t, p, "198.18.0.2")
 		for range 2 { // the second time it does nothing
 			if err := p.Detach(); err != nil {
@@ -164,10 +170,7 @@ func TestNetnsDetachedProgramIsAttachedAgainAsItWas(t *testing.T) {
 			t.Error("what it owed is forgotten: a connection was let in")
 		}
 		send(t, other, "198.18.0.3:0", "198.18.0.1:9", 4)
-		eventually(t, "packets are not refused, or not counted with those of before", func() bool {
-			s, err := p.Stats()
-			return err == nil && s.Dropped[ReasonDenied].Packets == 9
-		})
+		untilDenied(t, p, 9, "packets are not refused, or not counted with those of before")
 		_ = b.Close()
 		eventually(t, "the end of a connection is not seen", func() bool { return connections(p, "198.18.0.2") == 0 })
 		err = withoutPerfmon(t, guarded, func() error {
@@ -195,10 +198,10 @@ func TestNetnsDetachedPinnedProgramComesBackToWhatAnotherLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		send(t, other, "198.18.0.3:0", "198.18.0.1:9", 3)
-		eventually(t, "packets are not refused before another takes its place", func() bool {
-			s, err := p.Stats()
-			return err == nil && s.Dropped[ReasonDenied].Packets == 3
-		})
+		untilDenied(t, p, 3, "packets are not refused before another takes its place")
+		if n := count(0); n != 0 {
+			t.Errorf("%d denied packets came through before another took its place", n)
+		}
 		taker := detachable(t, guarded, cfg, older)
 		setPolicy(t, taker, named(Class{}, Class{}, Class{}), ModeShadow)
 		b := dial(t, other, "198.18.0.2", "198.18.0.1:80")
@@ -231,10 +234,7 @@ func TestNetnsDetachedPinnedProgramComesBackToWhatAnotherLeft(t *testing.T) {
 			t.Errorf("relieved %v, %v", was, err)
 		}
 		send(t, other, "198.18.0.3:0", "198.18.0.1:9", 5)
-		eventually(t, "packets are not refused again", func() bool {
-			s, err := p.Stats()
-			return err == nil && s.Dropped[ReasonDenied].Packets == 8
-		})
+		untilDenied(t, p, 8, "packets are not refused again")
 		if n := count(0); n != 0 {
 			t.Errorf("%d denied packets came through", n)
 		}
